@@ -1,0 +1,30 @@
+# Thin on purpose: what each target does is in scripts/, so that it works without make too.
+PYTHON ?= python3
+VENV_PYTHON = .venv/bin/python
+
+.PHONY: run test lint bench install clean
+
+run: ## chat with the bot on this machine
+	@$(PYTHON) -m scripts.run
+
+test: lint ## everything a change must pass
+	$(VENV_PYTHON) -m pytest
+	@if python3.13 -c '' 2>/dev/null; then $(MAKE) --no-print-directory test-3.13; fi
+
+test-3.13: # the newest Python, with Microsoft's own worker library
+	@python3.13 -m scripts.install .venv-3.13
+	.venv-3.13/bin/python -m pytest
+
+lint: install ## format, lint, types
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+
+bench: install ## what a turn, a send and a sweep cost
+	$(VENV_PYTHON) -m benchmarks
+
+install: ## the virtual environment and node_modules, if not up to date
+	@$(PYTHON) -m scripts.install
+
+clean: ## remove what was installed or stored here; local.settings.json stays
+	rm -rf .venv .venv-3.13 node_modules .azurite devTools .mypy_cache .pytest_cache .ruff_cache .hypothesis

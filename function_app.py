@@ -1,0 +1,14 @@
+"""The Functions app: registers the blueprint of each function folder."""
+
+import azure.functions as func
+
+from expiry_timer_function import blueprint as expiry_timer
+from messages_function import blueprint as messages
+from shared.app import close_app as shutdown  # noqa: F401 - the local host closes the app with it
+from shared.settings import read_settings
+
+read_settings()  # a wrong setting stops the app here, with its name, not at a user's first message
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked
+app.register_functions(messages)
+app.register_functions(expiry_timer)

@@ -1,0 +1,41 @@
+"""Azurite, Microsoft's storage emulator, as a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts import processes
+
+FIRST_PORT = 10000  # blobs; queues are on the next port, tables on the one after
+AZURITE = processes.ROOT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+
+
+def answers(first_port: int = FIRST_PORT) -> bool:
+    """Says whether an Azurite is there already, asking its table service."""
+    answer = processes.get(first_port + 2, "/")
+    return answer is not None and "Azurite-Table" in answer.headers.get("Server", "")
+
+
+def start(data: Path, first_port: int = FIRST_PORT) -> subprocess.Popen[bytes]:
+    """Starts Azurite with its data in a folder and waits until it answers.
+
+    It gets a session of its own: it saves its data every few seconds and when it is stopped, so
+    it must outlive whoever is killed together with the functions.
+
+    Raises:
+        SystemExit: It did not start, in one line.
+    """
+    ports = {"blob": first_port, "queue": first_port + 1, "table": first_port + 2}
+    command: list[str | Path] = ["node", AZURITE, "--silent", "--disableTelemetry"]
+    # By default it drops connections idle for 5 s, and a client's next write with them.
+    command += ["--tableKeepAliveTimeout", "120", "--location", data]
+    for service, port in ports.items():
+        command += [f"--{service}Port", str(port)]
+    process = processes.start(command, own_session=True)
+    try:
+        if not processes.wait_until(lambda: answers(first_port), process, within_seconds=60):
+            sys.exit(f"Azurite did not start. Are its ports taken: {ports}?")
+    except BaseException:
+        processes.stop(process)
+        raise
+    return process

@@ -1,0 +1,158 @@
+"""A chat on this machine: `make run`, or `python -m scripts.run` where there is no make.
+
+Installs what is missing, starts Azurite, the functions and the Agents Playground, prints the
+Playground's address and waits. Ctrl-C stops what was started here. Uses the standard library
+only, because it runs before anything is installed.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from http import HTTPStatus
+from pathlib import Path
+
+from scripts import azurite, install, processes
+from scripts.processes import ROOT
+
+PLAYGROUND = ROOT / "node_modules" / "@microsoft" / "m365agentsplayground" / "cli.js"
+FIRST_EPHEMERAL_PORT = 32768  # from here on, any outgoing connection may hold a port
+
+
+def main() -> None:
+    """Runs until a signal, or until the functions or Azurite end."""
+    processes.on_stop_signal(lambda: sys.exit(0))
+    python = install.python_packages(ROOT / ".venv")
+    install.node_packages()
+    settings = read_settings()
+    port = port_setting(settings, "PORT", 7071)
+    if not is_free(port):
+        sys.exit(f"Port {port} is taken: stop what uses it, or set PORT to another one.")
+    with ExitStack() as started:
+        storage = start_azurite(settings)
+        if storage:
+            started.callback(processes.stop, storage)
+        functions = start_functions(python, port)
+        started.callback(processes.stop, functions)
+        processes.wait_until(
+            lambda: answers(port, "/admin/host/status"), functions, within_seconds=120
+        )
+        playground = None
+        if functions.poll() is None:
+            playground = start_playground(port, port_setting(settings, "PLAYGROUND_PORT", 26150))
+        if playground:
+            started.callback(processes.stop, playground)
+        wait_for_an_end(functions, storage, playground)
+
+
+def read_settings() -> dict[str, str]:
+    """Reads local.settings.json, made from the example if missing; the environment wins."""
+    file = ROOT / "local.settings.json"
+    if not file.exists():
+        shutil.copyfile(ROOT / "local.settings.example.json", file)
+    try:
+        return {**json.loads(file.read_text("utf-8-sig"))["Values"], **os.environ}
+    except (ValueError, KeyError, TypeError) as error:
+        sys.exit(f'local.settings.json must be JSON with an object "Values": {error!r}')
+
+
+def port_setting(settings: dict[str, str], name: str, default: int) -> int:
+    """Reads a port number."""
+    value = settings.get(name) or str(default)
+    if not value.isdecimal() or int(value) not in range(1, 65536):
+        sys.exit(f"{name} must be a port number from 1 to 65535.")
+    return int(value)
+
+
+def answers(port: int, path: str) -> bool:
+    """Says whether a server on this machine answers a path with 200."""
+    answer = processes.get(port, path)
+    return answer is not None and answer.status == HTTPStatus.OK
+
+
+def start_azurite(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
+    """Starts Azurite unless one is running or the settings name other storage."""
+    if "UseDevelopmentStorage=true" not in settings.get("AzureWebJobsStorage", ""):
+        print("Storage: as AzureWebJobsStorage says.", flush=True)
+        return None
+    if azurite.answers():
+        print("Storage: the Azurite that is running already.", flush=True)
+        return None
+    print("Storage: starting Azurite, with its data in .azurite.", flush=True)
+    return azurite.start(ROOT / ".azurite")
+
+
+def start_functions(python: Path, port: int) -> subprocess.Popen[bytes]:
+    """Starts the functions by Core Tools where `func` works, else by the local host."""
+    # func looks for the Python of an active virtual environment.
+    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "VIRTUAL_ENV": str(python.parent.parent), "PATH": path}
+    for folders in (str(ROOT / "node_modules" / ".bin"), None):
+        func = shutil.which("func", path=folders)
+        # It may be there without the program it would have downloaded.
+        if func and processes.succeeds([func, "--version"]):
+            command = [func, "start", "--port", str(port)]
+            return processes.start(command, environment=environment)
+    command = [str(python), "-m", "scripts.local_host", "--port", str(port)]
+    return processes.start(command, environment=environment)
+
+
+def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None:
+    """Starts the Agents Playground; the bot runs on without it."""
+    free = next((p for p in range(port, FIRST_EPHEMERAL_PORT) if is_free(p)), port)
+    if free != port:
+        print(f"Port {port} is taken: the Playground uses {free}.", flush=True)
+    bot = f"http://localhost:{bot_port}/api/messages"
+    command = ["node", str(PLAYGROUND), "start", "-e", bot, "-c", "msteams", "-p", str(free)]
+    environment = {**os.environ, "TEAMSAPPTESTER_BROWSER": "none"}
+    process = processes.start([*command, "--disable-telemetry"], environment=environment)
+    try:
+        if processes.wait_until(lambda: answers(free, "/_debug/ping"), process, within_seconds=60):
+            print(f"\nOpen http://localhost:{free} and chat. Ctrl-C stops everything.", flush=True)
+            return process
+    except BaseException:
+        processes.stop(process)
+        raise
+    processes.stop(process)
+    print(f"The Playground did not start on port {free}. The bot runs at {bot}.", flush=True)
+    return None
+
+
+def is_free(port: int) -> bool:
+    """Says whether a server could listen on a port as the Playground does: on every interface."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_for_an_end(
+    functions: subprocess.Popen[bytes],
+    storage: subprocess.Popen[bytes] | None,
+    playground: subprocess.Popen[bytes] | None,
+) -> None:
+    """Waits for as long as there is something to chat with.
+
+    Raises:
+        SystemExit: The functions or the Azurite started here have ended.
+    """
+    while True:
+        if functions.poll() is not None:
+            sys.exit(f"The functions have stopped with exit code {functions.returncode}.")
+        if storage and storage.poll() is not None:
+            sys.exit(f"Azurite has stopped with exit code {storage.returncode}.")
+        if playground and playground.poll() is not None:
+            print("The Playground has stopped; the bot runs on.", flush=True)
+            playground = None
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the functions share: the app behind the function folders."""

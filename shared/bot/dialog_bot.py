@@ -1,0 +1,37 @@
+"""A bot that answers each message by running one dialog."""
+
+from botbuilder.core import ActivityHandler, BotState, ConversationState, TurnContext
+from botbuilder.dialogs import Dialog, DialogSet, DialogState, DialogTurnStatus
+
+
+class DialogBot(ActivityHandler):
+    """Runs `dialog` on every message, from its beginning if it is not under way.
+
+    Activities other than messages are ActivityHandler's to route: override its `on_..._activity`.
+    """
+
+    def __init__(
+        self, dialog: Dialog, conversation_state: ConversationState, *other_states: BotState
+    ) -> None:
+        self._dialog_id = dialog.id
+        self._dialogs = DialogSet(conversation_state.create_property(DialogState.__name__))
+        self._dialogs.add(dialog)
+        self._states = (conversation_state, *other_states)
+
+    async def on_turn(self, turn_context: TurnContext) -> None:
+        """Handles the activity, then saves the states it changed."""
+        await super().on_turn(turn_context)
+        for state in self._states:
+            await state.save_changes(turn_context)
+
+    async def on_message_activity(self, turn_context: TurnContext) -> None:
+        """Goes on with the dialog, or begins it."""
+        # DialogExtensions.run_dialog does this too, but sends a trace with a copy of all state.
+        context = await self._dialogs.create_context(turn_context)
+        active = context.active_dialog
+        if active and not await context.find_dialog(active.id):
+            # Left from a dialog this bot had before a deployment: going on would raise every time.
+            context.stack.clear()
+        result = await context.continue_dialog()
+        if result.status == DialogTurnStatus.Empty:
+            await context.begin_dialog(self._dialog_id)

@@ -1,0 +1,1 @@
+"""What speaks to channels: adapter, authentication, connector client."""

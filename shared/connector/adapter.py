@@ -1,0 +1,221 @@
+"""The SDK's adapter on our connector, with the replies of a turn held back until its commit."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from botbuilder.core import TurnContext
+from botbuilder.core.cloud_adapter_base import CloudAdapterBase
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import (
+    Activity,
+    ActivityTypes,
+    ChannelAccount,
+    ConversationReference,
+    ResourceResponse,
+    RoleTypes,
+)
+from botframework.connector import Channels
+from botframework.connector.auth import (
+    AuthenticateRequestResult,
+    BotFrameworkAuthentication,
+    ClaimsIdentity,
+    ConnectorFactory,
+)
+
+from shared.connector.client import Connector, ConnectorClient, ConnectorError
+from shared.connector.credentials import CredentialError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Something the bot did to the conversation, still to be done: what, and how."""
+
+    what: Activity | ConversationReference
+    deliver: Callable[[TurnContext], Awaitable[Any]]
+
+
+class BufferingAdapter(CloudAdapterBase):
+    """CloudAdapterBase whose turns hold back what they send until `deliver`.
+
+    In a turn made with `prepare`, a send returns an empty id at once, and sends, updates and
+    deletes keep their order; typing goes out at once. Elsewhere (`continue_conversation`,
+    `create_conversation`) everything goes out at once.
+
+    Args:
+        connector: what speaks to the channels.
+        authentication: the SDK's, for the user token client (OAuthPrompt).
+        app_id: the bot's app id; empty in development.
+    """
+
+    _HELD = "shared.connector.adapter.held"
+
+    def __init__(
+        self, connector: Connector, authentication: BotFrameworkAuthentication, app_id: str
+    ) -> None:
+        super().__init__(_OwnConnector(connector, authentication))
+        self._app_id = app_id
+
+    async def prepare(self, activity: Activity, caller: AuthenticateRequestResult) -> TurnContext:
+        """The context of a turn of `activity`, whose replies are held back."""
+        activity.caller_id = caller.caller_id
+        if activity.recipient is None or not activity.recipient.id:
+            # Some clients leave it out; replies need a sender, and state keys need its id.
+            activity.recipient = ChannelAccount(id=self._app_id or "bot", role=RoleTypes.bot)
+        authentication = self.bot_framework_authentication
+        factory = authentication.create_connector_factory(caller.claims_identity)
+        context = self._create_turn_context(
+            activity,
+            caller.claims_identity,
+            caller.audience,
+            cast("Any", await factory.create(activity.service_url, caller.audience)),
+            await authentication.create_user_token_client(caller.claims_identity),
+            self._no_callback,
+            factory,
+        )
+        context.turn_state[self._HELD] = []
+        return context
+
+    @staticmethod
+    async def _no_callback(_: TurnContext) -> None:
+        """The SDK keeps a turn's callback for streaming connections, which there are none of."""
+
+    def discard(self, context: TurnContext) -> None:
+        """Forget everything held back so far."""
+        context.turn_state[self._HELD] = []
+        context.buffered_reply_activities.clear()
+        context.turn_state.pop(self._INVOKE_RESPONSE_KEY, None)
+
+    async def deliver(self, context: TurnContext) -> None:
+        """Send what the turn held back, in order.
+
+        What follows a failed send is not sent: answers out of context confuse more than silence.
+        The failure is logged; the turn is saved by then, and stays so.
+        """
+        held = self._held(context) or []
+        context.turn_state.pop(self._HELD, None)
+        for position, item in enumerate(held):
+            try:
+                await item.deliver(context)
+            except (ConnectorError, CredentialError) as error:
+                logger.warning(
+                    "turn: saved, but %d of %d replies could not be delivered: %s",
+                    len(held) - position,
+                    len(held),
+                    error,
+                )
+                return
+
+    def response(self, context: TurnContext) -> InvokeResponse | None:
+        """What belongs in the HTTP response: for an invoke or expectReplies, else None."""
+        return self._process_turn_results(context)
+
+    async def send_activities(
+        self, context: TurnContext, activities: list[Activity]
+    ) -> list[ResourceResponse]:
+        """Hold the activities back, or outside of a turn send them."""
+        held = self._held(context)
+        if held is None:
+            return list(await super().send_activities(context, activities))
+        for activity in activities:
+            match activity.type:
+                case ActivityTypes.typing:
+                    await self._send_typing(context, activity)
+                case ActivityTypes.invoke_response:  # belongs in the HTTP response
+                    context.turn_state[self._INVOKE_RESPONSE_KEY] = activity
+                case ActivityTypes.trace if activity.channel_id != Channels.emulator:
+                    pass  # no other channel takes them
+                case _:
+                    held.append(_Held(activity, self._sender(activity)))
+        return [ResourceResponse(id="") for _ in activities]
+
+    async def update_activity(
+        self, context: TurnContext, activity: Activity
+    ) -> ResourceResponse | None:
+        """Hold the update back, or outside of a turn make it."""
+        held = self._held(context)
+        update = super().update_activity
+        if held is None:
+            return cast("ResourceResponse | None", await update(context, activity))
+        held.append(_Held(activity, lambda context: update(context, activity)))
+        return ResourceResponse(id=activity.id)
+
+    async def delete_activity(self, context: TurnContext, reference: ConversationReference) -> None:
+        """Hold the deletion back, or outside of a turn make it."""
+        held = self._held(context)
+        delete = super().delete_activity
+        if held is None:
+            await delete(context, reference)
+        else:
+            held.append(_Held(reference, lambda context: delete(context, reference)))
+
+    def _held(self, context: TurnContext) -> list[_Held] | None:
+        return cast("list[_Held] | None", context.turn_state.get(self._HELD))
+
+    def _sender(self, activity: Activity) -> Callable[[TurnContext], Awaitable[Any]]:
+        send = super().send_activities
+        if activity.type == "delay":
+            # The SDK waits whole seconds only.
+            return lambda _: asyncio.sleep((activity.value or 1000) / 1000)
+        return lambda context: send(context, [activity])
+
+    async def _send_typing(self, context: TurnContext, activity: Activity) -> None:
+        try:
+            await super().send_activities(context, [activity])
+        except (ConnectorError, CredentialError) as error:
+            logger.info("turn: typing could not be shown: %s", error)
+
+
+class _OwnConnector(BotFrameworkAuthentication):
+    """The SDK's authentication, but for the connector: that is ours."""
+
+    def __init__(self, connector: Connector, sdk: BotFrameworkAuthentication) -> None:
+        self._factory = _Factory(connector)
+        self._sdk = sdk
+
+    async def authenticate_request(
+        self, activity: Activity, auth_header: str
+    ) -> AuthenticateRequestResult:
+        return await self._sdk.authenticate_request(activity, auth_header)
+
+    async def authenticate_streaming_request(
+        self, auth_header: str, channel_id_header: str
+    ) -> AuthenticateRequestResult:
+        return await self._sdk.authenticate_streaming_request(auth_header, channel_id_header)
+
+    def create_connector_factory(self, claims_identity: ClaimsIdentity) -> ConnectorFactory:
+        del claims_identity  # the connector has the bot's own credentials
+        return self._factory
+
+    async def create_user_token_client(self, claims_identity: ClaimsIdentity) -> Any:
+        return _UserTokenClientOnDemand(self._sdk, claims_identity)
+
+
+class _Factory(ConnectorFactory):
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    async def create(self, service_url: str, audience: str) -> ConnectorClient:  # type: ignore[override] # ours has the operations of theirs that the SDK and bots call
+        del audience
+        return self._connector.for_service_url(service_url)
+
+
+class _UserTokenClientOnDemand:
+    """The SDK's user token client, made on first use: that takes 10 ms, and few turns sign in."""
+
+    def __init__(self, sdk: BotFrameworkAuthentication, claims_identity: ClaimsIdentity) -> None:
+        self._sdk = sdk
+        self._claims_identity = claims_identity
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self._client is None:
+                self._client = await self._sdk.create_user_token_client(self._claims_identity)
+            return await getattr(self._client, name)(*args, **kwargs)
+
+        return call

@@ -1,0 +1,216 @@
+"""Who may call the bot: the SDK's checks, with signing keys that never block the event loop."""
+
+import asyncio
+import logging
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientSession
+from botbuilder.schema import Activity, CallerIdConstants
+from botframework.connector.auth import (
+    AuthenticateRequestResult,
+    AuthenticationConfiguration,
+    AuthenticationConstants,
+    BotFrameworkAuthentication,
+    BotFrameworkAuthenticationFactory,
+    ClaimsIdentity,
+    JwtTokenExtractor,
+    PasswordServiceClientCredentialFactory,
+)
+from jwt.algorithms import RSAAlgorithm
+
+logger = logging.getLogger(__name__)
+
+_BEARER = re.compile(r"Bearer [\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+
+class UnauthorizedError(Exception):
+    """The caller did not prove to be a channel that may call this bot."""
+
+
+class SigningKeysUnavailableError(Exception):
+    """The keys that tokens are checked with could not be fetched; the caller may be good."""
+
+
+class InboundAuthentication:
+    """Checks the callers of the messages function; one per process.
+
+    Tokens of other bots (skills) are refused: the SDK accepts them only from callers it is told of,
+    and there are none.
+
+    Args:
+        app_id: the bot's app id; empty accepts everyone as anonymous (development only).
+        channel_keys_url: the OpenID metadata of the channels; tests put their own here.
+        emulator_keys_url: the OpenID metadata of the emulator's and the Playground's tokens.
+    """
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        channel_keys_url: str = AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL,
+        emulator_keys_url: str = AuthenticationConstants.TO_BOT_FROM_EMULATOR_OPENID_METADATA_URL,
+    ) -> None:
+        self._app_id = app_id
+        # All the values are those of the public cloud: given one by one, the SDK takes the way
+        # that compares the service URL always, and that lets a test name another metadata URL.
+        self.sdk: BotFrameworkAuthentication = BotFrameworkAuthenticationFactory.create(
+            validate_authority=True,
+            to_channel_from_bot_login_url=(
+                AuthenticationConstants.TO_CHANNEL_FROM_BOT_LOGIN_URL_PREFIX
+                + AuthenticationConstants.DEFAULT_CHANNEL_AUTH_TENANT
+            ),
+            to_channel_from_bot_oauth_scope=AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE,
+            to_bot_from_channel_token_issuer=AuthenticationConstants.TO_BOT_FROM_CHANNEL_TOKEN_ISSUER,
+            oauth_url=AuthenticationConstants.OAUTH_URL,
+            to_bot_from_channel_open_id_metadata_url=channel_keys_url,
+            to_bot_from_emulator_open_id_metadata_url=emulator_keys_url,
+            caller_id=CallerIdConstants.public_azure_channel,
+            # Without a factory of ours the SDK would accept every caller.
+            credential_factory=PasswordServiceClientCredentialFactory(app_id),
+            auth_configuration=AuthenticationConfiguration(),
+        )
+        for url in (channel_keys_url, emulator_keys_url):
+            # The SDK looks here before it makes its own, which fetches with blocking requests
+            # without a timeout, and after a change of keys refuses callers for up to a day.
+            JwtTokenExtractor.metadataCache[url] = SigningKeys(url)
+
+    async def authenticate(self, activity: Activity, auth_header: str) -> AuthenticateRequestResult:
+        """Check a request's Authorization header against the activity it came with.
+
+        Args:
+            activity: a validated activity.
+            auth_header: the header as it came; empty if there was none.
+
+        Returns:
+            The SDK's result; its claims_identity, audience and caller_id are set.
+
+        Raises:
+            UnauthorizedError: the token is missing, malformed, expired, forged, or not for this.
+            SigningKeysUnavailableError: the token could not be checked.
+        """
+        if not self._app_id:
+            return _anonymous()
+        if not _BEARER.fullmatch(auth_header):
+            raise UnauthorizedError("there is no bearer token")
+        if not activity.service_url or not activity.channel_id:
+            raise UnauthorizedError("the SDK would not compare the claims with an absent field")
+        try:
+            result = await self.sdk.authenticate_request(activity, auth_header)
+        except (SigningKeysUnavailableError, UnauthorizedError):
+            raise
+        except Exception as error:
+            # The SDK reports bad tokens as PermissionError, PyJWTError, KeyError, bare Exception...
+            raise UnauthorizedError(f"{type(error).__name__}: {str(error)[:200]!a}") from error
+        audience = result.claims_identity.get_claim_value(AuthenticationConstants.AUDIENCE_CLAIM)
+        if audience == AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE:
+            # The SDK takes it for an emulator's. Whoever the bot sends to could write as any user.
+            raise UnauthorizedError("this is the bot's own token for the channels")
+        return result
+
+
+def _anonymous() -> AuthenticateRequestResult:
+    """Everyone, where nobody is checked. The SDK's own way trips over an absent recipient."""
+    result = AuthenticateRequestResult()
+    result.claims_identity = ClaimsIdentity({}, True, AuthenticationConstants.ANONYMOUS_AUTH_TYPE)
+    result.audience = AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A signing key, with the attributes the SDK reads."""
+
+    public_key: Any
+    endorsements: list[str]
+
+
+class SigningKeys:
+    """The signing keys of one OpenID metadata URL, in place of the SDK's _OpenIdMetadata.
+
+    Fetched when first needed, when a day old, and when a token names an unknown key: then at most
+    once per `pause_seconds`, so that made-up key ids cannot make the bot hammer the login service.
+
+    Args:
+        url: the OpenID metadata document.
+        pause_seconds: from one fetch to the next, if a token names an unknown key.
+        failure_pause_seconds: from a failed fetch to the next.
+        timeout_seconds: for the metadata document and the keys together.
+        max_age_seconds: after which keys are fetched again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pause_seconds: float = 300,
+        failure_pause_seconds: float = 5,
+        timeout_seconds: float = 10,
+        max_age_seconds: float = 86_400,
+    ) -> None:
+        self._url = url
+        self._pause_seconds = pause_seconds
+        self._failure_pause_seconds = failure_pause_seconds
+        self._timeout_seconds = timeout_seconds
+        self._max_age_seconds = max_age_seconds
+        self._keys: dict[str, _Key] = {}
+        self._fetched_at = -float("inf")
+        self._next_fetch_at = -float("inf")
+        self._failure: Exception | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self, key_id: str | None) -> _Key:
+        """The key with this id. The SDK calls it with the "kid" of a token not yet verified.
+
+        Raises:
+            UnauthorizedError: there is no such key.
+            SigningKeysUnavailableError: it could not be found out.
+        """
+        # A known key never waits for somebody else's fetch, which a stranger may have caused.
+        if not self._is_good(key_id) and not (key_id in self._keys and self._lock.locked()):
+            async with self._lock:
+                if not self._is_good(key_id) and time.monotonic() >= self._next_fetch_at:
+                    await self._fetch()
+        key = self._keys.get(key_id or "")
+        if key is not None:
+            return key
+        if self._failure is not None:
+            raise SigningKeysUnavailableError(
+                f"no keys from {self._url}: {type(self._failure).__name__}"
+            ) from self._failure
+        raise UnauthorizedError("the token names no key of the login service")
+
+    def _is_good(self, key_id: str | None) -> bool:
+        return key_id in self._keys and time.monotonic() < self._fetched_at + self._max_age_seconds
+
+    async def _fetch(self) -> None:
+        """Replace the keys; a failure keeps the old ones."""
+        try:
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                ClientSession(trust_env=True, raise_for_status=True) as session,
+            ):
+                async with session.get(self._url) as response:
+                    metadata = await response.json(content_type=None)
+                async with session.get(metadata["jwks_uri"]) as response:
+                    documents = (await response.json(content_type=None))["keys"]
+            keys = {
+                document["kid"]: _Key(
+                    RSAAlgorithm.from_jwk(document), document.get("endorsements", [])
+                )
+                for document in documents
+                if document.get("kty") == "RSA" and "kid" in document
+            }
+            if not keys:
+                raise ValueError("no keys")  # noqa: TRY301 - one place says what a failure means
+        except Exception as error:  # noqa: BLE001 - whatever it is, there are no new keys
+            self._failure = error
+            self._next_fetch_at = time.monotonic() + self._failure_pause_seconds
+            logger.warning("signing keys: none from %s: %s", self._url, type(error).__name__)
+            return
+        self._failure = None
+        self._keys = keys
+        self._fetched_at = time.monotonic()
+        self._next_fetch_at = self._fetched_at + self._pause_seconds

@@ -1,0 +1,143 @@
+"""The token the bot shows to channels: fetched off the event loop, cached, refreshed ahead."""
+
+import asyncio
+import functools
+import logging
+import re
+import time
+from typing import Any
+
+import requests
+from msal.application import ConfidentialClientApplication
+from msal.managed_identity import ManagedIdentityClient, UserAssignedManagedIdentity
+
+from shared.settings import AppType
+
+logger = logging.getLogger(__name__)
+
+_AUDIENCE = "https://api.botframework.com"
+_MULTI_TENANT = "botframework.com"
+
+
+class CredentialError(Exception):
+    """No token could be had. The message says why and holds no secret."""
+
+
+class TokenSource:
+    """Gets and keeps the bot's access token for the Bot Framework; one per process.
+
+    Args:
+        app_id: the bot's app id; empty means no identity, and `token` gives None.
+        app_password: the client secret; not used by a managed identity.
+        app_type: how the bot proves who it is.
+        tenant_id: the tenant of a SingleTenant bot.
+        login_url: where tokens come from; tests put their own here.
+        refresh_ahead_seconds: how long before its end a token is replaced.
+        failure_pause_seconds: after a failed fetch, how long until the next.
+        timeout_seconds: of each request to the login endpoint.
+    """
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        app_password: str = "",
+        app_type: AppType = "MultiTenant",
+        tenant_id: str = "",
+        login_url: str = "https://login.microsoftonline.com",
+        refresh_ahead_seconds: float = 300,
+        failure_pause_seconds: float = 10,
+        timeout_seconds: float = 10,
+    ) -> None:
+        self._app_id = app_id
+        self._app_password = app_password
+        self._app_type = app_type
+        tenant = tenant_id if app_type == "SingleTenant" else _MULTI_TENANT
+        self._authority = f"{login_url.rstrip('/')}/{tenant}"
+        self._refresh_ahead_seconds = refresh_ahead_seconds
+        self._failure_pause_seconds = failure_pause_seconds
+        self._timeout_seconds = timeout_seconds
+        self._token: str | None = None
+        # Seconds since 1970, not a monotonic clock: that one stands still while a machine sleeps.
+        self._expires_at = 0.0
+        self._fetch_at = 0.0
+        self._fetching: asyncio.Task[None] | None = None
+        self._failure: CredentialError | None = None
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether requests carry a token."""
+        return bool(self._app_id)
+
+    async def token(self) -> str | None:
+        """The bearer token to send, or None for a bot without an app id.
+
+        While a token is still valid nobody waits for its successor. Callers at the same time share
+        one fetch, which goes on even if they are cancelled.
+
+        Raises:
+            CredentialError: there is no valid token and none could be fetched.
+        """
+        if not self.has_identity:
+            return None
+        if time.time() >= self._fetch_at and self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch())
+        if time.time() >= self._expires_at and self._fetching is not None:
+            await asyncio.shield(self._fetching)
+        if time.time() >= self._expires_at:
+            raise CredentialError(
+                str(self._failure or "the login endpoint gave an expired token")
+            ) from self._failure
+        return self._token
+
+    async def _fetch(self) -> None:
+        """Replace the token, or remember why that failed."""
+        try:
+            self._token, lifetime_seconds = await asyncio.to_thread(self._fetch_blocking)
+        except CredentialError as error:
+            self._failure = error
+            self._fetch_at = time.time() + self._failure_pause_seconds
+            logger.warning("token: %s", error)
+        else:
+            self._failure = None
+            self._expires_at = time.time() + lifetime_seconds
+            self._fetch_at = self._expires_at - self._refresh_ahead_seconds
+        finally:
+            self._fetching = None
+
+    def _fetch_blocking(self) -> tuple[str, float]:
+        """Ask the login endpoint; in a thread, as msal and its loading of certificates block."""
+        try:
+            with requests.Session() as session:
+                # msal hands its timeout only to sessions of its own, and those it never closes.
+                request = functools.partial(session.request, timeout=self._timeout_seconds)
+                session.request = request  # type: ignore[method-assign] # as msal does it itself
+                answer = self._ask(session)
+            if "access_token" in answer:
+                return str(answer["access_token"]), float(answer["expires_in"])
+        except Exception as error:  # msal documents no set of errors
+            raise CredentialError(f"the login endpoint failed: {type(error).__name__}") from error
+        # The description may repeat what was sent; its AADSTS number says the same, safely.
+        number = re.search(r"AADSTS\d+", str(answer.get("error_description")))
+        raise CredentialError(
+            f"the login endpoint refused: {str(answer.get('error'))[:100]!a}"
+            f" {number.group() if number else ''}".rstrip()
+        )
+
+    def _ask(self, session: requests.Session) -> dict[str, Any]:
+        answer: dict[str, Any]
+        if self._app_type == "UserAssignedMSI":
+            identity = UserAssignedManagedIdentity(client_id=self._app_id)
+            client = ManagedIdentityClient(identity, http_client=session)
+            answer = client.acquire_token_for_client(resource=_AUDIENCE)
+        else:
+            app = ConfidentialClientApplication(
+                self._app_id,
+                client_credential=self._app_password,
+                authority=self._authority,
+                http_client=session,
+                # The authority is ours, not something a user typed that needs looking up.
+                instance_discovery=False,
+            )
+            answer = app.acquire_token_for_client(scopes=[f"{_AUDIENCE}/.default"])
+        return answer

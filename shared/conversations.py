@@ -1,0 +1,257 @@
+"""Conversations and when they are stale: the domain. Time comes in as an argument; no I/O.
+
+One conversation has one session at a time: from its first message to its expiry. What the store
+must do with them is the `ConversationStore` protocol at the end.
+"""
+
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Protocol
+from uuid import uuid4
+
+# A message this close to the expiry saves its time of receipt before the dialog runs, so that a
+# sweep cannot expire the session under it. Dialogs that take longer may lose that race.
+MAX_GUARD = timedelta(seconds=30)
+
+# Clocks of two instances may differ by this much; the sweep leaves younger due rows alone.
+CLOCK_SKEW = timedelta(seconds=2)
+
+# How long a claim keeps other sweeps away from an expired conversation.
+LEASE = timedelta(seconds=60)
+
+
+class StoreError(Exception):
+    """Something went wrong between the app and its store."""
+
+
+class ConflictError(StoreError):
+    """Another writer was first: the row is not what it was when it was read."""
+
+
+class StorageUnavailableError(StoreError):
+    """The store did not answer, or refused. A write that raises this may still have happened."""
+
+
+class StateTooLargeError(StoreError):
+    """A row would be larger than the store may hold; nothing was written."""
+
+
+class StateUnreadableError(StoreError):
+    """A stored row cannot be read back: it was damaged or written by something else."""
+
+
+@dataclass(frozen=True)
+class ConversationKey:
+    """What names a conversation on its channel.
+
+    Raises:
+        ValueError: the channel id holds the separator `|`, so two keys could look the same.
+    """
+
+    channel_id: str
+    conversation_id: str
+
+    def __post_init__(self) -> None:
+        if "|" in self.channel_id:
+            raise ValueError("channelId must not contain '|'")
+
+    @cached_property
+    def hash(self) -> str:
+        """64 hexadecimal digits: ids of any shape and length become keys a table accepts."""
+        return sha256(f"{self.channel_id}|{self.conversation_id}".encode()).hexdigest()
+
+    def address(self, shards: int) -> "Address":
+        """Where the conversation lives in a table of so many shards."""
+        return Address(shard=f"s{int(self.hash[:4], 16) % shards:03d}", key=self.hash[:32])
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a conversation lives: its shard (a partition) and its key within it."""
+
+    shard: str
+    key: str
+
+
+class Status(StrEnum):
+    """A conversation is active, or expired with its notice not yet settled."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation's row: tracking, and the packed state its dialogs left.
+
+    `etag` is empty for a row that was never stored. `state` is None where it was not read.
+    `user_writers` says which write of each user's state (by the user's hash) belongs to this
+    session, and `recent` names the last turns' writes, which outlive a session.
+    """
+
+    address: Address
+    session: str
+    last_accessed: datetime
+    status: Status = Status.ACTIVE
+    readable_key: str = ""
+    reference: Mapping[str, Any] | None = None
+    locale: str | None = None
+    state: bytes | None = None
+    writer: str = ""
+    recent: tuple[str, ...] = ()
+    has_private: bool = False
+    user_writers: Mapping[str, str] = field(default_factory=dict)
+    expired_at: datetime | None = None
+    lease_until: datetime | None = None
+    attempts: int = 0
+    etag: str = ""
+
+    def is_stale(self, now: datetime, expire_after: timedelta) -> bool:
+        """Idle for `expire_after` or longer, or expired already.
+
+        Source: "Expire a conversation" (Bot Framework documentation): the boundary is inclusive.
+        """
+        return self.status is Status.EXPIRED or now - self.last_accessed >= expire_after
+
+    def needs_guard(self, now: datetime, expire_after: timedelta) -> bool:
+        """So close to its expiry that a sweep might come before the turn's commit."""
+        guard = min(MAX_GUARD, expire_after / 4)
+        return self.last_accessed + expire_after - now <= guard
+
+    def claimed(self, now: datetime) -> "Conversation":
+        """The row after a sweep's claim: state gone, expired, leased to that sweep."""
+        return replace(
+            self,
+            status=Status.EXPIRED,
+            state=b"",
+            expired_at=self.expired_at or now,
+            lease_until=now + LEASE,
+            attempts=self.attempts + 1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """One session's work item for the sweep; `due_seconds` is Unix time, rounded up."""
+
+    address: Address
+    session: str
+    due_seconds: int
+
+
+def due_seconds(moment: datetime) -> int:
+    """Unix time of `moment`, rounded up so that nothing is due early."""
+    return math.ceil(moment.timestamp())
+
+
+def utc_now() -> datetime:
+    """The clock that everything but a test uses."""
+    return datetime.now(UTC)
+
+
+def new_session_id() -> str:
+    """An id for one life of a conversation."""
+    return uuid4().hex[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateState:
+    """One user's private bag in one conversation, packed; it counts for its session only."""
+
+    user: str
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """One user's bag, packed, and who wrote it last.
+
+    A turn writes the user's row before the conversation's, and the conversation's write is the
+    commit. Until then `before` is the user's state that still counts: `writer`, `address`,
+    `session` and `base_etag` tell whose commit decides.
+    """
+
+    state: bytes
+    etag: str = ""
+    before: bytes = b""
+    writer: str = ""
+    address: Address | None = None
+    session: str = ""
+    base_etag: str = ""
+    written_at: datetime | None = None
+
+
+class ConversationStore(Protocol):
+    """What the turn and the sweep need of a store.
+
+    Every write of a conversation is conditional on the ETag it carries. Any method may raise
+    StorageUnavailableError.
+    """
+
+    async def load(self, address: Address) -> Conversation | None:
+        """The whole row with its state, or None."""
+
+    async def load_private(self, conversation: Conversation, user: str) -> bytes:
+        """The user's private bag of this session, packed; empty if there is none."""
+
+    async def load_user(self, user: str) -> UserRow | None:
+        """The user's row, or None. `user` is the hash of channel and user id."""
+
+    async def save_user(self, user: str, row: UserRow) -> UserRow:
+        """Write the user's row over the version it was read at; returns it with its new ETag.
+
+        Raises:
+            ConflictError: the row is another version by now.
+            StateTooLargeError: nothing was written.
+        """
+
+    async def save(
+        self,
+        conversation: Conversation,
+        *,
+        due: int | None = None,
+        private: Sequence[PrivateState] = (),
+    ) -> Conversation:
+        """Write the conversation over the version it was read at, with its private bags.
+
+        `due` (Unix seconds) files a due row for a new session in the same transaction.
+
+        Raises:
+            ConflictError: the row is another version by now.
+            StateTooLargeError: nothing was written.
+        """
+
+    def due(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
+        """Pages of the shard's work items due by `until`, oldest first."""
+
+    async def load_tracking(self, address: Address) -> Conversation | None:
+        """The row without its state, or None."""
+
+    async def refile(self, rows: Sequence[tuple[DueRow, int]]) -> None:
+        """Move each work item (all of one shard) to its new due time, in Unix seconds."""
+
+    async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
+        """Lease an expired conversation until `due` and move its work item there, in one step.
+
+        Raises:
+            ConflictError: the conversation is another version by now.
+        """
+
+    async def settle(self, conversation: Conversation) -> None:
+        """Delete the expired conversation at this version. A row that is gone is no error.
+
+        Raises:
+            ConflictError: the conversation is another version by now.
+        """
+
+    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
+        """Delete what a finished session left: its private bags, then its work item."""
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """The names of all shards."""

@@ -1,0 +1,191 @@
+"""The one reader of the environment: typed, checked at start, one line per mistake."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self, get_args
+
+from croniter import croniter
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+AppType = Literal["MultiTenant", "SingleTenant", "UserAssignedMSI"]
+
+# Ten years: far beyond any sensible timeout, and due times still fit their ten digits.
+MAX_SECONDS = 315_360_000
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message names it, what it was and what it must be."""
+
+
+def _whole_number(value: object) -> object:
+    """Refuse what int() would wave through: '30.0', '3_0', ' 30', True."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]+", value):
+        raise ValueError("not a whole number")
+    return value
+
+
+def _ncrontab(value: str) -> str:
+    """Six fields, seconds first, as Azure Functions wants its timers.
+
+    Source: learn.microsoft.com, "Timer trigger for Azure Functions", NCRONTAB expressions.
+    """
+    if len(value.split()) != 6 or not croniter.is_valid(value, second_at_beginning=True):  # noqa: PLR2004 - six fields is what NCRONTAB is
+        raise ValueError("not an NCRONTAB expression")
+    return value
+
+
+def _one_of_any_case(value: object) -> object:
+    """Accept the documented names in any case, and an empty value as the first of them."""
+    names: tuple[str, ...] = get_args(AppType)
+    by_lower_case = {name.lower(): name for name in names}
+    return by_lower_case.get(str(value).lower(), value) if value else names[0]
+
+
+WholeSeconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=MAX_SECONDS)]
+TableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")]
+
+
+def _setting(name: str, must_be: str, **options: Any) -> Any:
+    """A field read from the variable `name`; `must_be` ends the message about a bad value."""
+    return Field(validation_alias=name, description=must_be, **options)
+
+
+class Settings(BaseSettings):
+    """What the app needs to know, read once at start from the environment.
+
+    Every field's alias is the name of its environment variable (an app setting in Azure, a
+    value in local.settings.json on one's own machine).
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=False)
+
+    microsoft_app_id: str = _setting("MicrosoftAppId", "the bot's app id", default="")
+    microsoft_app_password: SecretStr = _setting(
+        "MicrosoftAppPassword", "the bot's client secret", default=SecretStr("")
+    )
+    microsoft_app_type: Annotated[AppType, BeforeValidator(_one_of_any_case)] = _setting(
+        "MicrosoftAppType", "MultiTenant, SingleTenant or UserAssignedMSI", default="MultiTenant"
+    )
+    microsoft_app_tenant_id: str = _setting(
+        "MicrosoftAppTenantId", "the tenant of a SingleTenant bot", default=""
+    )
+    expire_after_seconds: WholeSeconds = _setting(
+        "ExpireAfterSeconds",
+        f"whole seconds, 1 or more and at most {MAX_SECONDS} (1800 is half an hour)",
+    )
+    expiry_schedule: Annotated[str, BeforeValidator(_ncrontab)] = _setting(
+        "ExpirySchedule",
+        "an NCRONTAB expression of six fields, seconds first ('0 * * * * *' is every minute)",
+    )
+    expiry_notice: Literal["on", "off"] = _setting("ExpiryNotice", "on or off", default="on")
+    sweep_budget_seconds: WholeSeconds = _setting(
+        "SweepBudgetSeconds", "whole seconds, less than functionTimeout in host.json", default=45
+    )
+    conversations_table: TableName = _setting(
+        "ConversationsTable",
+        "a table name: 3 to 63 letters and digits, a letter first",
+        default="conversations",
+    )
+    users_table: TableName = _setting(
+        "UsersTable", "a table name: 3 to 63 letters and digits, a letter first", default="users"
+    )
+    table_shards: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=256)] = _setting(
+        "TableShards", "a whole number from 1 to 256, fixed for the life of the table", default=64
+    )
+    storage_connection: SecretStr = _setting(
+        "AzureWebJobsStorage", "a storage connection string", default=SecretStr("")
+    )
+    storage_table_uri: str = _setting(
+        "AzureWebJobsStorage__tableServiceUri",
+        "the table service's https address",
+        default="",
+        pattern=r"^(https://\S+)?$",
+    )
+    storage_account_name: str = _setting(
+        "AzureWebJobsStorage__accountName",
+        "a storage account's name",
+        default="",
+        pattern=r"^([a-z0-9]{3,24})?$",
+    )
+    storage_credential: Literal["", "managedidentity"] = _setting(
+        "AzureWebJobsStorage__credential", "managedidentity, or left out", default=""
+    )
+    storage_client_id: str = _setting(
+        "AzureWebJobsStorage__clientId",
+        "the client id of a user-assigned managed identity",
+        default="",
+    )
+    functions_environment: str = _setting(
+        "AZURE_FUNCTIONS_ENVIRONMENT", "set by the Functions host", default=""
+    )
+
+    @property
+    def expire_after(self) -> timedelta:
+        """How long a conversation may be idle."""
+        return timedelta(seconds=self.expire_after_seconds)
+
+    @property
+    def storage_table_endpoint(self) -> str:
+        """The table service's address for identity-based access; empty with a connection string."""
+        if self.storage_table_uri:
+            return self.storage_table_uri
+        name = self.storage_account_name
+        return f"https://{name}.table.core.windows.net" if name else ""
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Self:
+        if not self.microsoft_app_id and self.functions_environment != "Development":
+            # Without an app id every caller would be believed: fine on one's own machine only.
+            raise ValueError(
+                "MicrosoftAppId is empty; it must be the bot's app id"
+                " (it may be left out only where AZURE_FUNCTIONS_ENVIRONMENT is Development)"
+            )
+        if (
+            self.microsoft_app_id
+            and self.microsoft_app_type != "UserAssignedMSI"
+            and not self.microsoft_app_password.get_secret_value()
+        ):
+            raise ValueError(
+                "MicrosoftAppPassword is empty; it must be the bot's client secret"
+                " (only MicrosoftAppType UserAssignedMSI needs none)"
+            )
+        if (
+            self.microsoft_app_id
+            and self.microsoft_app_type == "SingleTenant"
+            and not self.microsoft_app_tenant_id
+        ):
+            raise ValueError(
+                "MicrosoftAppTenantId is empty; it must be the tenant of the SingleTenant bot"
+            )
+        if not self.storage_connection.get_secret_value() and not self.storage_table_endpoint:
+            raise ValueError(
+                "AzureWebJobsStorage is empty; it must be a storage connection string, or"
+                " AzureWebJobsStorage__tableServiceUri or __accountName must name the account"
+            )
+        return self
+
+
+def read_settings() -> Settings:
+    """Read and check the environment.
+
+    Raises:
+        SettingsError: one line that names each wrong setting, what it was and what it must be;
+            a secret's value is never part of it.
+    """
+    try:
+        # Built from the environment: the fields are filled by pydantic-settings, not by the caller.
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_describe(mistake) for mistake in error.errors())) from None
+
+
+def _describe(mistake: Any) -> str:
+    if not mistake["loc"]:  # from _settings_fit_together, whose messages are whole already
+        return str(mistake["ctx"]["error"])
+    name = str(mistake["loc"][0])
+    field = next(f for f in Settings.model_fields.values() if f.validation_alias == name)
+    if mistake["type"] == "missing":
+        return f"{name} is missing; it must be {field.description}"
+    was = "a secret" if field.annotation is SecretStr else repr(mistake["input"])
+    return f"{name} is {was}; it must be {field.description}"

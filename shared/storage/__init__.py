@@ -1,0 +1,1 @@
+"""What speaks to Azure Storage: tables, row keys, state codec."""

@@ -1,0 +1,355 @@
+"""Conversations and users as rows of two tables: `shared.conversations.ConversationStore`.
+
+Row keys of the conversations table, all rows of one conversation in one partition (its shard):
+
+    c|{key}                         the conversation: tracking and state in one entity
+    p|{key}|{user}                  one user's private bag in it
+    d|{due:010d}|{key}|{session}    the due row: one work item per session
+
+Users table: partition {user}, row `user`. `{key}` and `{user}` are hashes: see docs/decisions.md.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from shared.conversations import (
+    Address,
+    ConflictError,
+    Conversation,
+    DueRow,
+    PrivateState,
+    StateTooLargeError,
+    StateUnreadableError,
+    Status,
+    UserRow,
+)
+from shared.storage.tables import Operation, Row, Table
+
+# A binary property holds 64 KiB; an entity 1 MiB, of which Azurite counts the base64 form.
+CHUNK_BYTES = 64_000
+MAX_ROW_BYTES = 700 * 1024
+
+# The SDK builds a transaction of 100 operations in one 63-82 ms stretch of the event loop.
+REFILES_PER_TRANSACTION = 5
+
+CONTROL = "ctl"
+USER = "user"
+
+_TRACKING = (
+    "SessionId",
+    "Status",
+    "LastAccessed",
+    "ConversationKey",
+    "Reference",
+    "Locale",
+    "Recent",
+    "HasPrivate",
+    "UserWriters",
+    "ExpiredAt",
+    "LeaseUntil",
+    "Attempts",
+)
+
+
+def user_hash(channel_id: str, user_id: str) -> str:
+    """What stands for a user in keys: 32 hexadecimal digits of channel and user id."""
+    return sha256(f"{channel_id}/users/{user_id}".encode()).hexdigest()[:32]
+
+
+class TableStore:
+    """A `ConversationStore` over two tables.
+
+    Args:
+        conversations: the table of conversations, their private bags and due rows.
+        users: the table of users.
+        shard_count: into how many partitions conversations are spread.
+    """
+
+    def __init__(self, conversations: Table, users: Table, shard_count: int) -> None:
+        self._conversations = conversations
+        self._users = users
+        self._shard_count = shard_count
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """The names of all shards."""
+        return [f"s{number:03d}" for number in range(self._shard_count)]
+
+    async def control(self) -> int:
+        """The shard count the table was made with; recorded now if it is new.
+
+        Raises:
+            StorageUnavailableError: the table does not exist, or no answer.
+        """
+        row = await self._conversations.get(CONTROL, CONTROL)
+        if row is None:
+            row = Row(CONTROL, CONTROL, {"Shards": self._shard_count})
+            try:
+                await self._conversations.write([Operation("insert", row)])
+            except ConflictError:  # another instance was first
+                row = await self._conversations.get(CONTROL, CONTROL) or row
+        return int(row.columns["Shards"])
+
+    # What a turn needs
+
+    async def load(self, address: Address) -> Conversation | None:
+        """See `ConversationStore.load`."""
+        row = await self._conversations.get(address.shard, f"c|{address.key}")
+        return _conversation(address, row) if row else None
+
+    async def load_private(self, conversation: Conversation, user: str) -> bytes:
+        """See `ConversationStore.load_private`."""
+        address = conversation.address
+        row = await self._conversations.get(address.shard, f"p|{address.key}|{user}")
+        if row is None or row.columns["SessionId"] != conversation.session:
+            return b""
+        return _join(row, "State")
+
+    async def load_user(self, user: str) -> UserRow | None:
+        """See `ConversationStore.load_user`."""
+        row = await self._users.get(user, USER)
+        return _user_row(row) if row else None
+
+    async def save_user(self, user: str, row: UserRow) -> UserRow:
+        """See `ConversationStore.save_user`."""
+        columns = _user_columns(row)
+        _check_size(columns)
+        (etag,) = await self._users.write([_write_over(Row(user, USER, columns, row.etag))])
+        return replace(row, etag=etag)
+
+    async def save(
+        self,
+        conversation: Conversation,
+        *,
+        due: int | None = None,
+        private: Sequence[PrivateState] = (),
+    ) -> Conversation:
+        """See `ConversationStore.save`."""
+        address = conversation.address
+        operations = [_conversation_write(conversation)]
+        if due is not None:
+            row = DueRow(address, conversation.session, due)
+            operations.append(Operation("upsert", _due_row(row)))
+        for bag in private:
+            columns = {"SessionId": conversation.session, **_split(bag.state, "State")}
+            _check_size(columns)
+            key = f"p|{address.key}|{bag.user}"
+            operations.append(Operation("upsert", Row(address.shard, key, columns)))
+        etag, *_ = await self._conversations.write(operations)
+        return replace(conversation, etag=etag)
+
+    # What a sweep needs
+
+    async def due(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
+        """See `ConversationStore.due`."""
+        # '~' sorts after every digit and letter: rows of that very second are included.
+        last = f"d|{int(until.timestamp()):010d}|~"
+        async for page in self._conversations.query(shard, "d|", last, ["RowKey"]):
+            yield [_parsed_due_row(row) for row in page]
+
+    async def load_tracking(self, address: Address) -> Conversation | None:
+        """See `ConversationStore.load_tracking`."""
+        row = await self._conversations.get(address.shard, f"c|{address.key}", _TRACKING)
+        return _conversation(address, row, with_state=False) if row else None
+
+    async def refile(self, rows: Sequence[tuple[DueRow, int]]) -> None:
+        """See `ConversationStore.refile`."""
+        moves = [(row, replace(row, due_seconds=due)) for row, due in rows]
+        # A move to the same second would delete and write one row in one transaction.
+        moves = [(old, new) for old, new in moves if old != new]
+        for start in range(0, len(moves), REFILES_PER_TRANSACTION):
+            batch = moves[start : start + REFILES_PER_TRANSACTION]
+            try:
+                await self._conversations.write(
+                    [operation for old, new in batch for operation in _move(old, new)]
+                )
+            except ConflictError:
+                # Another sweep moved one of them first: move the others one by one.
+                for old, new in batch:
+                    await self._refile_one(old, new)
+
+    async def _refile_one(self, old: DueRow, new: DueRow) -> None:
+        try:
+            await self._conversations.write(_move(old, new))
+        except ConflictError:
+            return  # moved or finished by another sweep
+
+    async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
+        """See `ConversationStore.retry_later`."""
+        moved = replace(row, due_seconds=due)
+        move = _move(row, moved) if moved != row else []
+        await self._conversations.write([_conversation_write(conversation), *move])
+
+    async def settle(self, conversation: Conversation) -> None:
+        """See `ConversationStore.settle`."""
+        address = conversation.address
+        row = Row(address.shard, f"c|{address.key}", {}, conversation.etag)
+        try:
+            await self._conversations.write([Operation("delete", row)])
+        except ConflictError:
+            current = await self.load_tracking(address)
+            if current is not None and current.session == conversation.session:
+                raise
+
+    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
+        """See `ConversationStore.clean_up`."""
+        address = row.address
+        if has_private:
+            prefix = f"p|{address.key}|"
+            pages = self._conversations.query(
+                address.shard, prefix, prefix + "~", ["RowKey", "SessionId"]
+            )
+            async for page in pages:
+                for leftover in page:
+                    if leftover.columns["SessionId"] == row.session:
+                        await self._delete_leftover(leftover)
+        await self._conversations.write([Operation("delete", _due_row(row))])
+
+    async def _delete_leftover(self, row: Row) -> None:
+        try:
+            await self._conversations.write([Operation("delete", row)])
+        except ConflictError:
+            return  # the user is back: the row belongs to the new session now
+
+
+def _conversation_write(conversation: Conversation) -> Operation:
+    columns = _conversation_columns(conversation)
+    _check_size(columns)
+    address = conversation.address
+    return _write_over(Row(address.shard, f"c|{address.key}", columns, conversation.etag))
+
+
+def _write_over(row: Row) -> Operation:
+    """The write of a row over the version it was read at, which may be none."""
+    return Operation("replace" if row.etag else "insert", row)
+
+
+def _conversation_columns(conversation: Conversation) -> dict[str, Any]:
+    if conversation.state is None:
+        raise ValueError("a conversation read without its state must not be written back")
+    columns = {
+        "ConversationKey": conversation.readable_key,
+        "SessionId": conversation.session,
+        "Status": str(conversation.status),
+        "LastAccessed": conversation.last_accessed,
+        "Reference": _json(conversation.reference),
+        "Locale": conversation.locale,
+        "Writer": conversation.writer,
+        "Recent": _json(conversation.recent),
+        "HasPrivate": conversation.has_private or None,
+        "UserWriters": _json(conversation.user_writers),
+        "ExpiredAt": conversation.expired_at,
+        "LeaseUntil": conversation.lease_until,
+        "Attempts": conversation.attempts or None,
+        **_split(conversation.state, "State"),
+    }
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _conversation(address: Address, row: Row, *, with_state: bool = True) -> Conversation:
+    columns = row.columns
+    try:
+        return Conversation(
+            address=address,
+            session=columns["SessionId"],
+            last_accessed=columns["LastAccessed"],
+            status=Status(columns["Status"]),
+            readable_key=columns["ConversationKey"],
+            reference=json.loads(columns.get("Reference") or "null"),
+            locale=columns.get("Locale"),
+            state=_join(row, "State") if with_state else None,
+            writer=columns.get("Writer", ""),
+            recent=tuple(json.loads(columns.get("Recent") or "[]")),
+            has_private=columns.get("HasPrivate", False),
+            user_writers=json.loads(columns.get("UserWriters") or "{}"),
+            expired_at=columns.get("ExpiredAt"),
+            lease_until=columns.get("LeaseUntil"),
+            attempts=columns.get("Attempts", 0),
+            etag=row.etag,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}") from error
+
+
+def _user_columns(row: UserRow) -> dict[str, Any]:
+    columns = {
+        "Writer": row.writer or None,
+        "Conversation": f"{row.address.shard}|{row.address.key}" if row.address else None,
+        "SessionId": row.session or None,
+        "BaseETag": row.base_etag or None,
+        "WrittenAt": row.written_at,
+        **_split(row.state, "State"),
+        **_split(row.before, "Before"),
+    }
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _user_row(row: Row) -> UserRow:
+    columns = row.columns
+    address = None
+    if "Conversation" in columns:
+        shard, _, key = str(columns["Conversation"]).partition("|")
+        address = Address(shard, key)
+    return UserRow(
+        state=_join(row, "State"),
+        etag=row.etag,
+        before=_join(row, "Before"),
+        writer=columns.get("Writer", ""),
+        address=address,
+        session=columns.get("SessionId", ""),
+        base_etag=columns.get("BaseETag", ""),
+        written_at=columns.get("WrittenAt"),
+    )
+
+
+def _due_row(row: DueRow) -> Row:
+    key = f"d|{row.due_seconds:010d}|{row.address.key}|{row.session}"
+    return Row(row.address.shard, key)
+
+
+def _parsed_due_row(row: Row) -> DueRow:
+    _, due, key, session = row.key.split("|")
+    return DueRow(Address(row.partition, key), session, int(due))
+
+
+def _move(old: DueRow, new: DueRow) -> list[Operation]:
+    return [Operation("delete", _due_row(old)), Operation("upsert", _due_row(new))]
+
+
+def _split(packed: bytes, name: str) -> dict[str, bytes]:
+    """The bytes in columns of CHUNK_BYTES, numbered so that a reader can tell one is missing."""
+    chunks = [packed[at : at + CHUNK_BYTES] for at in range(0, len(packed), CHUNK_BYTES)]
+    return {f"{name}{number:02d}": chunk for number, chunk in enumerate(chunks)}
+
+
+def _join(row: Row, name: str) -> bytes:
+    """The bytes that `_split` cut up; a missing chunk shows when they are unpacked, or here."""
+    numbers = sorted(
+        int(column.removeprefix(name))
+        for column in row.columns
+        if column.startswith(name) and column.removeprefix(name).isdigit()
+    )
+    if numbers != list(range(len(numbers))):
+        raise StateUnreadableError(f"row {row.partition}/{row.key}: a chunk of {name} is missing")
+    return b"".join(row.columns[f"{name}{number:02d}"] for number in numbers)
+
+
+def _json(value: object) -> str | None:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
+
+
+def _check_size(columns: Mapping[str, Any]) -> None:
+    size = sum(_sizes(columns.values()))
+    if size > MAX_ROW_BYTES:
+        raise StateTooLargeError(
+            f"the row would hold {size // 1024} KiB of state, reference and recent ids;"
+            f" the limit is {MAX_ROW_BYTES // 1024} KiB"
+        )
+
+
+def _sizes(values: Iterable[Any]) -> Iterable[int]:
+    return (len(value) for value in values if isinstance(value, bytes | str))

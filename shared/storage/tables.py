@@ -1,0 +1,317 @@
+"""Table Storage in the few verbs the store needs, with its errors told apart."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, Self
+from urllib.request import getproxies
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import UpdateMode
+from azure.data.tables.aio import TableClient, TableServiceClient
+from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+
+from shared.conversations import ConflictError, StateTooLargeError, StorageUnavailableError
+
+# The SDK's defaults (300 s timeouts, 10 retries, 120 s back-off) outlive the channel's patience.
+CLIENT_OPTIONS: dict[str, Any] = {
+    "connection_timeout": 3,
+    "read_timeout": 10,
+    "retry_total": 3,
+    "retry_backoff_max": 4,
+    # Looking up the proxies in the environment costs a thread hop with each request.
+    "use_env_settings": bool(getproxies()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entity: its keys, its columns and the ETag it was read at (empty: never stored)."""
+
+    partition: str
+    key: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One write. `replace` and a `delete` with an ETag are conditional on it (If-Match)."""
+
+    kind: Literal["insert", "replace", "upsert", "delete"]
+    row: Row
+
+
+class Table(Protocol):
+    """The verbs. Each may raise StorageUnavailableError; a write that does may have happened."""
+
+    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
+        """One row, or None; with `select`, those columns only."""
+
+    async def write(self, operations: Sequence[Operation]) -> list[str]:
+        """Do one operation, or up to 100 of one partition as one transaction.
+
+        Returns the new ETags (empty for a delete), in the order of the operations. Deleting
+        what is not there is no error, except inside a transaction.
+
+        Raises:
+            ConflictError: an insert found the row, or a replace or conditional delete found
+                another version or none; nothing was written.
+            StateTooLargeError: the service refused the size; nothing was written.
+        """
+
+    def query(
+        self,
+        partition: str,
+        first: str,
+        last: str,
+        select: Sequence[str] = (),
+        page_size: int = 500,
+    ) -> AsyncIterator[list[Row]]:
+        """Pages of the rows with first <= RowKey < last, in RowKey order."""
+
+
+class AzureTable:
+    """A `Table` on the azure-data-tables SDK."""
+
+    def __init__(self, client: TableClient) -> None:
+        self._client = client
+
+    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
+        """See `Table.get`."""
+        try:
+            with _errors_told_apart():
+                # The keys come along only when they are selected too.
+                entity = await self._client.get_entity(
+                    partition, key, select=["PartitionKey", "RowKey", *select] if select else None
+                )
+        except _RowMissingError:
+            return None
+        return _row(entity)
+
+    async def write(self, operations: Sequence[Operation]) -> list[str]:
+        """See `Table.write`."""
+        with _errors_told_apart():
+            try:
+                if len(operations) == 1:
+                    return [await self._write_one(operations[0])]
+                answers = await self._client.submit_transaction(
+                    [_transaction_step(operation) for operation in operations]
+                )
+            except _RowMissingError as error:
+                raise ConflictError(str(error)) from error
+            return [answer.get("etag", "") for answer in answers]
+
+    async def _write_one(self, operation: Operation) -> str:
+        row = operation.row
+        try:
+            match operation.kind:
+                case "insert":
+                    answer = await self._client.create_entity(_entity(row))
+                case "replace":
+                    answer = await self._client.update_entity(
+                        _entity(row), mode=UpdateMode.REPLACE, **_if_match(row)
+                    )
+                case "upsert":
+                    answer = await self._client.upsert_entity(_entity(row), mode=UpdateMode.REPLACE)
+                case "delete":
+                    await self._client.delete_entity(row.partition, row.key, **_if_match(row))
+                    return ""
+        except ResourceNotFoundError as error:
+            if _is_table_missing(error):
+                raise
+            raise ConflictError(_reason(error)) from error
+        return str(answer["etag"])
+
+    async def query(
+        self,
+        partition: str,
+        first: str,
+        last: str,
+        select: Sequence[str] = (),
+        page_size: int = 500,
+    ) -> AsyncIterator[list[Row]]:
+        """See `Table.query`."""
+        pages = self._client.query_entities(
+            "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
+            parameters={"partition": partition, "first": first, "last": last},
+            select=["PartitionKey", "RowKey", *select],
+            results_per_page=page_size,
+        ).by_page()
+        while True:
+            try:
+                with _errors_told_apart():
+                    page = await anext(pages)
+                    rows = [_row(entity) async for entity in page]
+            except StopAsyncIteration:
+                return
+            yield rows
+
+
+class Tables:
+    """The tables of one storage account, over one client; an async context manager."""
+
+    def __init__(
+        self,
+        *,
+        connection_string: str = "",
+        endpoint: str = "",
+        client_id: str = "",
+        managed_identity: bool = False,
+    ) -> None:
+        self._credential: DefaultAzureCredential | ManagedIdentityCredential | None = None
+        if connection_string:
+            self._service = TableServiceClient.from_connection_string(
+                connection_string, **CLIENT_OPTIONS
+            )
+        else:
+            if managed_identity:
+                self._credential = ManagedIdentityCredential(client_id=client_id or None)
+            else:
+                self._credential = DefaultAzureCredential(
+                    managed_identity_client_id=client_id or None
+                )
+            self._service = TableServiceClient(
+                endpoint, credential=self._credential, **CLIENT_OPTIONS
+            )
+
+    def table(self, name: str) -> AzureTable:
+        """The table of that name, which may not exist yet."""
+        return AzureTable(self._service.get_table_client(name))
+
+    async def create(self, *names: str) -> None:
+        """Create the tables that are missing.
+
+        Raises:
+            StorageUnavailableError: the service did not answer, or refused.
+        """
+        with _errors_told_apart():
+            await asyncio.gather(*(self._service.create_table_if_not_exists(n) for n in names))
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        await self._service.close()
+        if self._credential:
+            await self._credential.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class _RowMissingError(Exception):
+    """The service answered 404 for the row (not for the whole table)."""
+
+
+@contextmanager
+def _errors_told_apart() -> Iterator[None]:
+    """Turn the SDK's errors into ours; what is neither conflict nor size is unavailability."""
+    try:
+        yield
+    except ResourceNotFoundError as error:
+        if _is_table_missing(error):
+            raise StorageUnavailableError("the table does not exist") from error
+        raise _RowMissingError(_reason(error)) from error
+    except (ResourceModifiedError, ResourceExistsError) as error:
+        raise ConflictError(_reason(error)) from error
+    except HttpResponseError as error:  # TableTransactionError is one too
+        raise _classified(error) from error
+    except AzureError as error:  # no answer at all
+        raise StorageUnavailableError(_reason(error)) from error
+
+
+def _classified(error: HttpResponseError) -> Exception:
+    if _is_table_missing(error):
+        return StorageUnavailableError("the table does not exist")
+    if error.status_code in (404, 409, 412):
+        return ConflictError(_reason(error))
+    if error.status_code in (400, 413):  # keys and types are ours: only a size can be refused
+        return StateTooLargeError(_reason(error))
+    return StorageUnavailableError(_reason(error))
+
+
+def _is_table_missing(error: HttpResponseError) -> bool:
+    code = getattr(error, "error_code", None)
+    # Where the body is not what the SDK expects, the code is in the message only.
+    return "TableNotFound" in f"{getattr(code, 'value', code)} {error.message}"
+
+
+def _reason(error: AzureError) -> str:
+    """The service's own words in one line; requests and their keys are not part of it."""
+    status = getattr(error, "status_code", None)
+    code = getattr(error, "error_code", None)
+    first_line = (error.message or type(error).__name__).splitlines()[0]
+    return " ".join(str(part) for part in (status, code, first_line) if part)
+
+
+def _row(entity: Any) -> Row:
+    columns = dict(entity)
+    return Row(
+        partition=columns.pop("PartitionKey"),
+        key=columns.pop("RowKey"),
+        columns=columns,
+        etag=entity.metadata["etag"],
+    )
+
+
+def _entity(row: Row) -> dict[str, Any]:
+    return {"PartitionKey": row.partition, "RowKey": row.key, **row.columns}
+
+
+def _if_match(row: Row) -> dict[str, Any]:
+    if not row.etag:
+        return {}
+    return {"etag": row.etag, "match_condition": MatchConditions.IfNotModified}
+
+
+_STEPS = {"insert": "create", "replace": "update", "upsert": "upsert", "delete": "delete"}
+
+
+def _transaction_step(operation: Operation) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    options: dict[str, Any] = {}
+    if operation.kind in ("replace", "delete"):
+        options = _if_match(operation.row)
+    if operation.kind in ("replace", "upsert"):
+        options["mode"] = UpdateMode.REPLACE
+    return _STEPS[operation.kind], _entity(operation.row), options
+
+
+class CountingTable:
+    """A `Table` that counts the requests that go through it to another."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.requests = 0
+
+    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
+        """See `Table.get`."""
+        self.requests += 1
+        return await self._table.get(partition, key, select)
+
+    async def write(self, operations: Sequence[Operation]) -> list[str]:
+        """See `Table.write`."""
+        self.requests += 1
+        return await self._table.write(operations)
+
+    async def query(
+        self,
+        partition: str,
+        first: str,
+        last: str,
+        select: Sequence[str] = (),
+        page_size: int = 500,
+    ) -> AsyncIterator[list[Row]]:
+        """See `Table.query`; each page is a request."""
+        async for page in self._table.query(partition, first, last, select, page_size):
+            self.requests += 1
+            yield page

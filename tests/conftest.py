@@ -1,0 +1,64 @@
+"""What all tests share: Azurite, started by the tests themselves, and tables on it."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from scripts import azurite, processes
+from shared.storage.tables import AzureTable, Tables
+
+# Azurite's published account; nothing secret about it.
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def free_port() -> int:
+    """A port that nothing listens on, below the ephemeral range's reach of a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _three_free_ports() -> int:
+    for first in range(20100, 29000, 10):
+        if all(processes.get(first + offset, "/") is None for offset in range(3)):
+            return first
+    raise OSError("no three free ports")
+
+
+@pytest.fixture(scope="session")
+def storage_connection_string(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of an Azurite that lives as long as the test run."""
+    first_port = _three_free_ports()
+    data: Path = tmp_path_factory.mktemp("azurite")
+    process = azurite.start(data, first_port)
+    yield ";".join(
+        [
+            "DefaultEndpointsProtocol=http",
+            f"AccountName={_ACCOUNT}",
+            f"AccountKey={_KEY}",
+            f"BlobEndpoint=http://127.0.0.1:{first_port}/{_ACCOUNT}",
+            f"QueueEndpoint=http://127.0.0.1:{first_port + 1}/{_ACCOUNT}",
+            f"TableEndpoint=http://127.0.0.1:{first_port + 2}/{_ACCOUNT}",
+        ]
+    )
+    processes.stop(process)
+
+
+@pytest.fixture(scope="session")
+async def azure_tables(storage_connection_string: str) -> AsyncIterator[Tables]:
+    """A client of Azurite."""
+    async with Tables(connection_string=storage_connection_string) as tables:
+        yield tables
+
+
+@pytest.fixture
+async def azure_table(azure_tables: Tables) -> AzureTable:
+    """A fresh table on Azurite."""
+    name = f"t{uuid4().hex}"
+    await azure_tables.create(name)
+    return azure_tables.table(name)

@@ -1,0 +1,87 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from http import HTTPStatus
+
+import pytest
+
+from scripts import processes, run
+from tests.conftest import free_port
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are POSIX")
+
+
+def start_run(**environment: str) -> subprocess.Popen[str]:
+    """As `make run` does, with its own process group and no terminal."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.run"],
+        cwd=processes.ROOT,
+        env={**os.environ, "ExpirySchedule": "0 0 0 1 1 *", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    assert process.stdout is not None
+    output = ""
+    while text not in output:
+        line = process.stdout.readline()
+        assert line, output
+        output += line
+    return output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_chats_beside_a_taken_playground_port_and_one_signal_stops_everything(
+    storage_connection_string: str, number: signal.Signals
+) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken_port = taken.getsockname()[1]
+        ports = {"PORT": str(port), "PLAYGROUND_PORT": str(taken_port)}
+        process = start_run(AzureWebJobsStorage=storage_connection_string, **ports)
+        try:
+            output = read_until(process, "and chat")
+            playground_port = int(output.rpartition("http://localhost:")[2].split()[0])
+            assert playground_port != taken_port
+            assert run.answers(playground_port, "/_debug/ping")
+            answer = processes.get(port, "/api/messages")
+            assert answer is not None
+            assert answer.status == HTTPStatus.NOT_FOUND  # it takes POST
+        finally:
+            os.killpg(process.pid, number)
+            rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in output + rest
+    assert run.is_free(port)
+    assert run.is_free(playground_port)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nobody is left in the group
+
+
+def test_a_taken_functions_port_is_named_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start_run(PORT=str(port))
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output.splitlines()[-1].startswith(f"Port {port} is taken")
+    assert "Azurite" not in output
+
+
+def test_functions_that_cannot_start_end_the_run(storage_connection_string: str) -> None:
+    process = start_run(
+        AzureWebJobsStorage=storage_connection_string,
+        PORT=str(free_port()),
+        ExpireAfterSeconds="soon",
+    )
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "ExpireAfterSeconds" in output
+    assert output.splitlines()[-1] == "The functions have stopped with exit code 1."

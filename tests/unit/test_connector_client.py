@@ -1,0 +1,507 @@
+"""What goes over the wire to a channel, and what comes of every kind of answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import TCPConnector
+from botbuilder.schema import (
+    Activity,
+    ActivityTypes,
+    Attachment,
+    CardAction,
+    ChannelAccount,
+    ConversationAccount,
+    ConversationParameters,
+    Entity,
+    HeroCard,
+    Mention,
+    SuggestedActions,
+)
+from botframework.connector.aio import ConnectorClient as SdkConnectorClient
+from botframework.connector.auth import MicrosoftAppCredentials
+
+from shared.connector.client import Connector, ConnectorClient, ConnectorError
+from shared.connector.credentials import TokenSource
+from tests.fake_channel import Answer, FakeChannel, until
+
+TOKEN = "the-bots-token"
+CONVERSATION = "a-conversation"
+
+
+class FixedToken(TokenSource):
+    """A bot that has an identity, and its token."""
+
+    def __init__(self) -> None:
+        super().__init__(app_id="some-app")
+
+    async def token(self) -> str | None:
+        return TOKEN
+
+
+@pytest.fixture
+async def channel() -> AsyncIterator[FakeChannel]:
+    async with FakeChannel() as channel:
+        yield channel
+
+
+@pytest.fixture
+async def connector() -> AsyncIterator[Connector]:
+    connector = Connector(FixedToken())
+    yield connector
+    await connector.close()
+
+
+@pytest.fixture
+async def nameless() -> AsyncIterator[Connector]:
+    """The connector of a bot without an app id."""
+    connector = Connector(TokenSource(app_id=""))
+    yield connector
+    await connector.close()
+
+
+@pytest.fixture
+def client(channel: FakeChannel, connector: Connector) -> ConnectorClient:
+    return connector.for_service_url(channel.service_url)
+
+
+def message(conversation_id: str = CONVERSATION, **fields: Any) -> Activity:
+    return Activity(
+        type=ActivityTypes.message,
+        text="hello",
+        conversation=ConversationAccount(id=conversation_id),
+        **fields,
+    )
+
+
+Operation = Callable[[Any], Coroutine[Any, Any, Any]]
+
+OPERATIONS: list[tuple[Operation, str, str]] = [
+    (
+        lambda c: c.conversations.create_conversation(
+            ConversationParameters(bot=ChannelAccount(id="b"), topic_name="t")
+        ),
+        "POST",
+        "",
+    ),
+    (
+        lambda c: c.conversations.send_to_conversation("c/1", message()),
+        "POST",
+        "/c%2F1/activities",
+    ),
+    (
+        lambda c: c.conversations.reply_to_activity("c/1", "a/2", message()),
+        "POST",
+        "/c%2F1/activities/a%2F2",
+    ),
+    (
+        lambda c: c.conversations.update_activity("c/1", "a/2", message()),
+        "PUT",
+        "/c%2F1/activities/a%2F2",
+    ),
+    (
+        lambda c: c.conversations.delete_activity("c/1", "a/2"),
+        "DELETE",
+        "/c%2F1/activities/a%2F2",
+    ),
+    (lambda c: c.conversations.get_conversation_members("c/1"), "GET", "/c%2F1/members"),
+    (
+        lambda c: c.conversations.get_conversation_member("c/1", "u/3"),
+        "GET",
+        "/c%2F1/members/u%2F3",
+    ),
+    (lambda c: c.conversations.get_conversation_paged_members("c/1"), "GET", "/c%2F1/pagedmembers"),
+    (
+        lambda c: c.conversations.get_conversation_paged_members("c/1", 5, "next&page"),
+        "GET",
+        "/c%2F1/pagedmembers?pageSize=5&continuationToken=next%26page",
+    ),
+    (
+        lambda c: c.conversations.get_activity_members("c/1", "a/2"),
+        "GET",
+        "/c%2F1/activities/a%2F2/members",
+    ),
+]
+
+
+def sdk_client(channel: FakeChannel) -> SdkConnectorClient:
+    return SdkConnectorClient(MicrosoftAppCredentials("", ""), base_url=channel.service_url)
+
+
+@pytest.mark.parametrize(("operation", "method", "path"), OPERATIONS)
+async def test_every_operation_asks_and_returns_what_the_sdks_does(
+    channel: FakeChannel, nameless: Connector, operation: Operation, method: str, path: str
+) -> None:
+    sdk = sdk_client(channel)
+    theirs = await operation(sdk)
+    await sdk.__aexit__(None, None, None)
+    ours = await operation(nameless.for_service_url(channel.service_url))
+    reference, request = channel.requests
+    assert (request.method, request.path) == (method, f"/channel/v3/conversations{path}")
+    assert (request.method, request.path, request.body) == (
+        reference.method,
+        reference.path,
+        reference.body,
+    )
+    assert type(ours) is type(theirs)
+    if method == "GET":  # the others' results hold the number of the request
+        assert ours == theirs
+
+
+RICH = message(
+    id="activity-1",
+    timestamp=datetime(2026, 11, 1, 12, 30, 15, 250_000, tzinfo=UTC),
+    from_property=ChannelAccount(id="bot", name="Bot", role="bot"),
+    recipient=ChannelAccount(id="user", aad_object_id="aad"),
+    locale="de-DE",
+    importance="high",
+    members_added=[],
+    channel_data={"kept": None, "nested": {"list": [1, None, "ü"], "card": HeroCard(title="t")}},
+    value=0,
+    suggested_actions=SuggestedActions(
+        to=["user"], actions=[CardAction(type="imBack", title="Bus", value="Bus")]
+    ),
+    attachments=[
+        Attachment(content_type="x/card", content={"n": None, "body": [1, None]}),
+        Attachment(content_type="x/hero", content=HeroCard(title="t", buttons=[CardAction()])),
+        Attachment(content_type="image/png", content_url="https://example/p.png"),
+    ],
+    entities=[Mention(mentioned=ChannelAccount(id="user"), text="<at>u</at>", type="mention")],
+)
+
+
+@pytest.mark.parametrize("activity", [message(), RICH, Activity()], ids=["plain", "rich", "empty"])
+async def test_an_activitys_wire_form_is_the_sdks(
+    channel: FakeChannel, nameless: Connector, activity: Activity
+) -> None:
+    sdk = sdk_client(channel)
+    await sdk.conversations.send_to_conversation(CONVERSATION, activity)
+    await sdk.__aexit__(None, None, None)
+    client = nameless.for_service_url(channel.service_url)
+    await client.conversations.send_to_conversation(CONVERSATION, activity)
+    theirs, ours = channel.sent_to(CONVERSATION)
+    assert ours == theirs
+
+
+async def test_properties_that_the_schema_does_not_know_are_kept(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    entity = Entity.deserialize({"type": "https://schema.org/Message", "citation": [{"a": 1}]})
+    await client.send(message(entities=[entity]))
+    (sent,) = channel.sent_to(CONVERSATION)
+    assert sent["entities"] == [{"type": "https://schema.org/Message", "citation": [{"a": 1}]}]
+
+
+async def test_a_reply_goes_to_the_activity_it_answers(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    response = await client.send(message(reply_to_id="42"))
+    assert channel.requests[0].path.endswith(f"/{CONVERSATION}/activities/42")
+    assert response.id == "activity-1"
+
+
+async def test_what_answers_nothing_goes_to_the_end_of_the_conversation(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    await client.send(message())
+    assert channel.requests[0].path.endswith(f"/{CONVERSATION}/activities")
+
+
+@pytest.mark.parametrize(
+    "conversation_id",
+    ["a/b", "a\\b", "a#b", "a?b", "a%b", "a%2Fb", "a b", "a+b", "a;b=c", "ü", "😀", "a\nb", "~a.b"],
+)
+async def test_ids_of_any_shape_arrive_whole(
+    channel: FakeChannel, client: ConnectorClient, conversation_id: str
+) -> None:
+    await client.send(message(conversation_id))
+    assert channel.requests[0].conversation_id == conversation_id
+    assert channel.requests[0].path.count("/") == 5
+
+
+@pytest.mark.parametrize("end", ["", "/", "//"])
+async def test_a_service_url_may_end_in_a_slash_or_not(
+    channel: FakeChannel, connector: Connector, end: str
+) -> None:
+    await connector.for_service_url(f"{channel.url}/amer/tenant{end}").send(message())
+    assert channel.requests[0].path == f"/amer/tenant/v3/conversations/{CONVERSATION}/activities"
+
+
+async def test_the_token_goes_along(channel: FakeChannel, client: ConnectorClient) -> None:
+    await client.send(message())
+    assert channel.requests[0].authorization == f"Bearer {TOKEN}"
+
+
+async def test_without_an_app_id_no_token_goes_along(
+    channel: FakeChannel, nameless: Connector
+) -> None:
+    await nameless.for_service_url(channel.service_url).send(message())
+    assert channel.requests[0].authorization is None
+
+
+@pytest.mark.parametrize(
+    "service_url",
+    [
+        "",
+        None,
+        "smba.trafficmanager.net/amer",
+        "ftp://127.0.0.1/",
+        "file:///etc/passwd",
+        "https://",
+        "https:///path",
+        "https://[::1",
+        "https://host:port/",
+        "https://user:password@host/",
+        "https://host/?query",
+        "https://host/#fragment",
+        "urn:botframework:websocket:1",
+    ],
+)
+async def test_what_is_no_web_address_is_an_error_at_once(
+    connector: Connector, service_url: Any
+) -> None:
+    with pytest.raises(ConnectorError, match="service URL") as caught:
+        await connector.for_service_url(service_url).send(message())
+    assert caught.value.status is None
+
+
+async def test_a_token_never_travels_unencrypted(connector: Connector) -> None:
+    with pytest.raises(ConnectorError, match="not https"):
+        await connector.for_service_url("http://smba.example/amer").send(message())
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_ones_own_machine_needs_no_encryption(
+    channel: FakeChannel, connector: Connector, host: str
+) -> None:
+    await connector.for_service_url(channel.url.replace("127.0.0.1", host)).send(message())
+    assert len(channel.requests) == 1
+
+
+async def test_a_bot_without_an_app_id_has_nothing_to_encrypt(nameless: Connector) -> None:
+    with pytest.raises(ConnectorError, match=r"no answer from host\.invalid"):
+        await nameless.for_service_url("http://host.invalid/").send(message())
+
+
+async def test_channels_are_reached_over_tls() -> None:
+    async with FakeChannel(tls=True) as channel:
+        connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
+        await connector.for_service_url(channel.service_url).send(message())
+        await connector.close()
+        assert channel.requests[0].authorization == f"Bearer {TOKEN}"
+
+
+async def test_a_channel_with_an_unknown_certificate_gets_nothing(connector: Connector) -> None:
+    async with FakeChannel(tls=True) as channel:
+        with pytest.raises(ConnectorError, match="Certificate"):
+            await connector.for_service_url(channel.service_url).send(message())
+        assert channel.requests == []
+
+
+async def test_all_service_urls_share_connections(
+    channel: FakeChannel, connector: Connector
+) -> None:
+    for tenant in range(5):
+        await connector.for_service_url(f"{channel.url}/{tenant}").send(message())
+    session = connector._session
+    assert session is not None
+    assert isinstance(session.connector, TCPConnector)
+    assert sum(len(pool) for pool in session.connector._conns.values()) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 413, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Answer(body={"error": {"code": "BotNotInRoster", "message": "gone"}}), "BotNotInRoster"),
+        (Answer(body={"error": {"code": 17}}), "17"),
+        (Answer(body={"error": {}}), None),
+        (Answer(body={"error": "text"}), None),
+        (Answer(body=[]), None),
+        (Answer(body=b"<html></html>", headers={"Content-Type": "text/html"}), None),
+        (Answer(body=b"", headers={"Content-Type": "application/json"}), None),
+        (Answer(body=b"\xff\xfe", headers={"Content-Type": "application/json"}), None),
+    ],
+    ids=["json", "number", "no code", "text", "list", "html", "empty", "not utf-8"],
+)
+async def test_a_refusal_keeps_its_status_whatever_its_body(
+    channel: FakeChannel, client: ConnectorClient, status: int, answer: Answer, code: str | None
+) -> None:
+    channel.answers[CONVERSATION] = [replace(answer, status=status)]
+    with pytest.raises(ConnectorError, match=str(status)) as caught:
+        await client.send(message())
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert len(channel.requests) == 1  # nothing is retried
+
+
+async def test_an_error_says_little_and_never_the_token(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    text = f"you sent {TOKEN}\n" + "x" * 10_000
+    channel.answers[CONVERSATION] = [Answer(400, {"error": {"code": "Bad", "message": text}})]
+    with pytest.raises(ConnectorError) as caught:
+        await client.send(message())
+    assert len(str(caught.value)) < 250
+    assert TOKEN not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(
+    channel: FakeChannel, client: ConnectorClient, status: int
+) -> None:
+    async with FakeChannel() as elsewhere:
+        channel.answers[CONVERSATION] = [
+            Answer(status, headers={"Location": elsewhere.service_url})
+        ]
+        with pytest.raises(ConnectorError) as caught:
+            await client.send(message())
+        assert caught.value.status == status
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7),
+        ("0.5", 0.5),
+        ("-3", 0),
+        ("", None),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("Fri, 01 Jan 2021 00:00:00 GMT", 0),
+        ("Fri, 99 Jan 2021 00:00:00 GMT", None),
+    ],
+)
+async def test_retry_after_is_read_as_seconds(
+    channel: FakeChannel, client: ConnectorClient, value: str, seconds: float | None
+) -> None:
+    channel.answers[CONVERSATION] = [Answer(429, headers={"Retry-After": value})]
+    with pytest.raises(ConnectorError) as caught:
+        await client.send(message())
+    assert caught.value.retry_after_seconds == seconds
+
+
+async def test_retry_after_may_be_a_date_to_come(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    channel.answers[CONVERSATION] = [Answer(503, headers={"Retry-After": date})]
+    with pytest.raises(ConnectorError) as caught:
+        await client.send(message())
+    assert caught.value.retry_after_seconds is not None
+    assert 3000 < caught.value.retry_after_seconds <= 3600
+
+
+async def test_no_retry_after_is_none(channel: FakeChannel, client: ConnectorClient) -> None:
+    channel.answers[CONVERSATION] = [Answer(429)]
+    with pytest.raises(ConnectorError) as caught:
+        await client.send(message())
+    assert caught.value.retry_after_seconds is None
+
+
+async def test_a_dropped_connection_is_no_answer(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    channel.answers[CONVERSATION] = [Answer(drop=True)]
+    with pytest.raises(ConnectorError, match="no answer") as caught:
+        await client.send(message())
+    assert caught.value.status is None
+    assert len(channel.requests) == 1
+
+
+async def test_a_refused_connection_is_no_answer(connector: Connector) -> None:
+    async with FakeChannel() as gone:
+        pass
+    with pytest.raises(ConnectorError, match="no answer") as caught:
+        await connector.for_service_url(gone.service_url).send(message())
+    assert caught.value.status is None
+
+
+async def test_a_channel_that_hangs_is_given_up(channel: FakeChannel) -> None:
+    connector = Connector(FixedToken(), total_timeout_seconds=0.3)
+    channel.answers["hanging"] = [Answer(hang=True)]
+    with pytest.raises(ConnectorError, match=r"within 0\.3 seconds") as caught:
+        await connector.for_service_url(channel.service_url).send(message("hanging"))
+    assert caught.value.status is None
+    await connector.close()
+
+
+async def test_channels_that_hang_do_not_hold_up_the_others(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    channel.answers["hanging"] = [Answer(hang=True)]
+    hanging = [asyncio.create_task(client.send(message("hanging"))) for _ in range(50)]
+    await until(lambda: len(channel.requests) == 50)
+    await client.send(message())
+    assert not any(task.done() for task in hanging)
+    for task in hanging:
+        task.cancel()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200),
+        Answer(202, b"<html></html>", {"Content-Type": "text/html"}),
+        Answer(204),
+        Answer(200, []),
+        Answer(200, {"id": None}),
+    ],
+    ids=["empty", "html", "204", "a list", "null id"],
+)
+async def test_a_success_without_an_id_is_a_success(
+    channel: FakeChannel, client: ConnectorClient, answer: Answer
+) -> None:
+    channel.answers[CONVERSATION] = [answer]
+    assert (await client.send(message())).id == ""
+
+
+@pytest.mark.parametrize("body", [b"", b"<html></html>", b'{"id": {}}', b"[7]"])
+async def test_members_that_cannot_be_read_are_an_error(
+    channel: FakeChannel, client: ConnectorClient, body: bytes
+) -> None:
+    channel.answers[CONVERSATION] = [Answer(200, body)]
+    with pytest.raises(ConnectorError):
+        await client.conversations.get_conversation_members(CONVERSATION)
+
+
+@pytest.mark.parametrize(
+    "activity",
+    [message("lone surrogate \ud800"), message(timestamp="not a date")],
+    ids=["id", "field"],
+)
+async def test_what_cannot_be_written_is_not_sent(
+    channel: FakeChannel, client: ConnectorClient, activity: Activity
+) -> None:
+    with pytest.raises(ConnectorError, match="cannot be sent"):
+        await client.send(activity)
+    assert channel.requests == []
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    channel: FakeChannel, nameless: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", channel.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    await nameless.for_service_url("http://behind-the-proxy.example/").send(message())
+    assert channel.requests[0].path.startswith("http://behind-the-proxy.example/v3/")
+
+
+async def test_a_netrc_file_does_not_get_in_the_way(
+    channel: FakeChannel,
+    client: ConnectorClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    await client.send(message())
+    assert channel.requests[0].authorization == f"Bearer {TOKEN}"
