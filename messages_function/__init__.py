@@ -2,13 +2,16 @@
 
 import json
 import logging
+from datetime import date
 
 import azure.functions as func
+from msrest.serialization import Model
 
 from shared.app import get_app
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
 from shared.connector.inbound import BadRequestError, read_activity
 from shared.conversations import StorageUnavailableError
+from shared.settings import SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +35,10 @@ async def messages(req: func.HttpRequest) -> func.HttpResponse:
         response = await app.turns.take(activity, caller)
     except BadRequestError as error:
         return _json(error.status, {"error": {"message": str(error)}})
-    except UnauthorizedError:
+    except UnauthorizedError as error:
+        logger.info("messages: answered 401: %s", error)  # escaped, and never the token
         return _json(401, {"error": {"message": "the bearer token was not accepted"}})
-    except (StorageUnavailableError, SigningKeysUnavailableError) as error:
+    except (StorageUnavailableError, SigningKeysUnavailableError, SettingsError) as error:
         logger.error("messages: answered 503: %s", error)  # noqa: TRY400 - its cause says no more
         return _json(503, {"error": {"message": "try again later"}})
     if response is None:
@@ -45,8 +49,14 @@ async def messages(req: func.HttpRequest) -> func.HttpResponse:
 def _json(status: int, body: object) -> func.HttpResponse:
     if body is None:
         return func.HttpResponse(status_code=status)
-    # The SDK leaves some bodies as its own models, others as plain JSON.
-    plain = body.serialize() if hasattr(body, "serialize") else body
-    return func.HttpResponse(
-        json.dumps(plain), status_code=status, mimetype="application/json", charset="utf-8"
-    )
+    text = json.dumps(body, default=_plain)
+    return func.HttpResponse(text, status_code=status, mimetype="application/json")
+
+
+def _plain(value: object) -> object:
+    """What the SDK leaves in an answer: its models (whose serialize() refuses some), exceptions."""
+    if isinstance(value, Model):
+        fields = value._attribute_map  # noqa: SLF001 - msrest's models have no other way
+        wire = {field["key"]: getattr(value, name) for name, field in fields.items()}
+        return {name: item for name, item in wire.items() if item is not None}
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -20,6 +20,7 @@ from scripts import azurite, install, processes
 from scripts.processes import ROOT
 
 PLAYGROUND = ROOT / "node_modules" / "@microsoft" / "m365agentsplayground" / "cli.js"
+PLAYGROUND_PORT = 26150
 FIRST_EPHEMERAL_PORT = 32768  # from here on, any outgoing connection may hold a port
 
 
@@ -43,7 +44,9 @@ def main() -> None:
         )
         playground = None
         if functions.poll() is None:
-            playground = start_playground(port, port_setting(settings, "PLAYGROUND_PORT", 26150))
+            playground = start_playground(
+                port, port_setting(settings, "PLAYGROUND_PORT", PLAYGROUND_PORT)
+            )
         if playground:
             started.callback(processes.stop, playground)
         wait_for_an_end(functions, storage, playground)
@@ -87,23 +90,26 @@ def start_azurite(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
 
 
 def start_functions(python: Path, port: int) -> subprocess.Popen[bytes]:
-    """Starts the functions by Core Tools where `func` works, else by the local host."""
-    # func looks for the Python of an active virtual environment.
+    """Starts the functions, in the virtual environment as if it were active: func looks there."""
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "VIRTUAL_ENV": str(python.parent.parent), "PATH": path}
-    for folders in (str(ROOT / "node_modules" / ".bin"), None):
-        func = shutil.which("func", path=folders)
-        # It may be there without the program it would have downloaded.
+    return processes.start(functions_command(python, port), environment=environment)
+
+
+def functions_command(python: Path, port: int) -> list[str]:
+    """Names Core Tools, of the project or the machine, where they work; else the local host."""
+    for folder in (str(ROOT / "node_modules" / ".bin"), None):
+        func = shutil.which("func", path=folder)
+        # It may be there without the program that it should have downloaded.
         if func and processes.succeeds([func, "--version"]):
-            command = [func, "start", "--port", str(port)]
-            return processes.start(command, environment=environment)
-    command = [str(python), "-m", "scripts.local_host", "--port", str(port)]
-    return processes.start(command, environment=environment)
+            return [func, "start", "--port", str(port)]
+    return [str(python), "-m", "scripts.local_host", "--port", str(port)]
 
 
 def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None:
     """Starts the Agents Playground; the bot runs on without it."""
-    free = next((p for p in range(port, FIRST_EPHEMERAL_PORT) if is_free(p)), port)
+    others = range(PLAYGROUND_PORT, FIRST_EPHEMERAL_PORT)
+    free = next((p for p in (port, *others) if is_free(p)), port)
     if free != port:
         print(f"Port {port} is taken: the Playground uses {free}.", flush=True)
     bot = f"http://localhost:{bot_port}/api/messages"

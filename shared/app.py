@@ -6,6 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from botframework.connector.auth import (
+    ManagedIdentityServiceClientCredentialsFactory,
+    PasswordServiceClientCredentialFactory,
+    ServiceClientCredentialsFactory,
+)
+
 from shared import notices
 from shared.bot import STATE_TYPES, create_bot
 from shared.connector.adapter import BufferingAdapter
@@ -83,7 +89,9 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
         )
         connector = Connector(tokens)
         clients.push_async_callback(connector.close)
-        authentication = InboundAuthentication(app_id=settings.microsoft_app_id)
+        authentication = InboundAuthentication(
+            app_id=settings.microsoft_app_id, credentials=_sdk_credentials(settings)
+        )
         codec.register(*STATE_TYPES)
         turns = Turns(
             store,
@@ -101,6 +109,19 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             users=users,
             send_notice=say if settings.expiry_notice == "on" else notices.say_nothing,
         )
+
+
+def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
+    """The bot's credentials for what the SDK still does itself: sign-in (OAuthPrompt)."""
+    app_id = settings.microsoft_app_id
+    if settings.microsoft_app_type == "UserAssignedMSI":
+        return ManagedIdentityServiceClientCredentialsFactory(app_id)
+    single_tenant = settings.microsoft_app_type == "SingleTenant"
+    return PasswordServiceClientCredentialFactory(
+        app_id,
+        settings.microsoft_app_password.get_secret_value(),
+        tenant_id=settings.microsoft_app_tenant_id if single_tenant else "",
+    )
 
 
 async def _prepare_tables(tables: Tables, store: TableStore, settings: Settings) -> None:

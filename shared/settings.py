@@ -5,7 +5,14 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, get_args
 
 from croniter import croniter
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AppType = Literal["MultiTenant", "SingleTenant", "UserAssignedMSI"]
@@ -60,7 +67,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=False)
 
-    microsoft_app_id: str = _setting("MicrosoftAppId", "the bot's app id", default="")
+    # In lower case, as tokens carry it: the SDK compares it letter by letter.
+    microsoft_app_id: Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True)] = (
+        _setting("MicrosoftAppId", "the bot's app id", default="")
+    )
     microsoft_app_password: SecretStr = _setting(
         "MicrosoftAppPassword", "the bot's client secret", default=SecretStr("")
     )

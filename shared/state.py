@@ -266,11 +266,11 @@ class _TurnScopedState(BotState):
             raise TypeError("state can be used in a turn that the messages function runs, only")
         return rows
 
-    def create_property(self, name: str) -> StatePropertyAccessor:
+    def create_property(self, name: str) -> "StateProperty":
         """An accessor of the property of that name."""
         if not name:
             raise TypeError("a state property needs a name")
-        return _Property(self, name)
+        return StateProperty(self, name)
 
     async def load(self, turn_context: TurnContext, force: bool = False) -> None:
         """Read the bag, once a turn; with `force`, drop what was changed since the last save."""
@@ -309,7 +309,7 @@ class _Cached:
     state: dict[str, Any]
 
 
-class _Property(StatePropertyAccessor):
+class StateProperty(StatePropertyAccessor):
     """One property of a bag."""
 
     def __init__(self, bag: _TurnScopedState, name: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -160,7 +161,11 @@ class Turns:
 
     async def _say_only(self, context: TurnContext, text: str) -> TurnContext:
         self._adapter.discard(context)
-        await context.send_activity(text)
+        if context.activity.type == ActivityTypes.invoke:
+            failure = InvokeResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
+            await context.send_activity(Activity(type=ActivityTypes.invoke_response, value=failure))
+        else:
+            await context.send_activity(text)
         return context
 
     async def _attempt(
@@ -200,7 +205,7 @@ class Turns:
         if is_new and not counts:
             await self._save_without_session(state, writer)
             return
-        session = _with_reference(state.conversation, activity)
+        session = _with_reference(state.conversation, activity, is_from_user=counts)
         if counts or state.is_changed or session != state.conversation:
             attempts.contexts[writer] = context
             await self._commit(session, state, writer, is_new=is_new)
@@ -256,20 +261,26 @@ def _is_from_user(activity: Activity) -> bool:
     return activity.type in _USER_ACTIVITIES and not is_bot
 
 
-def _with_reference(session: Conversation, activity: Activity) -> Conversation:
+def _with_reference(
+    session: Conversation, activity: Activity, *, is_from_user: bool
+) -> Conversation:
     """The session with what it takes to reach the user later: service URLs change."""
     where = activity.conversation
+    user = _account(activity.from_property)
+    if not is_from_user:
+        user = session.reference.get("user") if session.reference else None
     reference = {
         "channelId": activity.channel_id,
         "serviceUrl": activity.service_url,
         # A group's notice goes to the group, not to who spoke last.
-        "user": None if where.is_group else _account(activity.from_property),
+        "user": None if where.is_group else user,
         "bot": _account(activity.recipient),
         "conversation": _present(
             id=where.id,
             isGroup=where.is_group,
             conversationType=where.conversation_type,
-            tenantId=where.tenant_id,
+            # The SDK knows it by another name ("tenantID") than Teams sends it by.
+            tenantId=where.tenant_id or (where.additional_properties or {}).get("tenantId"),
         ),
     }
     return replace(

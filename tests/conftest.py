@@ -57,8 +57,8 @@ async def azure_tables(storage_connection_string: str) -> AsyncIterator[Tables]:
 
 
 @pytest.fixture
-async def azure_table(azure_tables: Tables) -> AzureTable:
-    """A fresh table on Azurite."""
-    name = f"t{uuid4().hex}"
-    await azure_tables.create(name)
-    return azure_tables.table(name)
+async def two_azure_tables(azure_tables: Tables) -> tuple[AzureTable, AzureTable]:
+    """Two fresh tables on Azurite."""
+    first, second = (f"t{uuid4().hex}" for _ in range(2))
+    await azure_tables.create(first, second)
+    return azure_tables.table(first), azure_tables.table(second)

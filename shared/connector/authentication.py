@@ -18,6 +18,7 @@ from botframework.connector.auth import (
     ClaimsIdentity,
     JwtTokenExtractor,
     PasswordServiceClientCredentialFactory,
+    ServiceClientCredentialsFactory,
 )
 from jwt.algorithms import RSAAlgorithm
 
@@ -42,6 +43,8 @@ class InboundAuthentication:
 
     Args:
         app_id: the bot's app id; empty accepts everyone as anonymous (development only).
+        credentials: the SDK's credentials of the bot, for the clients that `sdk` makes (sign-in);
+            None where there are no such.
         channel_keys_url: the OpenID metadata of the channels; tests put their own here.
         emulator_keys_url: the OpenID metadata of the emulator's and the Playground's tokens.
     """
@@ -50,6 +53,7 @@ class InboundAuthentication:
         self,
         *,
         app_id: str,
+        credentials: ServiceClientCredentialsFactory | None = None,
         channel_keys_url: str = AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL,
         emulator_keys_url: str = AuthenticationConstants.TO_BOT_FROM_EMULATOR_OPENID_METADATA_URL,
     ) -> None:
@@ -69,7 +73,7 @@ class InboundAuthentication:
             to_bot_from_emulator_open_id_metadata_url=emulator_keys_url,
             caller_id=CallerIdConstants.public_azure_channel,
             # Without a factory of ours the SDK would accept every caller.
-            credential_factory=PasswordServiceClientCredentialFactory(app_id),
+            credential_factory=credentials or PasswordServiceClientCredentialFactory(app_id),
             auth_configuration=AuthenticationConfiguration(),
         )
         for url in (channel_keys_url, emulator_keys_url):
@@ -168,7 +172,7 @@ class SigningKeys:
             UnauthorizedError: there is no such key.
             SigningKeysUnavailableError: it could not be found out.
         """
-        # A known key never waits for somebody else's fetch, which a stranger may have caused.
+        # A known key, even an old one, never waits for a fetch that somebody else began.
         if not self._is_good(key_id) and not (key_id in self._keys and self._lock.locked()):
             async with self._lock:
                 if not self._is_good(key_id) and time.monotonic() >= self._next_fetch_at:

@@ -141,10 +141,7 @@ _JSON_TYPES: dict[str, tuple[type, str]] = {
 }
 # Of each model of the schema: the names its fields have in JSON, and their types.
 _FIELDS: dict[str, list[tuple[str, str]]] = {
-    model: [
-        (field["key"], field["type"])
-        for field in cls._attribute_map.values()
-    ]
+    model: [(field["key"], field["type"]) for field in cls._attribute_map.values()]
     for model, cls in vars(botbuilder.schema).items()
     if isinstance(cls, type) and issubclass(cls, Model)
 }

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 from urllib.request import getproxies
 
 from azure.core import MatchConditions
@@ -20,16 +20,6 @@ from azure.data.tables.aio import TableClient, TableServiceClient
 from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
 from shared.conversations import ConflictError, StateTooLargeError, StorageUnavailableError
-
-# The SDK's defaults (300 s timeouts, 10 retries, 120 s back-off) outlive the channel's patience.
-CLIENT_OPTIONS: dict[str, Any] = {
-    "connection_timeout": 3,
-    "read_timeout": 10,
-    "retry_total": 3,
-    "retry_backoff_max": 4,
-    # Looking up the proxies in the environment costs a thread hop with each request.
-    "use_env_settings": bool(getproxies()),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +149,16 @@ class AzureTable:
 class Tables:
     """The tables of one storage account, over one client; an async context manager."""
 
+    # The SDK's defaults (300 s timeouts, 10 retries, 120 s back-off) outlive a channel's patience.
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "connection_timeout": 3,
+        "read_timeout": 10,
+        "retry_total": 3,
+        "retry_backoff_max": 4,
+        # Looking up the proxies in the environment costs a thread hop with each request.
+        "use_env_settings": bool(getproxies()),
+    }
+
     def __init__(
         self,
         *,
@@ -170,7 +170,7 @@ class Tables:
         self._credential: DefaultAzureCredential | ManagedIdentityCredential | None = None
         if connection_string:
             self._service = TableServiceClient.from_connection_string(
-                connection_string, **CLIENT_OPTIONS
+                connection_string, **self.OPTIONS
             )
         else:
             if managed_identity:
@@ -180,7 +180,7 @@ class Tables:
                     managed_identity_client_id=client_id or None
                 )
             self._service = TableServiceClient(
-                endpoint, credential=self._credential, **CLIENT_OPTIONS
+                endpoint, credential=self._credential, **self.OPTIONS
             )
 
     def table(self, name: str) -> AzureTable:
@@ -242,8 +242,8 @@ def _classified(error: HttpResponseError) -> Exception:
 
 def _is_table_missing(error: HttpResponseError) -> bool:
     code = getattr(error, "error_code", None)
-    # Where the body is not what the SDK expects, the code is in the message only.
-    return "TableNotFound" in f"{getattr(code, 'value', code)} {error.message}"
+    # Where the body is not what the SDK expects, the code is in its text only.
+    return "TableNotFound" in f"{getattr(code, 'value', code)} {error}"
 
 
 def _reason(error: AzureError) -> str:

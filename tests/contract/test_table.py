@@ -12,7 +12,7 @@ from tests.memory_table import MemoryTable
 @pytest.fixture(params=["azurite", "memory", "counting"])
 def table(request: pytest.FixtureRequest) -> Table:
     if request.param == "azurite":
-        azure: Table = request.getfixturevalue("azure_table")
+        azure: Table = request.getfixturevalue("two_azure_tables")[0]
         return azure
     return MemoryTable() if request.param == "memory" else CountingTable(MemoryTable())
 

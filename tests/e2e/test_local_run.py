@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,20 @@ def test_functions_that_cannot_start_end_the_run(storage_connection_string: str)
     assert process.returncode == 1
     assert "ExpireAfterSeconds" in output
     assert output.splitlines()[-1] == "The functions have stopped with exit code 1."
+
+
+@pytest.mark.parametrize("folder", ["node_modules/.bin", "elsewhere"])
+def test_core_tools_are_used_only_where_they_really_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    func = tmp_path / folder / "func"
+    func.parent.mkdir(parents=True)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    local_host = ["python", "-m", "scripts.local_host", "--port", "7071"]
+    assert run.functions_command(Path("python"), 7071) == local_host
+    func.write_text("#!/bin/sh\nexit 1\n")
+    func.chmod(0o755)
+    assert run.functions_command(Path("python"), 7071) == local_host
+    func.write_text('#!/bin/sh\n[ "$1" = --version ]\n')
+    assert run.functions_command(Path("python"), 7071) == [str(func), "start", "--port", "7071"]

@@ -101,6 +101,15 @@ async def test_a_header_that_is_no_token_is_refused_without_asking_anyone(
     assert channel.keys_requests == 0
 
 
+@pytest.mark.parametrize("around", ["Bearer {}\n", "Bearer {}=", "Bearer {} ", "bearer {}", "{}"])
+async def test_a_good_token_in_a_bad_header_is_refused(
+    channel: FakeChannel, authentication: InboundAuthentication, around: str
+) -> None:
+    header = around.format(channel.token(app_id=APP_ID))
+    with pytest.raises(UnauthorizedError):
+        await authentication.authenticate(message(channel), header)
+
+
 def _bad_tokens() -> dict[str, Callable[[FakeChannel], str]]:
     def claims(**changed: Any) -> Callable[[FakeChannel], str]:
         return lambda channel: channel.token(app_id=APP_ID, claims=changed)
@@ -300,17 +309,17 @@ async def test_made_up_key_ids_fetch_the_keys_once(channel: FakeChannel) -> None
     assert channel.keys_requests == 1
 
 
-async def test_a_known_key_does_not_wait_for_a_fetch_that_a_stranger_caused(
+async def test_a_known_key_does_not_wait_for_a_fetch_under_way(
     channel: FakeChannel,
 ) -> None:
-    keys = SigningKeys(channel.channel_keys_url, pause_seconds=0, timeout_seconds=30)
+    keys = SigningKeys(channel.channel_keys_url, max_age_seconds=0, pause_seconds=0)
     await keys.get("first-key")
     channel.keys_answers = [Answer(hang=True)]
-    stranger = asyncio.create_task(keys.get("made-up"))
+    first = asyncio.create_task(keys.get("first-key"))
     await until(lambda: channel.keys_requests == 2)
     assert (await keys.get("first-key")).endorsements
-    assert not stranger.done()
-    stranger.cancel()
+    assert not first.done()
+    first.cancel()
 
 
 async def test_old_keys_serve_while_new_ones_cannot_be_fetched(channel: FakeChannel) -> None:

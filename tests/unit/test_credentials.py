@@ -98,7 +98,7 @@ async def test_the_loop_goes_on_while_the_login_service_hangs(login: FakeChannel
     await until(lambda: len(login.login_requests) == 1)
     assert not waiting.done()
     with pytest.raises(CredentialError):
-        await waiting
+        await asyncio.wait_for(waiting, 30)
 
 
 async def test_nobody_waits_for_a_new_token_while_the_old_one_is_valid(login: FakeChannel) -> None:
@@ -107,6 +107,7 @@ async def test_nobody_waits_for_a_new_token_while_the_old_one_is_valid(login: Fa
     assert await source.token() == "bot-token-1"
     login.login_answers = [Answer(hang=True)]
     assert await source.token() == "bot-token-1"
+    assert source._fetching is not None
     await until(lambda: len(login.login_requests) == 2)
     assert await source.token() == "bot-token-1"
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from scripts import processes
+from scripts import local_app, processes
 
 APP = """
 import asyncio, json, threading, time
@@ -94,7 +95,7 @@ def start_host(folder: Path, port: int = 0, **environment: str) -> subprocess.Po
 
 @contextmanager
 def running_host(folder: Path, **environment: str) -> Iterator[Host]:
-    process = start_host(folder, **environment)
+    process = start_host(folder, 0, **environment)
     assert process.stdout is not None
     head = ""
     while "timerTrigger" not in head:  # the last function it lists
@@ -239,25 +240,29 @@ def test_a_taken_port_is_named(folder: Path) -> None:
     [
         ("raise SystemExit('Word must be a number')", "Word must be a number"),
         ("import nowhere", "function_app.py cannot be loaded: ModuleNotFoundError: No module"),
-        (
-            "import os; raise SystemExit(f'{os.environ[\"Word\"]}, '"
-            " + os.environ['AZURE_FUNCTIONS_ENVIRONMENT'])",
-            "from the file, Development",
-        ),
     ],
 )
 def test_an_app_that_cannot_start_says_why_in_one_line(
     tmp_path: Path, code: str, line: str
 ) -> None:
     (tmp_path / "function_app.py").write_text(code)
-    (tmp_path / "local.settings.json").write_text(SETTINGS)
     assert line in refusal(tmp_path)
 
 
-def test_variables_that_are_set_win_over_the_file(tmp_path: Path) -> None:
-    (tmp_path / "function_app.py").write_text("import os; raise SystemExit(os.environ['Word'])")
+@pytest.mark.parametrize(
+    ("name", "environment", "value"),
+    [
+        ("Word", {}, "from the file"),
+        ("Word", {"Word": "from outside"}, "from outside"),
+        ("AZURE_FUNCTIONS_ENVIRONMENT", {}, "Development"),
+    ],
+)
+def test_an_app_sees_local_settings_where_no_variable_is_set(
+    tmp_path: Path, name: str, environment: dict[str, str], value: str
+) -> None:
+    (tmp_path / "function_app.py").write_text(f"import os; raise SystemExit(os.environ['{name}'])")
     (tmp_path / "local.settings.json").write_text(SETTINGS)
-    assert refusal(tmp_path, Word="from outside") == "from outside"
+    assert refusal(tmp_path, 0, **environment) == value
 
 
 @pytest.mark.parametrize(

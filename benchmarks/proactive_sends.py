@@ -1,0 +1,134 @@
+"""Proactive sends a second: the sweep's notice sender beside the SDK's continue_conversation.
+
+The channel and the login service speak TLS, in another process, and answer after DELAY_SECONDS.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+
+from botbuilder.core import TurnContext
+from botbuilder.schema import ConversationReference
+
+from benchmarks.channel import APP_ID, Channel, running_channel
+from benchmarks.report import progress, ratio, table
+from benchmarks.stock import stock_adapter
+from benchmarks.turn_cpu import our_connector
+from shared.connector.client import Connector
+from shared.conversations import Address, Conversation, utc_now
+from shared.notices import EXPIRED, notice_sender
+from shared.sweep import Verdict
+
+DELAY_SECONDS = 0.05
+# How many are under way at once, sends to measure of ours, and of the slower stock adapter.
+CASES = ((1, 100, 20), (10, 1_000, 40), (100, 3_000, 100))
+STALL_CHECK_SECONDS = 0.02
+
+# Sends one message to the conversation of that number.
+Send = Callable[[int], Awaitable[None]]
+
+
+def _reference(channel: Channel, number: int) -> dict[str, object]:
+    return {
+        "channelId": "test",
+        "serviceUrl": channel.service_url,
+        "user": {"id": f"user-{number}", "role": "user"},
+        "bot": {"id": f"28:{APP_ID}", "role": "bot"},
+        "conversation": {"id": f"conversation-{number}"},
+    }
+
+
+def our_send(channel: Channel, connector: Connector) -> Send:
+    send_notice = notice_sender(connector)
+
+    async def send(number: int) -> None:
+        result = await send_notice(
+            Conversation(
+                address=Address("s000", f"{number:032x}"),
+                session=f"{number:016x}",
+                last_accessed=utc_now(),
+                reference=_reference(channel, number),
+                locale="en-US",
+            )
+        )
+        assert result.verdict is Verdict.DELIVERED, result
+
+    return send
+
+
+def stock_send(channel: Channel) -> Send:
+    adapter = stock_adapter(channel)
+
+    async def say_expired(context: TurnContext) -> None:
+        await context.send_activity(EXPIRED)
+
+    async def send(number: int) -> None:
+        reference = ConversationReference.deserialize(_reference(channel, number))
+        await adapter.continue_conversation(reference, say_expired, APP_ID)
+
+    return send
+
+
+async def _worst_stall() -> float:
+    """Watch the event loop until cancelled; returns its longest absence in seconds."""
+    worst = 0.0
+    while True:
+        before = time.perf_counter()
+        try:
+            await asyncio.sleep(STALL_CHECK_SECONDS)
+        except asyncio.CancelledError:
+            return max(worst, time.perf_counter() - before - STALL_CHECK_SECONDS)
+        worst = max(worst, time.perf_counter() - before - STALL_CHECK_SECONDS)
+
+
+async def _measure(send: Send, at_once: int, sends: int) -> tuple[float, float, float]:
+    """Sends a second, CPU milliseconds of a send, worst stall of the event loop in ms."""
+    gc.collect()  # nobody pays for what another left
+    numbers = iter(range(sends))
+
+    async def worker() -> None:
+        for number in numbers:
+            await send(number)
+
+    watch = asyncio.create_task(_worst_stall())
+    await asyncio.sleep(0)
+    cpu, wall = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    watch.cancel()
+    return sends / wall, 1000 * cpu / sends, 1000 * await watch
+
+
+async def _compare() -> None:
+    rows: list[list[object]] = []
+    with running_channel(delay_seconds=DELAY_SECONDS) as channel:
+        connector = our_connector(channel)
+        ours, stock = our_send(channel, connector), stock_send(channel)
+        for send in (ours, stock):  # ours gets its token here, once
+            await send(0)
+        for at_once, our_sends, stock_sends in CASES:
+            progress(f"  {at_once} at once")
+            our_rate, our_cpu, our_stall = await _measure(ours, at_once, our_sends)
+            rate, cpu, stall = await _measure(stock, at_once, stock_sends)
+            rows += [
+                [f"* this project, {at_once} at once", our_rate, "", our_cpu, "", our_stall],
+                [
+                    f"  CloudAdapter, {at_once} at once",
+                    rate,
+                    ratio(our_rate, rate),
+                    cpu,
+                    ratio(cpu, our_cpu),
+                    stall,
+                ],
+            ]
+        await connector.close()
+    table(
+        f"Proactive sends (TLS; channel and login answer after {1000 * DELAY_SECONDS:.0f} ms)",
+        ("", "sends/s", "ratio", "CPU ms/send", "ratio", "worst loop stall ms"),
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(_compare())

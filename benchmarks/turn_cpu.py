@@ -1,0 +1,175 @@
+"""CPU of a turn: from the bytes of a request to the last reply sent, state kept in memory.
+
+Both run the sample dialog; both check the channel's token and send with the bot's own. All threads
+of this process count; the channel and the login service are another process.
+"""
+
+import asyncio
+import gc
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from statistics import median
+from uuid import uuid4
+
+from botbuilder.core import ConversationState, MemoryStorage, PrivateConversationState, UserState
+from botbuilder.core.cloud_adapter_base import CloudAdapterBase
+from botbuilder.schema import Activity
+
+from benchmarks.channel import APP_ID, APP_PASSWORD, Channel, running_channel, ssl_context
+from benchmarks.report import progress, ratio, table
+from benchmarks.stock import anonymous_stock_adapter, stock_adapter
+from shared.bot import STATE_TYPES, create_bot
+from shared.connector.adapter import BufferingAdapter
+from shared.connector.authentication import InboundAuthentication
+from shared.connector.client import Connector
+from shared.connector.credentials import TokenSource
+from shared.connector.inbound import read_activity
+from shared.state import state_bags
+from shared.storage import codec
+from shared.storage.store import TableStore
+from shared.turn import Turns
+from tests.memory_table import MemoryTable
+
+DIALOG = ("hello", "car", "Ada", "yes", "36", "no picture", "yes")
+ROUNDS = 5
+OUR_DIALOGS, STOCK_DIALOGS = 20, 3  # a round; the stock adapter needs 100 ms and more for a turn
+
+# Takes a turn: the body of a request, and its Authorization header.
+TakeTurn = Callable[[bytes, str], Awaitable[object]]
+_conversations = count(1)
+
+
+def our_connector(channel: Channel, app_id: str = APP_ID) -> Connector:
+    tokens = TokenSource(app_id=app_id, app_password=APP_PASSWORD, login_url=channel.login_url)
+    return Connector(tokens, ssl_context=ssl_context())
+
+
+def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
+    """What the messages function does."""
+    authentication = InboundAuthentication(
+        app_id=app_id,
+        channel_keys_url=channel.channel_keys_url,
+        emulator_keys_url=channel.emulator_keys_url,
+    )
+    codec.register(*STATE_TYPES)
+    turns = Turns(
+        TableStore(MemoryTable(), MemoryTable(), 64),
+        BufferingAdapter(connector, authentication.sdk, app_id),
+        create_bot(*state_bags()),
+        expire_after=timedelta(minutes=30),
+        shard_count=64,
+    )
+
+    async def take(body: bytes, bearer: str) -> object:
+        activity = read_activity("application/json", body)
+        return await turns.take(activity, await authentication.authenticate(activity, bearer))
+
+    return take
+
+
+def stock_app(adapter: CloudAdapterBase) -> TakeTurn:
+    """What the SDK's samples do in a web handler."""
+    storage = MemoryStorage()
+    bot = create_bot(
+        ConversationState(storage), UserState(storage), PrivateConversationState(storage)
+    )
+
+    async def take(body: bytes, bearer: str) -> object:
+        activity = Activity().deserialize(json.loads(body))
+        return await adapter.process_activity(bearer, activity, bot.on_turn)
+
+    return take
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where requests come from, and their Authorization header."""
+
+    service_url: str
+    bearer: str
+
+
+async def run_dialogs(take: TakeTurn, caller: Caller, dialogs: int) -> None:
+    for _ in range(dialogs):
+        conversation = f"conversation-{next(_conversations)}"
+        for text in DIALOG:
+            await take(_body(caller.service_url, conversation, text), caller.bearer)
+
+
+def _body(service_url: str, conversation: str, text: str) -> bytes:
+    message = {
+        "type": "message",
+        "id": uuid4().hex,
+        "timestamp": "2026-11-22T07:00:00.000Z",
+        "channelId": "test",
+        "serviceUrl": service_url,
+        "from": {"id": f"user-of-{conversation}", "name": "Ada", "role": "user"},
+        "recipient": {"id": f"28:{APP_ID}", "name": "Bot", "role": "bot"},
+        "conversation": {"id": conversation},
+        "locale": "en-US",
+        "text": text,
+    }
+    return json.dumps(message).encode()
+
+
+async def _milliseconds(take: TakeTurn, caller: Caller, dialogs: int) -> tuple[float, float]:
+    """CPU and wall milliseconds of a turn, on average over some dialogs."""
+    gc.collect()  # nobody pays for what another left
+    cpu, wall = time.process_time(), time.perf_counter()
+    await run_dialogs(take, caller, dialogs)
+    turns = dialogs * len(DIALOG) / 1000
+    return (time.process_time() - cpu) / turns, (time.perf_counter() - wall) / turns
+
+
+async def _compare(
+    setting: str, caller: Caller, ours: TakeTurn, stock: TakeTurn
+) -> list[list[object]]:
+    for take in (ours, stock):  # keys, our token, and the recognisers' first calls
+        await run_dialogs(take, caller, 1)
+    our_rounds, stock_rounds = [], []
+    for number in range(ROUNDS):
+        progress(f"  {setting}, round {number + 1} of {ROUNDS}")
+        our_rounds.append(await _milliseconds(ours, caller, OUR_DIALOGS))
+        stock_rounds.append(await _milliseconds(stock, caller, STOCK_DIALOGS))
+    our_cpu, our_wall = (median(figures) for figures in zip(*our_rounds, strict=True))
+    stock_cpu, stock_wall = (median(figures) for figures in zip(*stock_rounds, strict=True))
+    return [
+        [f"* this project, {setting}", our_cpu, our_wall, ""],
+        [f"  CloudAdapter, {setting}", stock_cpu, stock_wall, ratio(stock_cpu, our_cpu)],
+    ]
+
+
+async def _measure() -> None:
+    rows = []
+    with running_channel() as channel:
+        for setting, app_id, caller, adapter in (
+            (
+                "app id and TLS",
+                APP_ID,
+                Caller(channel.service_url, channel.bearer),
+                stock_adapter(channel),
+            ),
+            (
+                "no app id, no TLS",
+                "",
+                Caller(channel.plain_service_url, ""),
+                anonymous_stock_adapter(),
+            ),
+        ):
+            connector = our_connector(channel, app_id)
+            ours = our_app(channel, connector, app_id)
+            rows += await _compare(setting, caller, ours, stock_app(adapter))
+            await connector.close()
+    table(
+        f"CPU of a turn (sample dialog, {len(DIALOG)} turns; median of {ROUNDS} rounds)",
+        ("", "CPU ms", "wall ms", "ratio (CPU)"),
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(_measure())

@@ -1,0 +1,182 @@
+"""The real turn, sweep and connector operations, on tables and a channel in memory."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from botbuilder.core import Bot, TurnContext
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import Activity
+from botframework.connector.auth import AuthenticateRequestResult, ClaimsIdentity
+
+from shared.connector.adapter import BufferingAdapter
+from shared.connector.authentication import InboundAuthentication
+from shared.connector.client import Connector, ConnectorError
+from shared.connector.credentials import TokenSource
+from shared.conversations import Conversation, ConversationKey
+from shared.notices import notice_sender
+from shared.state import state_bags
+from shared.storage.store import TableStore
+from shared.storage.tables import Table
+from shared.sweep import SendNotice, Sweep, SweepReport
+from shared.turn import Turns
+from tests.memory_table import MemoryTable
+
+SHARDS = 2
+CHANNEL = "directline"
+SERVICE_URL = "https://channel.example/"
+
+
+class FakeConnector(Connector):
+    """The real operations and bodies, but what would go out is kept; `refuse` scripts failures."""
+
+    def __init__(self) -> None:
+        super().__init__(TokenSource(app_id=""))
+        self.sent: list[tuple[str, str, dict[str, Any]]] = []
+        self.refuse: Callable[[dict[str, Any]], ConnectorError | None] = lambda _: None
+
+    async def request(
+        self, method: str, service_url: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, Any]:
+        refusal = self.refuse(body or {})
+        if refusal:
+            raise refusal
+        self.sent.append((method, path, body or {}))
+        return 201, {"id": uuid4().hex}
+
+    @property
+    def texts(self) -> list[str]:
+        return [body["text"] for method, _, body in self.sent if method == "POST"]
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class FunctionBot(Bot):
+    """A bot made of one function, with the three bags at hand."""
+
+    def __init__(self, on_turn: Callable[["FunctionBot", TurnContext], Awaitable[None]]) -> None:
+        self.conversation, self.user, self.private = state_bags()
+        self.runs = 0
+        self._on_turn = on_turn
+
+    async def on_turn(self, turn_context: TurnContext) -> None:
+        self.runs += 1
+        await self._on_turn(self, turn_context)
+        for bag in (self.conversation, self.user, self.private):
+            await bag.save_changes(turn_context)
+
+
+async def count_in_conversation(bot: FunctionBot, context: TurnContext) -> None:
+    """Count the messages of this session, and say the number."""
+    count = bot.conversation.create_property("count")
+    number = await count.get(context, 0) + 1
+    await count.set(context, number)
+    await context.send_activity(str(number))
+
+
+async def count_in_every_bag(bot: FunctionBot, context: TurnContext) -> None:
+    """Count in all three bags, and say the numbers."""
+    numbers = []
+    for bag in (bot.conversation, bot.user, bot.private):
+        count = bag.create_property("count")
+        number = await count.get(context, 0) + 1
+        await count.set(context, number)
+        numbers.append(str(number))
+    await context.send_activity(" ".join(numbers))
+
+
+def activity(text: str | None = "hi", sender: str = "ann", **changes: Any) -> Activity:
+    """A user's message; `changes` are fields as they stand in JSON."""
+    fields = {
+        "type": "message",
+        "id": uuid4().hex,
+        "text": text,
+        "channelId": CHANNEL,
+        "serviceUrl": SERVICE_URL,
+        "conversation": {"id": "talk"},
+        "from": {"id": sender},
+        "recipient": {"id": "bot"},
+        **changes,
+    }
+    read: Activity = Activity.deserialize(fields)
+    return read
+
+
+def anonymous() -> AuthenticateRequestResult:
+    """What authentication answers in development."""
+    caller = AuthenticateRequestResult()
+    caller.claims_identity = ClaimsIdentity({}, is_authenticated=True)
+    return caller
+
+
+@dataclass
+class BotInMemory:
+    """One bot on its tables; several can share them, as processes do."""
+
+    bot: Bot
+    expire_after: timedelta = timedelta(seconds=100)
+    clock: Clock = field(default_factory=Clock)
+    conversations: Table = field(default_factory=MemoryTable)
+    users: Table = field(default_factory=MemoryTable)
+    connector: FakeConnector = field(default_factory=FakeConnector)
+
+    def __post_init__(self) -> None:
+        self.store = TableStore(self.conversations, self.users, SHARDS)
+        self.turns = Turns(
+            self.store,
+            BufferingAdapter(self.connector, InboundAuthentication(app_id="").sdk, ""),
+            self.bot,
+            expire_after=self.expire_after,
+            shard_count=SHARDS,
+            now=self.clock,
+        )
+
+    def another_process(self) -> "BotInMemory":
+        """The same bot in another process: same tables, clock and channel, nothing else shared."""
+        return BotInMemory(
+            self.bot, self.expire_after, self.clock, self.conversations, self.users, self.connector
+        )
+
+    async def say(self, text: str | None = "hi", **changes: Any) -> list[str]:
+        """Send a message; returns the texts that came back by then."""
+        before = len(self.connector.texts)
+        await self.take(activity(text, **changes))
+        return self.connector.texts[before:]
+
+    async def take(self, inbound: Activity) -> InvokeResponse | None:
+        """Take a turn of any activity."""
+        return await self.turns.take(inbound, anonymous())
+
+    async def sweep(
+        self, send_notice: SendNotice | None = None, budget_seconds: float = 60
+    ) -> SweepReport:
+        """Run one sweep."""
+        return await Sweep(
+            self.store,
+            send_notice or notice_sender(self.connector),
+            expire_after=self.expire_after,
+            budget_seconds=budget_seconds,
+            now=self.clock,
+        ).run()
+
+    async def row(self, conversation: str = "talk") -> Conversation | None:
+        """The conversation's row."""
+        return await self.store.load(ConversationKey(CHANNEL, conversation).address(SHARDS))
+
+    def keys(self) -> list[str]:
+        """The kinds of rows there are, by the first letter of their keys."""
+        assert isinstance(self.conversations, MemoryTable)
+        return sorted(key[0] for _, key in self.conversations.rows)

@@ -1,0 +1,394 @@
+"""What the conversation store does, on Azurite and on the table in memory."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.conversations import (
+    ConflictError,
+    Conversation,
+    ConversationKey,
+    DueRow,
+    PrivateState,
+    StateTooLargeError,
+    StateUnreadableError,
+    Status,
+    StorageUnavailableError,
+    UserRow,
+)
+from shared.storage.store import MAX_ROW_BYTES, TableStore
+from shared.storage.tables import Operation, Row, Table, Tables
+from tests.memory_table import MemoryTable
+
+SHARDS = 3
+NOW = datetime(2026, 11, 22, 12, 0, 0, 123_456, tzinfo=UTC)
+DUE = int(NOW.timestamp())
+
+
+@pytest.fixture(params=["azurite", "memory"])
+def tables(request: pytest.FixtureRequest) -> tuple[Table, Table]:
+    if request.param == "memory":
+        return MemoryTable(), MemoryTable()
+    pair: tuple[Table, Table] = request.getfixturevalue("two_azure_tables")
+    return pair
+
+
+@pytest.fixture
+def store(tables: tuple[Table, Table]) -> TableStore:
+    return TableStore(*tables, SHARDS)
+
+
+def conversation(conversation_id: str = "talk", **changes: Any) -> Conversation:
+    return Conversation(
+        **{
+            "address": ConversationKey("directline", conversation_id).address(SHARDS),
+            "session": "session1",
+            "last_accessed": NOW,
+            "readable_key": f"directline|{conversation_id}",
+            "state": b"packed state",
+            **changes,
+        }
+    )
+
+
+async def due_rows(store: TableStore, until: datetime = NOW) -> list[DueRow]:
+    return [row for shard in store.shards async for page in store.due(shard, until) for row in page]
+
+
+IDS: Sequence[str] = [
+    "a/b\\c#d?e%f",
+    "".join(map(chr, range(32))) + "\x7f\x85",
+    "😀" * 1000,
+    "x" * 2000,
+    "19:meeting@thread.v2;messageid=1",
+    "..",
+    " ",
+    "a|b",
+]
+
+
+@pytest.mark.parametrize("conversation_id", IDS, ids=ascii)
+async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
+    store: TableStore, conversation_id: str
+) -> None:
+    saved = await store.save(
+        conversation(
+            conversation_id,
+            reference={"conversation": {"id": conversation_id}, "user": {"id": conversation_id}},
+            locale="it-IT",
+            writer="w2",
+            recent=("w1", "w2"),
+            has_private=True,
+            user_writers={"user": "w2"},
+        ),
+        due=DUE,
+    )
+    assert saved.etag
+    assert await store.load(saved.address) == saved
+
+
+async def test_an_expired_conversation_comes_back_as_it_was_claimed(store: TableStore) -> None:
+    saved = await store.save(conversation(reference={"a": 1}, recent=("w1",)), due=DUE)
+    claimed = await store.save(saved.claimed(NOW + timedelta(hours=1)))
+    loaded = await store.load(saved.address)
+    assert loaded == claimed
+    assert claimed.status is Status.EXPIRED
+    assert claimed.state == b""
+    assert claimed.expired_at == NOW + timedelta(hours=1)
+    assert claimed.lease_until == NOW + timedelta(hours=1, seconds=60)
+    assert (claimed.attempts, claimed.recent) == (1, ("w1",))
+
+
+async def test_a_claim_for_the_second_time_keeps_the_time_of_expiry(store: TableStore) -> None:
+    first = (await store.save(conversation(), due=DUE)).claimed(NOW)
+    second = first.claimed(NOW + timedelta(hours=1))
+    assert (second.expired_at, second.attempts) == (NOW, 2)
+
+
+async def test_a_conversation_that_is_not_there_is_none(store: TableStore) -> None:
+    address = ConversationKey("directline", "nobody").address(SHARDS)
+    assert await store.load(address) is None
+    assert await store.load_tracking(address) is None
+
+
+async def test_tracking_comes_without_the_state_and_cannot_be_written_back(
+    store: TableStore,
+) -> None:
+    saved = await store.save(conversation(state=bytes(200_000)), due=DUE)
+    tracking = await store.load_tracking(saved.address)
+    assert tracking == replace(saved, state=None)
+    with pytest.raises(ValueError, match="without its state"):
+        await store.save(tracking)
+
+
+async def test_two_first_messages_at_once_open_one_session(store: TableStore) -> None:
+    results = await asyncio.gather(
+        *(store.save(conversation(session=f"session{n}"), due=DUE) for n in range(5)),
+        return_exceptions=True,
+    )
+    opened = [result for result in results if isinstance(result, Conversation)]
+    conflicts = [result for result in results if isinstance(result, ConflictError)]
+    assert (len(opened), len(conflicts)) == (1, 4)
+    assert [row.session for row in await due_rows(store)] == [opened[0].session]
+
+
+async def test_of_fifty_writers_at_one_version_exactly_one_wins(store: TableStore) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    results = await asyncio.gather(
+        *(store.save(replace(saved, writer=f"w{n}")) for n in range(50)), return_exceptions=True
+    )
+    winners = [result for result in results if isinstance(result, Conversation)]
+    assert len(winners) == 1
+    assert await store.load(saved.address) == winners[0]
+
+
+async def test_a_stale_etag_writes_nothing_not_even_the_other_rows(store: TableStore) -> None:
+    stale = await store.save(conversation(), due=DUE)
+    current = await store.save(replace(stale, writer="other"))
+    with pytest.raises(ConflictError):
+        await store.save(
+            replace(stale, session="session2", has_private=True),
+            due=DUE - 5,
+            private=[PrivateState("ann", b"private")],
+        )
+    assert await store.load(stale.address) == current
+    assert [row.session for row in await due_rows(store)] == ["session1"]
+    assert await store.load_private(replace(current, session="session2"), "ann") == b""
+
+
+async def test_a_private_bag_counts_for_its_session_only(store: TableStore) -> None:
+    saved = await store.save(
+        conversation(has_private=True), due=DUE, private=[PrivateState("ann", b"hers")]
+    )
+    assert await store.load_private(saved, "ann") == b"hers"
+    assert await store.load_private(saved, "bob") == b""
+    assert await store.load_private(replace(saved, session="later"), "ann") == b""
+
+
+@pytest.mark.parametrize("size", [0, 1, 63_999, 64_000, 64_001, 128_000, 700_000])
+async def test_state_of_any_size_up_to_the_limit_comes_back(store: TableStore, size: int) -> None:
+    saved = await store.save(conversation(state=bytes([7]) * size), due=DUE)
+    assert await store.load(saved.address) == saved
+
+
+async def test_a_smaller_state_leaves_no_chunk_of_a_larger_one(store: TableStore) -> None:
+    large = await store.save(conversation(state=bytes(200_000)), due=DUE)
+    small = await store.save(replace(large, state=b"small"))
+    assert await store.load(large.address) == small
+
+
+async def test_a_row_above_the_limit_is_refused_and_nothing_written(store: TableStore) -> None:
+    address = conversation().address
+    with pytest.raises(StateTooLargeError, match="700 KiB"):
+        await store.save(conversation(state=bytes(MAX_ROW_BYTES)), due=DUE)
+    too_large = PrivateState("ann", bytes(MAX_ROW_BYTES + 1))
+    with pytest.raises(StateTooLargeError):
+        await store.save(conversation(), due=DUE, private=[too_large])
+    with pytest.raises(StateTooLargeError):
+        await store.save_user("user", UserRow(bytes(400_000), before=bytes(400_000)))
+    assert await store.load(address) is None
+    assert await due_rows(store) == []
+
+
+async def test_a_chunk_that_is_missing_is_an_error_that_names_the_row(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    saved = await store.save(conversation(state=bytes(200_000)), due=DUE)
+    address = saved.address
+    row = await tables[0].get(address.shard, f"c|{address.key}")
+    assert row is not None
+    columns = {name: value for name, value in row.columns.items() if name != "State01"}
+    await tables[0].write([Operation("replace", replace(row, columns=columns))])
+    with pytest.raises(StateUnreadableError, match=rf"{address.shard}/c\|{address.key}: a chunk"):
+        await store.load(address)
+
+
+@pytest.mark.parametrize("column", ["SessionId", "LastAccessed", "Status", "ConversationKey"])
+async def test_a_column_that_is_missing_is_an_error_that_names_the_row(
+    store: TableStore, tables: tuple[Table, Table], column: str
+) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    row = await tables[0].get(saved.address.shard, f"c|{saved.address.key}")
+    assert row is not None
+    columns = {name: value for name, value in row.columns.items() if name != column}
+    await tables[0].write([Operation("replace", replace(row, columns=columns))])
+    with pytest.raises(StateUnreadableError, match=saved.address.key):
+        await store.load(saved.address)
+
+
+# Users
+
+
+async def test_a_user_comes_back_as_it_was_saved(store: TableStore) -> None:
+    row = UserRow(
+        state=bytes(100_000),
+        before=b"as it was",
+        writer="w1",
+        address=conversation().address,
+        session="session1",
+        base_etag='W/"1"',
+        written_at=NOW,
+    )
+    saved = await store.save_user("user", row)
+    assert saved == replace(row, etag=saved.etag)
+    assert await store.load_user("user") == saved
+    assert await store.load_user("nobody") is None
+
+
+async def test_of_concurrent_writers_of_a_user_exactly_one_wins(store: TableStore) -> None:
+    async def race(row: UserRow) -> int:
+        results = await asyncio.gather(
+            *(store.save_user("user", replace(row, writer=f"w{n}")) for n in range(10)),
+            return_exceptions=True,
+        )
+        return sum(isinstance(result, ConflictError) for result in results)
+
+    assert await race(UserRow(b"first")) == 9
+    current = await store.load_user("user")
+    assert current is not None
+    assert await race(current) == 9
+
+
+# Due rows
+
+
+async def test_due_rows_come_oldest_first_up_to_the_time_and_no_further(store: TableStore) -> None:
+    for number in range(5):
+        await store.save(conversation(f"talk{number}"), due=DUE + number)
+    rows = await due_rows(store, NOW + timedelta(seconds=2))
+    assert sorted(row.due_seconds - DUE for row in rows) == [0, 1, 2]
+    for shard in store.shards:
+        due = [row.due_seconds async for page in store.due(shard, NOW) for row in page]
+        assert due == sorted(due)
+
+
+async def test_refiled_rows_move_to_their_new_time(store: TableStore) -> None:
+    for number in range(12):
+        await store.save(conversation(f"talk{number}"), due=DUE)
+    for shard in store.shards:
+        rows = [row async for page in store.due(shard, NOW) for row in page]
+        await store.refile([(row, DUE + 100) for row in rows])
+    assert await due_rows(store) == []
+    later = await due_rows(store, NOW + timedelta(seconds=100))
+    assert len(later) == 12
+
+
+async def test_a_row_refiled_to_the_same_second_stays(store: TableStore) -> None:
+    await store.save(conversation(), due=DUE)
+    rows = await due_rows(store)
+    await store.refile([(row, DUE) for row in rows])
+    assert await due_rows(store) == rows
+
+
+async def test_a_row_refiled_by_two_sweeps_is_there_once(store: TableStore) -> None:
+    await store.save(conversation("one"), due=DUE)
+    rows = await due_rows(store)
+    await asyncio.gather(*(store.refile([(row, DUE + 5) for row in rows]) for _ in range(3)))
+    assert len(await due_rows(store, NOW + timedelta(seconds=100))) == 1
+
+
+async def test_retry_later_moves_the_due_row_and_the_lease_together(store: TableStore) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    (row,) = await due_rows(store)
+    claimed = await store.save(saved.claimed(NOW))
+    leased = replace(claimed, lease_until=NOW + timedelta(seconds=10))
+    await store.retry_later(leased, row, DUE + 10)
+    assert await due_rows(store) == []
+    loaded = await store.load(saved.address)
+    assert loaded is not None
+    assert loaded.lease_until == NOW + timedelta(seconds=10)
+    with pytest.raises(ConflictError):
+        await store.retry_later(leased, replace(row, due_seconds=DUE + 10), DUE + 20)
+
+
+async def test_settling_removes_the_conversation_at_that_version_only(store: TableStore) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    claimed = await store.save(saved.claimed(NOW))
+    reclaimed = await store.save(claimed.claimed(NOW))
+    with pytest.raises(ConflictError):
+        await store.settle(claimed)
+    await store.settle(reclaimed)
+    assert await store.load(saved.address) is None
+    await store.settle(reclaimed)  # gone already: no error
+
+
+async def test_settling_a_conversation_whose_user_is_back_leaves_the_new_session(
+    store: TableStore,
+) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    claimed = await store.save(saved.claimed(NOW))
+    back = await store.save(replace(saved, session="session2", etag=claimed.etag), due=DUE + 100)
+    await store.settle(claimed)
+    assert await store.load(saved.address) == back
+
+
+async def test_cleaning_up_removes_the_sessions_leftovers_and_no_others(store: TableStore) -> None:
+    saved = await store.save(
+        conversation(has_private=True),
+        due=DUE,
+        private=[PrivateState("ann", b"1"), PrivateState("bob", b"1")],
+    )
+    (row,) = await due_rows(store)
+    back = await store.save(
+        replace(saved, session="session2"), due=DUE + 5, private=[PrivateState("ann", b"2")]
+    )
+    await store.clean_up(row, has_private=True)
+    assert [each.session for each in await due_rows(store, NOW + timedelta(seconds=9))] == [
+        "session2"
+    ]
+    assert await store.load_private(back, "ann") == b"2"
+    assert await store.load_private(saved, "bob") == b""
+    await store.clean_up(row, has_private=True)  # again: no error
+
+
+# The table itself
+
+
+async def test_the_shard_count_is_recorded_once(tables: tuple[Table, Table]) -> None:
+    assert await TableStore(*tables, 64).control() == 64
+    assert await TableStore(*tables, 4).control() == 64
+
+
+async def test_conversations_spread_over_all_shards() -> None:
+    store = TableStore(MemoryTable(), MemoryTable(), 64)
+    shards = {ConversationKey("c", str(n)).address(64).shard for n in range(2000)}
+    assert shards == set(store.shards)
+
+
+async def test_a_table_that_does_not_exist_is_unavailable_storage(azure_tables: Tables) -> None:
+    missing = azure_tables.table("nosuchtable")
+    store = TableStore(missing, missing, SHARDS)
+    with pytest.raises(StorageUnavailableError):
+        await store.load(conversation().address)
+    with pytest.raises(StorageUnavailableError):
+        await store.save(conversation(), due=DUE)
+    with pytest.raises(StorageUnavailableError):
+        await store.save_user("user", UserRow(b""))
+    with pytest.raises(StorageUnavailableError):
+        await due_rows(store)
+    with pytest.raises(StorageUnavailableError):
+        await store.control()
+
+
+async def test_no_answer_is_unavailable_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Tables.OPTIONS, "retry_total", 0)
+    nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a"
+    async with Tables(connection_string=nowhere) as tables:
+        store = TableStore(tables.table("t"), tables.table("u"), SHARDS)
+        with pytest.raises(StorageUnavailableError):
+            await store.load(conversation().address)
+
+
+async def test_the_rows_keys_are_as_the_documentation_says(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    saved = await store.save(
+        conversation(has_private=True), due=DUE, private=[PrivateState("ann", b"1")]
+    )
+    shard, key = saved.address.shard, saved.address.key
+    for row_key in (f"c|{key}", f"p|{key}|ann", f"d|{DUE:010d}|{key}|session1"):
+        assert isinstance(await tables[0].get(shard, row_key), Row)

@@ -1,0 +1,235 @@
+"""A bot in a process of its own, users who chat with it, and a way to let time pass."""
+
+import asyncio
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
+
+from scripts import processes
+from shared.storage.tables import AzureTable, Operation, Row, Tables
+from tests.fake_channel import FakeChannel, until
+
+NEVER = "0 0 0 1 1 *"  # a schedule that fires on New Year only: the tests sweep by hand
+TRANSPORT, NAME, WHETHER_AGE = "transport", "name", "give your age"
+EXPIRED, WELCOME_BACK = "expired", "Welcome back!"
+
+_conversation_numbers = itertools.count(1)
+
+
+def settings_on(storage: str, **changed: str) -> dict[str, str]:
+    """The environment of a bot with tables of its own, but for what is changed."""
+    return {
+        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+        "AzureWebJobsStorage": storage,
+        "ConversationsTable": f"c{uuid4().hex}",
+        "UsersTable": f"u{uuid4().hex}",
+        "TableShards": "4",
+        "ExpireAfterSeconds": "600",
+        "ExpirySchedule": NEVER,
+        **changed,
+    }
+
+
+class RunningBot:
+    """The functions of this project, served by the local host."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, http: ClientSession) -> None:
+        self._process = process
+        self._log = log
+        self._http = http
+        self.url = ""
+
+    async def wait_until_ready(self) -> None:
+        """Wait for the host to print the address it serves."""
+        await until(lambda: "expiry_timer:" in self.log or self._process.poll() is not None)
+        served = re.search(r"http://localhost:(\d+)/api/messages", self.log)
+        assert served, self.log
+        self.url = f"http://127.0.0.1:{served[1]}"
+
+    @property
+    def log(self) -> str:
+        """All that it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    async def post(self, *, token: str = "", **request: Any) -> tuple[int, Any]:
+        """POST to /api/messages; returns the status, and the body if it is JSON."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with self._http.post(
+            f"{self.url}/api/messages", headers=headers | request.pop("headers", {}), **request
+        ) as answer:
+            is_json = answer.content_type == "application/json"
+            return answer.status, await (answer.json() if is_json else answer.text())
+
+    async def start_sweep(self) -> None:
+        """Start a sweep now."""
+        async with self._http.post(
+            f"{self.url}/admin/functions/expiry_timer", json={"input": ""}
+        ) as answer:
+            assert answer.status == 202
+
+    async def sweep(self) -> str:
+        """Run a sweep to its end; returns its report as it was logged."""
+        earlier = self._reports()
+        await self.start_sweep()
+        await until(lambda: len(self._reports()) > len(earlier))
+        return self._reports()[-1]
+
+    def _reports(self) -> list[str]:
+        return re.findall(r"expiry_timer_function: sweep: (.*) requests", self.log)
+
+    def kill(self) -> None:
+        """As `kill -9` does, or a machine that goes down."""
+        self._process.kill()
+        self._process.wait()
+
+
+@asynccontextmanager
+async def running_bot(settings: Mapping[str, str], folder: Path) -> AsyncIterator[RunningBot]:
+    """Start a bot with these settings and no others; stop it in the end.
+
+    Args:
+        settings: see `settings_on`.
+        folder: for its log; an app that is there already is served instead of the project's.
+    """
+    # Away from the project's folder: a local.settings.json there must not reach the tests.
+    for name in ("function_app.py", "host.json"):
+        if not (folder / name).exists():
+            shutil.copy(processes.ROOT / name, folder)
+    log = folder / f"{uuid4().hex}.log"
+    inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.local_host", folder, "--port", "0"],
+            cwd=processes.ROOT,
+            env={**inherited, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    connector, timeout = TCPConnector(limit=0), ClientTimeout(total=60)
+    try:
+        async with ClientSession(connector=connector, timeout=timeout) as http:
+            bot = RunningBot(process, log, http)
+            await bot.wait_until_ready()
+            yield bot
+    finally:
+        # In a thread: a bot that is stopped may still want an answer from the fake channel.
+        await asyncio.to_thread(processes.stop, process)
+    # Whatever a test looked at, no request and no sweep may have failed unexpectedly.
+    assert "Traceback" not in bot.log, bot.log
+
+
+@dataclass
+class User:
+    """Someone who chats with a bot through the fake channel, in a conversation of their own.
+
+    Attributes:
+        fields: of the activity, over those of a plain message.
+    """
+
+    bot: RunningBot
+    channel: FakeChannel
+    conversation: str = field(default_factory=lambda: f"conversation-{next(_conversation_numbers)}")
+    fields: dict[str, Any] = field(default_factory=dict)
+    token: str = ""
+
+    def activity(self, **changed: Any) -> dict[str, Any]:
+        """A message as the channel hands it over, but for what is changed."""
+        return {
+            "type": "message",
+            "id": uuid4().hex,
+            "channelId": "test",
+            "serviceUrl": self.channel.service_url,
+            "conversation": {"id": self.conversation},
+            "from": {"id": f"user of {self.conversation}"},
+            "recipient": {"id": "the-bot"},
+            **self.fields,
+            **changed,
+        }
+
+    @property
+    def heard(self) -> list[str]:
+        """All that the channel was given to show, in order."""
+        return [body.get("text") for body in self.channel.sent_to(self.conversation)]
+
+    async def send(self, text: str, **changed: Any) -> int:
+        """Write to the bot; returns the HTTP status that the channel got."""
+        activity = self.activity(text=text, **changed)
+        status, _ = await self.bot.post(json=activity, token=self.token)
+        return status
+
+    async def say(self, text: str, **changed: Any) -> list[str]:
+        """Write to the bot; returns what the user heard since."""
+        before = len(self.heard)
+        assert await self.send(text, **changed) == 200
+        return self.heard[before:]
+
+    async def say_all(self, *texts: str) -> str:
+        """Write several messages, each after the answer to the last; returns the last answer."""
+        for text in texts:
+            (*_, answer) = await self.say(text)
+        return answer
+
+
+class StoredRows:
+    """What is in the tables of a bot, past its process."""
+
+    def __init__(self, tables: Tables, settings: Mapping[str, str]) -> None:
+        self.conversations = tables.table(settings["ConversationsTable"])
+        self.users = tables.table(settings["UsersTable"])
+        self._shards = [f"s{number:03d}" for number in range(int(settings["TableShards"]))]
+
+    async def keys(self, kind: str = "") -> list[str]:
+        """The row keys of one kind (`c`, `d`, `p`), or of all rows but the control row."""
+        return [row.key for row in await self._rows(kind)]
+
+    async def let_time_pass(self, **duration: float) -> None:
+        """Make every conversation older, as if nothing had happened for so long.
+
+        Takes the arguments of a timedelta. A bot at rest keeps its times in its tables only.
+        """
+        passed = timedelta(**duration)
+        await asyncio.gather(*(self._age(row, passed) for row in await self._rows()))
+
+    async def _rows(self, kind: str = "") -> list[Row]:
+        return [
+            row
+            for shard in self._shards
+            async for page in self.conversations.query(shard, kind, "~", ["RowKey"])
+            for row in page
+            if row.key.startswith(kind)
+        ]
+
+    async def _age(self, row: Row, passed: timedelta) -> None:
+        if row.key.startswith("d|"):
+            kind, due, rest = row.key.split("|", 2)
+            earlier = f"{kind}|{int(due) - int(passed.total_seconds()):010d}|{rest}"
+            insert = Operation("insert", replace(row, key=earlier))
+            await self.conversations.write([Operation("delete", row), insert])
+            return
+        await _make_older(self.conversations, row, passed)
+
+
+async def _make_older(table: AzureTable, row: Row, passed: timedelta) -> None:
+    whole = await table.get(row.partition, row.key)
+    assert whole
+    columns = {
+        # A plain datetime: the SDK's own kind would be written as the text it was read from.
+        name: datetime.fromtimestamp((value - passed).timestamp(), UTC)
+        if isinstance(value, datetime)
+        else value
+        for name, value in whole.columns.items()
+    }
+    await table.write([Operation("replace", replace(whole, columns=columns))])

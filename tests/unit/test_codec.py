@@ -1,0 +1,222 @@
+"""The state codec: what goes in comes out, of allowed types only; nothing is executed."""
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from botbuilder.dialogs import DialogInstance, DialogState
+from botbuilder.dialogs.choices import Choice, FoundChoice, ListStyle
+from botbuilder.dialogs.prompts import PromptOptions
+from botbuilder.schema import Activity, ActivityTypes, Attachment, CardAction, InputHints
+
+from shared.storage import codec
+
+
+@dataclass(frozen=True)
+class Pizza:
+    size: int
+    toppings: list[str] = field(default_factory=list)
+    crust: str = "thin"
+
+
+class Colour(Enum):
+    RED = 1
+
+
+@dataclass
+class Stranger:
+    name: str
+
+
+codec.register(Pizza, Colour)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        0,
+        -(2**70),
+        1.5,
+        float("inf"),
+        "päß 😀 \ud800 \0",
+        [1, [2, None]],
+        (1, "two"),
+        {1, 2},
+        frozenset({"a"}),
+        {},
+        {"a": {"b": [1]}},
+        {1: "int key", (2, 3): "tuple key", None: 0},
+        {"$type": "Activity", "text": "user data that looks like a tag"},
+        Decimal("1.50"),
+        datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+        datetime(2026, 1, 2, 3, 4),  # noqa: DTZ001 - a bot may keep naive ones
+        date(2026, 1, 2),
+        time(3, 4),
+        timedelta(days=-1, microseconds=1),
+        b"\0\xff",
+        UUID(int=5),
+        Pizza(3, ["ham"]),
+        Colour.RED,
+        ActivityTypes.message,
+        ListStyle.suggested_action,
+    ],
+)
+def test_a_value_comes_back_as_it_was_and_of_its_type(value: object) -> None:
+    restored = codec.unpack(codec.pack({"value": value}))["value"]
+    assert restored == value
+    assert type(restored) is type(value)
+
+
+def test_nan_comes_back() -> None:
+    assert codec.unpack(codec.pack({"value": float("nan")}))["value"] != 0
+
+
+def test_dialog_state_comes_back_whole() -> None:
+    instance = DialogInstance()
+    instance.id = "prompt"
+    instance.state = {
+        "options": PromptOptions(
+            prompt=Activity(
+                type=ActivityTypes.message,
+                text="Which?",
+                input_hint=InputHints.expecting_input,
+                attachments=[Attachment(content_type="image/png", content={"deep": [1]})],
+                channel_data={"any": "thing"},
+            ),
+            choices=[Choice("Car", CardAction(type="imBack", title="Car", value="Car"), ["auto"])],
+        ),
+        "found": FoundChoice("Car", 0, 1.0),
+        "state": {},
+    }
+    stack: Any = codec.unpack(codec.pack({"DialogState": DialogState([instance])}))["DialogState"]
+    restored: Any  # typed as the SDK does, it knows no fields
+    (restored,) = stack.dialog_stack
+    options: Any = restored.state["options"]
+    asked: Any = instance.state["options"]
+    assert (restored.id, restored.state["state"]) == ("prompt", {})
+    assert options.prompt == asked.prompt
+    assert vars(options.choices[0])["action"] == CardAction(type="imBack", title="Car", value="Car")
+    assert options.number_of_attempts == 0
+    assert vars(restored.state["found"])["value"] == "Car"
+
+
+def test_an_empty_instance_state_stays_a_dict() -> None:
+    instance = DialogInstance()
+    instance.state = {}
+    assert codec.decode(codec.encode(instance)).state == {}
+
+
+def test_an_empty_bag_is_no_bytes() -> None:
+    assert codec.pack({}) == b""
+    assert codec.unpack(b"") == {}
+
+
+def test_equal_bags_are_equal_bytes_whatever_their_order() -> None:
+    assert codec.pack({"a": 1, "b": 2}) == codec.pack({"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize("value", [Stranger("x"), object(), len, test_nan_comes_back, Stranger])
+def test_an_unregistered_type_is_refused_with_its_place(value: object) -> None:
+    with pytest.raises(codec.StateTypeError, match=r"state\.basket\[1\]"):
+        codec.pack({"basket": [0, value]})
+
+
+def test_a_subclass_of_an_allowed_type_is_refused() -> None:
+    class Sub(Pizza):
+        pass
+
+    with pytest.raises(codec.StateTypeError):
+        codec.pack({"x": Sub(1)})
+
+
+def test_a_cycle_is_refused() -> None:
+    bag: dict[str, Any] = {}
+    bag["self"] = bag
+    with pytest.raises(codec.StateTypeError, match="refers to itself"):
+        codec.pack(bag)
+
+
+def packed(data: object) -> bytes:
+    return zlib.compress(json.dumps(data).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"x": {"$type": "Stranger", "name": "x"}},
+        {"x": {"$type": "os.system"}},
+        {"x": {"$type": ["unhashable"]}},
+        {"x": {"$type": {"py/reduce": 1}}},
+        {"x": {"$type": "Activity", "__class__": "x"}},
+        {"x": {"$type": "DialogInstance", "__dict__": {}}},
+        {"x": {"$type": "Pizza", "crust": "thick"}},
+        {"x": {"$type": "Pizza", "size": 1, "price": 2}},
+        {"x": {"$type": "Colour", "value": 7}},
+        {"x": {"$type": "Colour"}},
+        {"x": {"$type": "decimal", "value": "x"}},
+        {"x": {"$type": "datetime", "value": 5}},
+        {"x": {"$type": "bytes", "value": "*"}},
+        {"x": {"$type": "tuple"}},
+        {"x": {"$type": "dict", "items": [[1]]}},
+        {"x": {"$type": "dict", "items": [[[], 1]]}},
+        [],
+        "text",
+    ],
+)
+def test_damaged_or_foreign_data_is_a_decode_error(data: object) -> None:
+    with pytest.raises(codec.StateDecodeError):
+        codec.unpack(packed(data))
+
+
+def test_a_pickled_command_is_data_and_runs_nothing() -> None:
+    command = {"py/reduce": [{"py/function": "os.system"}, {"py/tuple": ["exit 1"]}]}
+    assert codec.unpack(packed({"x": command})) == {"x": command}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"no zlib", packed({"a": "b" * 100})[:-5], zlib.compress(b"{"), zlib.compress(b"\xff")],
+)
+def test_damaged_bytes_are_a_decode_error(damaged: bytes) -> None:
+    with pytest.raises(codec.StateDecodeError):
+        codec.unpack(damaged)
+
+
+def test_a_small_row_cannot_unpack_to_a_huge_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(codec.StateDecodeError, match="too large"):
+        codec.unpack(packed({"a": "b" * 10_000}))
+
+
+def test_nesting_as_deep_as_the_stack_is_a_decode_error() -> None:
+    deep = zlib.compress(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    with pytest.raises(codec.StateDecodeError):
+        codec.unpack(deep)
+
+
+def test_a_field_added_since_keeps_its_default() -> None:
+    restored = codec.decode({"$type": "Pizza", "size": 2})
+    assert restored == Pizza(2, [], "thin")
+
+
+def test_only_dataclasses_and_enums_can_be_registered() -> None:
+    with pytest.raises(TypeError, match="neither a dataclass nor an enum"):
+        codec.register(object)
+
+
+def test_a_name_that_is_taken_cannot_be_registered() -> None:
+    @dataclass
+    class Pizza:
+        other: int
+
+    with pytest.raises(ValueError, match="registered already"):
+        codec.register(Pizza)
+    codec.register(Colour)  # the same again is no error

@@ -1,0 +1,152 @@
+"""Settings: typed, checked at start, one line per mistake, no secret in it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from shared.settings import Settings, SettingsError, read_settings
+
+Read = Callable[..., Settings]
+
+DEVELOPMENT = {
+    "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "ExpireAfterSeconds": "30",
+    "ExpirySchedule": "*/10 * * * * *",
+}
+AZURE = {
+    **DEVELOPMENT,
+    "AZURE_FUNCTIONS_ENVIRONMENT": "Production",
+    "MicrosoftAppId": "11111111-2222-3333-4444-555555555555",
+    "MicrosoftAppPassword": "pa55word",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Read:
+    def read_with(base: dict[str, str], **changes: str | None) -> Settings:
+        for name, value in {**base, **changes}.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        return read_settings()
+
+    return read_with
+
+
+def test_the_example_settings_are_enough_in_development(read: Read) -> None:
+    settings = read(DEVELOPMENT)
+    assert settings.expire_after == timedelta(seconds=30)
+    assert settings.table_shards == 64
+    assert settings.expiry_notice == "on"
+    assert settings.microsoft_app_id == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("ExpireAfterSeconds", bad) for bad in ("", "0", "-5", "1.5", "30.0", "3_0", " 30", "x")],
+        ("ExpireAfterSeconds", "999999999999"),
+        ("ExpirySchedule", ""),
+        ("ExpirySchedule", "*/10 * * * *"),
+        ("ExpirySchedule", "99 * * * * *"),
+        ("ExpirySchedule", "every minute please now ok"),
+        ("ExpiryNotice", "maybe"),
+        ("SweepBudgetSeconds", "0"),
+        ("TableShards", "0"),
+        ("TableShards", "257"),
+        ("ConversationsTable", "no-hyphens"),
+        ("UsersTable", "1st"),
+        ("MicrosoftAppType", "Managed"),
+        ("AzureWebJobsStorage__tableServiceUri", "http://not-encrypted"),
+        ("AzureWebJobsStorage__accountName", "Not A Name"),
+        ("AzureWebJobsStorage__credential", "password"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_with_name_value_and_rule(
+    read: Read, name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        read(DEVELOPMENT, **{name: value})
+    message = str(refusal.value)
+    assert message.startswith(f"{name} is {value!r}; it must be ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["ExpireAfterSeconds", "ExpirySchedule"])
+def test_a_missing_setting_is_named(read: Read, name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name} is missing; it must be "):
+        read(DEVELOPMENT, **{name: None})
+
+
+def test_every_wrong_setting_is_named_at_once(read: Read) -> None:
+    with pytest.raises(SettingsError, match=r"ExpireAfterSeconds.*; ExpirySchedule"):
+        read(DEVELOPMENT, ExpireAfterSeconds="x", ExpirySchedule="y")
+
+
+@pytest.mark.parametrize("environment", [None, "", "Production", "development"])
+def test_without_an_app_id_only_development_starts(read: Read, environment: str | None) -> None:
+    with pytest.raises(SettingsError, match=r"^MicrosoftAppId is empty"):
+        read(DEVELOPMENT, AZURE_FUNCTIONS_ENVIRONMENT=environment)
+
+
+def test_an_app_id_without_a_secret_is_refused(read: Read) -> None:
+    with pytest.raises(SettingsError, match=r"^MicrosoftAppPassword is empty"):
+        read(AZURE, MicrosoftAppPassword="")
+
+
+def test_a_managed_identity_needs_no_secret(read: Read) -> None:
+    settings = read(AZURE, MicrosoftAppPassword="", MicrosoftAppType="userassignedmsi")
+    assert settings.microsoft_app_type == "UserAssignedMSI"
+
+
+def test_the_app_id_is_read_in_lower_case(read: Read) -> None:
+    assert read(AZURE, MicrosoftAppId=" ABC-Def ").microsoft_app_id == "abc-def"
+
+
+def test_a_single_tenant_bot_needs_its_tenant(read: Read) -> None:
+    with pytest.raises(SettingsError, match=r"^MicrosoftAppTenantId is empty"):
+        read(AZURE, MicrosoftAppType="SingleTenant")
+
+
+def test_an_empty_app_type_is_multi_tenant(read: Read) -> None:
+    assert read(AZURE, MicrosoftAppType="").microsoft_app_type == "MultiTenant"
+
+
+def test_no_storage_at_all_is_refused(read: Read) -> None:
+    with pytest.raises(SettingsError, match=r"^AzureWebJobsStorage is empty"):
+        read(DEVELOPMENT, AzureWebJobsStorage="")
+
+
+def test_identity_based_storage_needs_the_account_name_only(read: Read) -> None:
+    settings = read(
+        DEVELOPMENT, AzureWebJobsStorage=None, AzureWebJobsStorage__accountName="account"
+    )
+    assert settings.storage_table_endpoint == "https://account.table.core.windows.net"
+
+
+def test_a_table_uri_goes_before_an_account_name(read: Read) -> None:
+    settings = read(
+        DEVELOPMENT,
+        AzureWebJobsStorage__accountName="account",
+        AzureWebJobsStorage__tableServiceUri="https://account.table.core.usgovcloudapi.net",
+    )
+    assert settings.storage_table_endpoint == "https://account.table.core.usgovcloudapi.net"
+
+
+def test_secrets_are_in_no_error_and_no_repr(read: Read) -> None:
+    settings = read(AZURE, AzureWebJobsStorage="AccountKey=s3cret")
+    assert "pa55word" not in repr(settings)
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(SettingsError) as refusal:
+        read(AZURE, AzureWebJobsStorage="AccountKey=s3cret", ExpireAfterSeconds="x")
+    assert "s3cret" not in f"{refusal.value}{refusal.value.__cause__}"
+    assert "pa55word" not in f"{refusal.value}{refusal.value.__cause__}"

@@ -1,0 +1,517 @@
+"""The sweep: what is idle is expired and its user told, whatever else happens at the time."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared import notices
+from shared.connector.client import ConnectorError
+from shared.connector.credentials import CredentialError
+from shared.conversations import ConflictError, Conversation, Status, StorageUnavailableError
+from shared.notices import say_nothing
+from shared.sweep import NoticeResult, SweepReport, Verdict
+from tests.bot_in_memory import (
+    BotInMemory,
+    FunctionBot,
+    activity,
+    count_in_conversation,
+    count_in_every_bag,
+)
+from tests.faults import FaultyTable, do_once, once
+from tests.memory_table import MemoryTable
+
+IDLE = 103  # seconds: expire_after is 100, and the sweep allows 2 for clocks that differ
+
+
+def counting_bot(**options: Any) -> BotInMemory:
+    return BotInMemory(FunctionBot(count_in_conversation), **options)
+
+
+async def idle_bot(**options: Any) -> BotInMemory:
+    bot = counting_bot(**options)
+    await bot.say()
+    bot.clock.sleep(IDLE)
+    return bot
+
+
+def refusing(status: int | None, **details: Any) -> Callable[[dict[str, Any]], ConnectorError]:
+    return lambda _: ConnectorError("refused", status=status, **details)
+
+
+def accepting(_: dict[str, Any]) -> None:
+    return None
+
+
+async def test_an_idle_conversation_is_expired_its_user_told_and_its_rows_removed() -> None:
+    bot = await idle_bot()
+    report = await bot.sweep()
+    assert (report.looked_at, report.expired, report.notified) == (1, 1, 1)
+    assert bot.connector.texts == ["1", notices.EXPIRED]
+    assert bot.keys() == []
+
+
+async def test_state_is_gone_before_the_notice_is_sent() -> None:
+    bot = await idle_bot()
+    seen: list[Conversation | None] = []
+
+    async def look(_: Conversation) -> NoticeResult:
+        seen.append(await bot.row())
+        return NoticeResult(Verdict.DELIVERED)
+
+    await bot.sweep(look)
+    assert seen[0] is not None
+    assert (seen[0].status, seen[0].state) == (Status.EXPIRED, b"")
+
+
+@pytest.mark.parametrize("idle_seconds", [0, 50, 99, 101])
+async def test_a_conversation_is_never_expired_early(idle_seconds: int) -> None:
+    bot = counting_bot()
+    await bot.say()
+    bot.clock.sleep(idle_seconds)
+    assert (await bot.sweep()).expired == 0
+    assert bot.keys() == ["c", "d"]
+
+
+async def test_a_conversation_that_went_on_is_refiled_and_its_row_not_touched() -> None:
+    bot = counting_bot()
+    await bot.say()
+    bot.clock.sleep(60)
+    await bot.say()
+    before = await bot.row()
+    bot.clock.sleep(50)
+    report = await bot.sweep()
+    assert (report.looked_at, report.refiled, report.expired) == (1, 1, 0)
+    assert await bot.row() == before
+    bot.clock.sleep(53)
+    assert (await bot.sweep()).expired == 1
+
+
+async def test_many_that_went_on_are_refiled_several_a_transaction() -> None:
+    bot = counting_bot(conversations=(table := MemoryTable()))
+    for number in range(40):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(60)
+    for number in range(40):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(50)
+    table.requests = 0
+    report = await bot.sweep()
+    assert report.refiled == 40
+    assert table.requests <= 2 + 40 + 40 / 5 + 2
+
+
+async def test_the_notice_is_in_the_conversations_locale_and_names_the_session() -> None:
+    bot = counting_bot()
+    await bot.say(locale="it-IT")
+    row = await bot.row()
+    bot.clock.sleep(IDLE)
+    await bot.sweep()
+    method, path, body = bot.connector.sent[-1]
+    assert row is not None
+    assert (method, path) == ("POST", "v3/conversations/talk/activities")
+    assert body == {
+        "type": "message",
+        "text": notices.EXPIRED,
+        "inputHint": "acceptingInput",
+        "channelId": "directline",
+        "serviceUrl": "https://channel.example/",
+        "conversation": {"id": "talk"},
+        "from": {"id": "bot"},
+        "recipient": {"id": "ann"},
+        "locale": "it-IT",
+        "channelData": {"expiredSession": row.session},
+    }
+
+
+async def test_with_notices_off_state_goes_and_nothing_is_said() -> None:
+    bot = await idle_bot()
+    report = await bot.sweep(say_nothing)
+    assert (report.expired, report.notified, report.notice_failures) == (1, 0, {})
+    assert bot.connector.texts == ["1"]
+    assert bot.keys() == []
+
+
+async def test_user_state_survives_and_private_state_does_not() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.say()
+    await bot.say(sender="bob")
+    assert bot.keys() == ["c", "d", "p", "p"]
+    bot.clock.sleep(IDLE)
+    await bot.sweep()
+    assert bot.keys() == []
+    assert await bot.say() == ["1 2 1"]
+
+
+# The channel refuses
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 413, 422])
+async def test_a_refusal_for_good_is_counted_and_never_tried_again(status: int) -> None:
+    bot = await idle_bot()
+    bot.connector.refuse = refusing(status)
+    report = await bot.sweep()
+    assert report.notice_failures == {str(status): 1}
+    assert bot.keys() == []
+    bot.connector.refuse = accepting
+    bot.clock.sleep(100_000)
+    await bot.sweep()
+    assert bot.connector.texts == ["1"]
+
+
+@pytest.mark.parametrize("status", [408, 412, 429, 500, 502, 503, 504, 302, None])
+async def test_a_refusal_for_now_is_tried_again_later_and_not_before(status: int | None) -> None:
+    bot = await idle_bot()
+    bot.connector.refuse = refusing(status)
+    report = await bot.sweep()
+    assert report.notice_failures == {str(status or "no answer"): 1}
+    assert report.retried_later == 1
+    assert bot.keys() == ["c", "d"]
+    bot.connector.refuse = accepting
+    bot.clock.sleep(5)
+    assert (await bot.sweep()).looked_at == 0
+    bot.clock.sleep(15)
+    report = await bot.sweep()
+    assert (report.notified, report.expired) == (1, 0)
+    assert bot.keys() == []
+
+
+async def test_waits_grow_from_10_seconds_to_an_hour_and_end_after_a_day() -> None:
+    bot = await idle_bot()
+    bot.connector.refuse = refusing(503)
+    waits = []
+    started = bot.clock.now
+    while bot.keys():
+        await bot.sweep()
+        row = await bot.row()
+        if row is not None and row.lease_until is not None:
+            waits.append((row.lease_until - bot.clock.now).total_seconds())
+            bot.clock.now = row.lease_until + timedelta(seconds=4)
+    assert 10 <= waits[0] <= 12
+    assert waits == sorted(waits)[: len(waits)] or max(waits) == 3600
+    assert max(waits) <= 3600
+    assert timedelta(hours=24) <= bot.clock.now - started <= timedelta(hours=26)
+
+
+async def test_the_channels_own_waiting_time_is_respected() -> None:
+    bot = await idle_bot()
+    bot.connector.refuse = refusing(429, retry_after_seconds=300)
+    await bot.sweep()
+    row = await bot.row()
+    assert row is not None
+    assert row.lease_until == bot.clock.now + timedelta(seconds=300)
+
+
+async def test_401_stops_the_sweep_and_leaves_the_conversations_due() -> None:
+    bot = counting_bot()
+    for number in range(100):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    bot.connector.refuse = refusing(401)
+    report = await bot.sweep()
+    assert report.stopped
+    assert report.looked_at < 100
+    bot.connector.refuse = accepting
+    bot.clock.sleep(100)
+    assert (await bot.sweep()).notified == 100
+    assert bot.keys() == []
+
+
+async def test_no_token_of_our_own_stops_the_sweep_too() -> None:
+    bot = await idle_bot()
+
+    def no_token(_: dict[str, Any]) -> None:
+        raise CredentialError("the login endpoint refused")
+
+    bot.connector.refuse = no_token
+    assert (await bot.sweep()).stopped
+    assert bot.keys() == ["c", "d"]
+
+
+async def test_one_failing_conversation_stops_no_other() -> None:
+    bot = counting_bot()
+    for number in range(10):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+
+    async def fail_for_one(conversation: Conversation) -> NoticeResult:
+        if "talk7" in conversation.readable_key:
+            raise RuntimeError("unforeseen")
+        return NoticeResult(Verdict.DELIVERED)
+
+    report = await bot.sweep(fail_for_one)
+    assert (report.notified, report.failed) == (9, 1)
+    assert bot.keys() == ["c", "d"]
+
+
+async def test_a_damaged_row_stops_no_other() -> None:
+    table = MemoryTable()
+    bot = counting_bot(conversations=table)
+    for number in range(3):
+        await bot.say(conversation={"id": f"talk{number}"})
+    at = next(at for at in table.rows if at[1].startswith("c|"))
+    table.rows[at].columns.pop("SessionId")  # type: ignore[attr-defined] # damaged on purpose
+    bot.clock.sleep(IDLE)
+    report = await bot.sweep()
+    assert (report.notified, report.failed) == (2, 1)
+
+
+# Other writers, crashes, overlap
+
+
+async def test_a_user_who_returns_before_the_claim_keeps_the_conversation() -> None:
+    table = FaultyTable(MemoryTable())
+    bot = counting_bot(conversations=table)
+    await bot.say()
+    bot.clock.sleep(99)
+    # The sweep's clock is ahead of the user's: it takes the row for idle.
+    behind = bot.another_process()
+    bot.clock.sleep(4)
+    table.before = do_once("write replace c|", lambda: behind.say("back"))
+    report = await bot.sweep()
+    assert (report.came_back, report.expired) == (1, 0)
+    assert notices.EXPIRED not in bot.connector.texts
+
+
+async def test_a_user_who_returns_during_the_notice_keeps_the_new_session() -> None:
+    bot = await idle_bot()
+
+    async def user_returns(_: Conversation) -> NoticeResult:
+        await bot.say("back")
+        return NoticeResult(Verdict.DELIVERED)
+
+    await bot.sweep(user_returns)
+    assert bot.connector.texts == ["1", notices.WELCOME_BACK, "1"]
+    assert bot.keys() == ["c", "d"]
+    assert await bot.say() == ["2"]
+
+
+async def test_a_user_who_returns_to_a_failed_notice_is_not_told_later() -> None:
+    bot = await idle_bot()
+    bot.connector.refuse = refusing(503)
+    await bot.sweep()
+    bot.connector.refuse = accepting
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    bot.clock.sleep(50)
+    report = await bot.sweep()
+    assert report.finished_already == 1
+    assert notices.EXPIRED not in bot.connector.texts
+
+
+async def test_private_state_of_an_ended_session_is_removed_with_its_due_row() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.say(sender="bob")
+    bot.clock.sleep(IDLE)
+    await bot.say()  # a new session of ann's alone; bob's private row is a leftover
+    assert bot.keys() == ["c", "d", "d", "p", "p"]
+    await bot.sweep()
+    assert bot.keys() == ["c", "d", "p"]
+
+
+async def test_two_sweeps_at_once_tell_each_user_once() -> None:
+    bot = counting_bot()
+    for number in range(30):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    reports = await asyncio.gather(bot.sweep(), bot.another_process().sweep(), bot.sweep())
+    assert sum(report.notified for report in reports) == 30
+    assert bot.connector.texts.count(notices.EXPIRED) == 30
+    bot.clock.sleep(100)
+    await bot.sweep()
+    assert bot.keys() == []
+    assert bot.connector.texts.count(notices.EXPIRED) == 30
+
+
+async def test_a_sweep_that_dies_after_the_claim_is_finished_by_a_later_one() -> None:
+    bot = await idle_bot()
+
+    claimed = asyncio.Event()
+
+    async def hang(_: Conversation) -> NoticeResult:
+        claimed.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    sweep = asyncio.create_task(bot.sweep(hang))
+    await claimed.wait()
+    sweep.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sweep
+    assert (await bot.sweep()).left_to_others == 1
+    bot.clock.sleep(61)
+    report = await bot.sweep()
+    assert (report.expired, report.notified) == (0, 1)
+    assert bot.keys() == []
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize(
+    "what", ["query d|", "get c|", "write replace c|", "write delete c|", "write delete d|"]
+)
+async def test_a_request_that_fails_anywhere_leaves_work_that_is_finished_later(
+    where: str, what: str
+) -> None:
+    table = FaultyTable(memory := MemoryTable())
+    bot = counting_bot(conversations=table)
+    await bot.say()
+    bot.clock.sleep(IDLE)
+    setattr(table, where, once(what))
+    await bot.sweep()
+    bot.clock.sleep(61)
+    await bot.sweep()
+    assert list(memory.rows) == []
+    assert notices.EXPIRED in bot.connector.texts
+
+
+@pytest.mark.parametrize("what", ["write delete c|", "write delete d|"])
+async def test_a_lost_answer_while_settling_repeats_no_notice_once_the_row_is_gone(
+    what: str,
+) -> None:
+    table = FaultyTable(MemoryTable())
+    bot = counting_bot(conversations=table)
+    await bot.say()
+    bot.clock.sleep(IDLE)
+    table.after = once(what)
+    await bot.sweep()
+    bot.clock.sleep(61)
+    await bot.sweep()
+    assert bot.connector.texts.count(notices.EXPIRED) == 1
+
+
+async def test_a_row_reclaimed_by_another_sweep_is_left_to_it() -> None:
+    bot = await idle_bot()
+
+    async def another_sweep_takes_over(_: Conversation) -> NoticeResult:
+        bot.clock.sleep(61)
+        await bot.another_process().sweep(die_waiting)
+        return NoticeResult(Verdict.TRY_LATER, 503)
+
+    async def die_waiting(_: Conversation) -> NoticeResult:
+        raise StorageUnavailableError
+
+    report = await bot.sweep(another_sweep_takes_over)
+    assert (report.left_to_others, report.retried_later) == (1, 0)
+    assert bot.keys() == ["c", "d"]
+
+
+async def test_a_sweep_held_up_for_half_a_lease_sends_nothing() -> None:
+    table = FaultyTable(MemoryTable())
+    bot = counting_bot(conversations=table)
+    await bot.say()
+    bot.clock.sleep(IDLE)
+
+    async def slow(doing: str) -> None:
+        if doing.startswith("write replace c|"):
+            bot.clock.sleep(30)
+
+    table.after = slow
+    await bot.sweep()
+    assert bot.connector.texts == ["1"]
+    bot.clock.sleep(61)
+    table.after = once("nothing")
+    assert (await bot.sweep()).notified == 1
+
+
+async def test_refiling_what_another_sweep_refiled_is_no_error() -> None:
+    table = FaultyTable(memory := MemoryTable())
+    bot = counting_bot(conversations=table)
+    for number in range(3):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(60)
+    for number in range(3):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(50)
+    table.before = do_once("write delete d|", bot.another_process().sweep)
+    await bot.sweep()
+    assert sorted(key[0] for _, key in memory.rows) == ["c", "c", "c", "d", "d", "d"]
+    bot.clock.sleep(53)
+    assert (await bot.sweep()).expired == 3
+
+
+async def test_a_conflict_at_the_claim_is_not_an_error() -> None:
+    table = FaultyTable(MemoryTable())
+    bot = counting_bot(conversations=table)
+    await bot.say()
+    bot.clock.sleep(IDLE)
+    table.before = once("write replace c|", ConflictError("412"))
+    report = await bot.sweep()
+    assert (report.came_back, report.failed) == (1, 0)
+
+
+# Budget and report
+
+
+async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on() -> None:
+    bot = counting_bot()
+    for number in range(50):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+
+    async def slow(_: Conversation) -> NoticeResult:
+        await asyncio.sleep(0.02)
+        return NoticeResult(Verdict.DELIVERED)
+
+    report = await bot.sweep(slow, budget_seconds=0.01)
+    assert not report.complete
+    assert 0 < report.expired < 50
+    assert report.notified == report.expired
+    rest = await bot.sweep()
+    assert rest.complete
+    assert report.expired + rest.expired == 50
+    assert bot.keys() == []
+
+
+async def test_never_more_than_16_notices_are_under_way() -> None:
+    bot = counting_bot()
+    for number in range(60):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    under_way = most = 0
+
+    async def send(_: Conversation) -> NoticeResult:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001)
+        under_way -= 1
+        return NoticeResult(Verdict.DELIVERED)
+
+    await bot.sweep(send)
+    assert most == 16
+
+
+async def test_after_downtime_everything_overdue_is_expired() -> None:
+    bot = counting_bot()
+    for number in range(100):
+        await bot.say(conversation={"id": f"talk{number}"})
+        bot.clock.sleep(1)
+    bot.clock.sleep(2 * 24 * 3600)
+    report = await bot.sweep()
+    assert (report.expired, report.notified) == (100, 100)
+    assert 172_800 - 100 <= report.lateness(50) <= report.lateness(99) <= 172_801
+
+
+def test_the_report_reads_as_one_line() -> None:
+    report = SweepReport(looked_at=3, expired=2, notified=1, requests=9, seconds=0.5)
+    report.notice_failures["503"] += 1
+    report.lateness_seconds = [1.0, 3.0]
+    assert str(report) == (
+        "looked at 3, expired 2, notified 1, notice failures {503: 1},"
+        " lateness p50 1.0 s p99 3.0 s, 0.50 s, 9 requests"
+    )
+
+
+def test_an_idle_report_says_so() -> None:
+    assert str(SweepReport(requests=4)) == "nothing due, 0.00 s, 4 requests"
+
+
+async def test_a_group_is_told_as_a_group() -> None:
+    bot = counting_bot()
+    await bot.take(activity(conversation={"id": "talk", "isGroup": True}))
+    bot.clock.sleep(IDLE)
+    await bot.sweep()
+    _, _, body = bot.connector.sent[-1]
+    assert "recipient" not in body
+    assert body["conversation"] == {"id": "talk", "isGroup": True}

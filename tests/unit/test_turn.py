@@ -1,0 +1,657 @@
+"""The turn: buffered replies, one commit, lazy expiry, and other writers that are first."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botbuilder.core import TurnContext
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import Activity, ActivityTypes
+
+from shared import notices
+from shared.connector.client import ConnectorError
+from shared.conversations import ConflictError, Status, StorageUnavailableError
+from tests.bot_in_memory import (
+    BotInMemory,
+    FunctionBot,
+    activity,
+    count_in_conversation,
+    count_in_every_bag,
+)
+from tests.faults import FaultyTable, do_once, once
+from tests.memory_table import MemoryTable
+
+
+def counting_bot(**options: object) -> BotInMemory:
+    return BotInMemory(FunctionBot(count_in_conversation), **options)  # type: ignore[arg-type] # as given
+
+
+def bot_on_faulty_tables() -> tuple[BotInMemory, FaultyTable, FaultyTable]:
+    conversations, users = FaultyTable(MemoryTable()), FaultyTable(MemoryTable())
+    bot = BotInMemory(FunctionBot(count_in_every_bag), conversations=conversations, users=users)
+    return bot, conversations, users
+
+
+def bot_that(on_turn: object) -> BotInMemory:
+    return BotInMemory(FunctionBot(on_turn))  # type: ignore[arg-type] # a coroutine function each
+
+
+def texts_in(answer: InvokeResponse) -> list[str]:
+    body: Any = answer.body
+    return [each["text"] for each in body["activities"]]
+
+
+# Sessions
+
+
+async def test_a_first_message_opens_a_session_with_its_due_row() -> None:
+    bot = counting_bot()
+    assert await bot.say() == ["1"]
+    row = await bot.row()
+    assert row is not None
+    assert row.last_accessed == bot.clock.now
+    assert bot.keys() == ["c", "d"]
+
+
+async def test_a_later_message_goes_on_in_the_session_and_moves_last_accessed() -> None:
+    bot = counting_bot()
+    await bot.say()
+    first = await bot.row()
+    bot.clock.sleep(50)
+    assert await bot.say() == ["2"]
+    row = await bot.row()
+    assert first is not None
+    assert row is not None
+    assert row.session == first.session
+    assert row.last_accessed == bot.clock.now
+    assert bot.keys() == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("idle_seconds", "replies"),
+    [(99.999, ["2"]), (100, [notices.WELCOME_BACK, "1"]), (1000, [notices.WELCOME_BACK, "1"])],
+)
+async def test_a_conversation_idle_for_expire_after_starts_over(
+    idle_seconds: float, replies: list[str]
+) -> None:
+    bot = counting_bot()
+    await bot.say()
+    bot.clock.sleep(idle_seconds)
+    assert await bot.say() == replies
+
+
+async def test_an_expired_conversation_that_is_not_settled_starts_over_with_the_welcome() -> None:
+    bot = counting_bot()
+    await bot.say()
+    row = await bot.row()
+    assert row is not None
+    await bot.store.save(row.claimed(bot.clock.now))
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    row = await bot.row()
+    assert row is not None
+    assert row.status is Status.ACTIVE
+
+
+async def test_after_settling_the_next_message_is_a_first_one() -> None:
+    bot = counting_bot()
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert await bot.say() == ["1"]
+
+
+async def test_the_welcome_is_said_once() -> None:
+    bot = counting_bot()
+    await bot.say()
+    bot.clock.sleep(100)
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == ["2"]
+
+
+@pytest.mark.parametrize("kind", ["message", "invoke", "event", "messageReaction", "messageUpdate"])
+async def test_what_a_user_does_opens_a_session(kind: str) -> None:
+    bot = counting_bot()
+    await bot.take(activity(type=kind))
+    assert bot.keys() == ["c", "d"]
+
+
+@pytest.mark.parametrize("kind", ["conversationUpdate", "installationUpdate", "typing", "xyz"])
+async def test_what_a_user_does_not_do_opens_no_session(kind: str) -> None:
+    bot = counting_bot()
+    await bot.take(activity(type=kind))
+    assert bot.keys() == []
+
+
+async def test_what_a_bot_says_opens_no_session() -> None:
+    bot = counting_bot()
+    await bot.take(activity(sender="bot"))
+    other_bot: dict[str, Any] = {"from": {"id": "other", "role": "bot"}}
+    await bot.take(activity("hi", **other_bot))
+    assert bot.keys() == []
+
+
+async def test_other_activities_refresh_the_reference_and_leave_last_accessed_alone() -> None:
+    bot = bot_that(_say_nothing)
+    await bot.say()
+    before = await bot.row()
+    bot.clock.sleep(50)
+    update = activity(type="conversationUpdate", serviceUrl="https://moved/", sender="channel")
+    await bot.take(update)
+    after = await bot.row()
+    assert before is not None
+    assert after is not None
+    assert after.reference is not None
+    assert after.last_accessed == before.last_accessed
+    assert after.reference["serviceUrl"] == "https://moved/"
+    assert after.reference["user"] == {"id": "ann"}
+
+
+async def _say_nothing(_bot: FunctionBot, _context: TurnContext) -> None:
+    return
+
+
+async def test_an_activity_that_changes_nothing_writes_nothing() -> None:
+    bot = bot_that(_say_nothing)
+    await bot.say()
+    before = await bot.row()
+    await bot.take(activity(type="typing"))
+    assert await bot.row() == before
+
+
+async def test_the_reference_and_locale_follow_every_message() -> None:
+    bot = counting_bot()
+    await bot.say(locale="it-IT")
+    await bot.say(serviceUrl="https://moved/")
+    row = await bot.row()
+    assert row is not None
+    assert row.reference == {
+        "channelId": "directline",
+        "serviceUrl": "https://moved/",
+        "user": {"id": "ann"},
+        "bot": {"id": "bot"},
+        "conversation": {"id": "talk"},
+    }
+    assert row.locale == "it-IT"
+
+
+async def test_a_groups_reference_names_no_user() -> None:
+    bot = counting_bot()
+    await bot.say(conversation={"id": "talk", "isGroup": True, "tenantId": "t"})
+    row = await bot.row()
+    assert row is not None
+    assert row.reference is not None
+    assert "user" not in row.reference
+    assert row.reference["conversation"] == {"id": "talk", "isGroup": True, "tenantId": "t"}
+
+
+async def test_a_missing_recipient_is_made_up_for() -> None:
+    bot = counting_bot()
+    assert await bot.say(recipient=None) == ["1"]
+
+
+# Requests
+
+
+async def test_a_later_turn_is_two_requests_without_user_state_and_four_with() -> None:
+    tables = MemoryTable(), MemoryTable()
+    bot = counting_bot(conversations=tables[0], users=tables[1])
+    await bot.say()
+    tables[0].requests = 0
+    await bot.say()
+    assert (tables[0].requests, tables[1].requests) == (2, 0)
+
+    bot = BotInMemory(FunctionBot(_count_user), conversations=tables[0], users=tables[1])
+    await bot.say(conversation={"id": "other"})
+    tables[0].requests = tables[1].requests = 0
+    await bot.say(conversation={"id": "other"})
+    assert (tables[0].requests, tables[1].requests) == (2, 2)
+
+
+async def _count_user(bot: FunctionBot, context: TurnContext) -> None:
+    count = bot.user.create_property("count")
+    await count.set(context, await count.get(context, 0) + 1)
+
+
+async def test_user_state_that_is_only_read_is_three_requests() -> None:
+    async def read(bot: FunctionBot, context: TurnContext) -> None:
+        await bot.user.create_property("name").get(context)
+
+    tables = MemoryTable(), MemoryTable()
+    bot = BotInMemory(FunctionBot(read), conversations=tables[0], users=tables[1])
+    await bot.say()
+    tables[0].requests = tables[1].requests = 0
+    await bot.say()
+    assert (tables[0].requests, tables[1].requests) == (2, 1)
+
+
+# Replies
+
+
+async def test_replies_go_out_in_order_and_only_after_the_commit() -> None:
+    sent_before_commit = []
+
+    async def talk(_: FunctionBot, context: TurnContext) -> None:
+        for text in ("one", "two", "three"):
+            await context.send_activity(text)
+        sent_before_commit.extend(bot.connector.sent)
+
+    bot = bot_that(talk)
+    assert await bot.say() == ["one", "two", "three"]
+    assert sent_before_commit == []
+
+
+async def test_sends_updates_and_deletes_keep_their_order() -> None:
+    async def change(_: FunctionBot, context: TurnContext) -> None:
+        await context.send_activity("new")
+        await context.update_activity(Activity(id="5", type="message", text="changed"))
+        await context.delete_activity("6")
+        await context.send_activity("last")
+
+    bot = bot_that(change)
+    await bot.say()
+    assert [(method, path[-2:]) for method, path, _ in bot.connector.sent][1:3] == [
+        ("PUT", "/5"),
+        ("DELETE", "/6"),
+    ]
+    assert bot.connector.texts == ["new", "last"]
+
+
+async def test_typing_goes_out_at_once_and_trace_nowhere_but_to_the_emulator() -> None:
+    kinds_before_the_end: list[str] = []
+
+    async def think(_: FunctionBot, context: TurnContext) -> None:
+        await context.send_activity(Activity(type=ActivityTypes.typing))
+        await context.send_trace_activity("thoughts")
+        kinds_before_the_end.extend(body["type"] for _, _, body in bot.connector.sent)
+
+    bot = bot_that(think)
+    await bot.take(activity())
+    assert kinds_before_the_end == ["typing"]
+    assert len(bot.connector.sent) == 1
+    await bot.take(activity(channelId="emulator"))
+    assert [body["type"] for _, _, body in bot.connector.sent] == ["typing", "typing", "trace"]
+
+
+async def test_a_typing_that_fails_does_not_stop_the_turn() -> None:
+    async def think(_: FunctionBot, context: TurnContext) -> None:
+        await context.send_activity(Activity(type=ActivityTypes.typing))
+        await context.send_activity("done")
+
+    bot = bot_that(think)
+    bot.connector.refuse = lambda body: (
+        ConnectorError("no", status=500) if body["type"] == "typing" else None
+    )
+    assert await bot.say() == ["done"]
+
+
+async def test_expect_replies_are_in_the_answer_and_not_sent() -> None:
+    bot = counting_bot()
+    answer = await bot.take(activity(deliveryMode="expectReplies"))
+    assert answer is not None
+    assert answer.status == 200
+    assert texts_in(answer) == ["1"]
+    assert bot.connector.sent == []
+
+
+async def test_an_invokes_response_is_the_answer() -> None:
+    async def answer_invoke(_: FunctionBot, context: TurnContext) -> None:
+        value = InvokeResponse(status=201, body={"ok": True})
+        await context.send_activity(Activity(type=ActivityTypes.invoke_response, value=value))
+
+    answer = await bot_that(answer_invoke).take(activity(type="invoke", name="x"))
+    assert answer is not None
+    assert (answer.status, answer.body) == (201, {"ok": True})
+
+
+async def test_an_invoke_the_bot_does_not_answer_is_501() -> None:
+    answer = await counting_bot().take(activity(type="invoke", name="x"))
+    assert answer is not None
+    assert answer.status == 501
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 500, None])
+async def test_a_reply_that_cannot_be_delivered_leaves_the_turn_saved(status: int | None) -> None:
+    bot = counting_bot()
+    bot.connector.refuse = lambda _: ConnectorError("no", status=status)
+    assert await bot.say() == []
+    bot.connector.refuse = lambda _: None
+    assert await bot.say() == ["2"]
+
+
+async def test_what_follows_a_failed_reply_is_not_sent() -> None:
+    async def talk(_: FunctionBot, context: TurnContext) -> None:
+        for text in ("one", "two", "three"):
+            await context.send_activity(text)
+
+    bot = bot_that(talk)
+    bot.connector.refuse = lambda body: (
+        ConnectorError("no", status=500) if body["text"] == "two" else None
+    )
+    assert await bot.say() == ["one"]
+
+
+async def test_a_bot_that_fails_says_so_once_and_saves_nothing() -> None:
+    async def fail(bot: FunctionBot, context: TurnContext) -> None:
+        await count_in_conversation(bot, context)
+        await bot.conversation.save_changes(context)
+        if context.activity.text == "boom":
+            raise RuntimeError("a bug in the dialog")
+
+    bot = bot_that(fail)
+    await bot.say()
+    before = await bot.row()
+    assert await bot.say("boom") == [notices.SOMETHING_WENT_WRONG]
+    assert await bot.row() == before
+    assert await bot.say() == ["2"]
+
+
+async def test_a_bot_that_fails_at_an_invoke_answers_500() -> None:
+    async def fail(_: FunctionBot, __: TurnContext) -> None:
+        raise RuntimeError
+
+    answer = await bot_that(fail).take(activity(type="invoke"))
+    assert answer is not None
+    assert answer.status == 500
+
+
+async def test_a_bot_that_fails_answers_expect_replies_with_the_apology_only() -> None:
+    async def fail(_: FunctionBot, context: TurnContext) -> None:
+        await context.send_activity("half an answer")
+        raise RuntimeError
+
+    answer = await bot_that(fail).take(activity(deliveryMode="expectReplies"))
+    assert answer is not None
+    assert texts_in(answer) == [notices.SOMETHING_WENT_WRONG]
+
+
+async def test_state_of_an_unknown_type_is_an_error_before_anything_is_sent() -> None:
+    async def keep(bot: FunctionBot, context: TurnContext) -> None:
+        await bot.conversation.create_property("x").set(context, object())
+        await context.send_activity("kept")
+
+    bot = bot_that(keep)
+    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
+    assert bot.keys() == []
+
+
+async def test_state_above_the_limit_is_an_error_before_anything_is_sent() -> None:
+    async def keep(bot: FunctionBot, context: TurnContext) -> None:
+        noise = "".join(chr(0x4E00 + (n * n * 31) % 20000) for n in range(500_000))
+        await bot.conversation.create_property("x").set(context, noise)
+        await context.send_activity("kept")
+
+    bot = bot_that(keep)
+    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
+    assert bot.keys() == []
+
+
+async def test_a_damaged_row_is_an_apology_and_starts_over_when_it_is_stale() -> None:
+    bot = counting_bot()
+    await bot.say()
+    row = await bot.row()
+    assert row is not None
+    await bot.store.save(replace(row, state=b"not what the codec wrote"))
+    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
+    bot.clock.sleep(100)
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+
+
+# Other writers
+
+
+async def test_two_messages_at_once_both_count_and_are_answered_once() -> None:
+    bot = counting_bot()
+    await bot.say()
+    await asyncio.gather(*(bot.say(str(n)) for n in range(20)))
+    assert bot.connector.texts == [str(n) for n in range(1, 22)]
+
+
+async def test_messages_to_two_processes_at_once_both_count_in_every_bag() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.say()
+    for _ in range(10):
+        await asyncio.gather(bot.say(), bot.another_process().say())
+    assert sorted(bot.connector.texts, key=lambda text: int(text.split()[0])) == [
+        f"{n} {n} {n}" for n in range(1, 22)
+    ]
+
+
+async def test_one_user_in_two_conversations_at_once_counts_right() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    for _ in range(5):
+        await asyncio.gather(
+            *(bot.another_process().say(conversation={"id": f"talk{n}"}) for n in range(3))
+        )
+    user_counts = sorted(int(text.split()[1]) for text in bot.connector.texts)
+    assert user_counts == list(range(1, 16))
+
+
+async def test_a_message_that_loses_the_race_runs_again_and_its_first_replies_are_dropped() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say("first")
+    other = bot.another_process()
+    conversations.before = do_once("write replace c|", lambda: other.say("other"))
+    await bot.say("mine")
+    assert bot.connector.texts == ["1 1 1", "2 2 2", "3 3 3"]
+    assert bot.bot.runs == 4  # type: ignore[attr-defined] # FunctionBot's
+
+
+async def test_a_lost_answer_to_the_commit_is_recognised_as_saved() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say()
+    conversations.after = once("write replace c|")
+    assert await bot.say() == ["2 2 2"]
+    assert await bot.say() == ["3 3 3"]
+
+
+async def test_ones_own_success_reported_as_a_conflict_is_recognised_as_saved() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say()
+    conversations.after = once("write replace c|", ConflictError("412"))
+    assert await bot.say() == ["2 2 2"]
+    assert await bot.say() == ["3 3 3"]
+
+
+async def test_a_lost_answer_to_the_first_commit_is_recognised_as_saved() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    conversations.after = once("write insert c|")
+    assert await bot.say() == ["1 1 1"]
+    assert await bot.say() == ["2 2 2"]
+
+
+async def test_a_saved_turn_is_recognised_even_after_another_turn_was_saved() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say()
+    other = bot.another_process()
+
+    async def lose_the_answer_and_let_another_in(doing: str) -> None:
+        if "write replace c|" in doing:
+            conversations.after = once("nothing")
+            await other.say()
+            raise StorageUnavailableError("lost")
+
+    conversations.after = lose_the_answer_and_let_another_in
+    await bot.say()
+    assert sorted(bot.connector.texts) == ["1 1 1", "2 2 2", "3 3 3"]
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("what", ["write insert user", "write replace user"])
+async def test_a_lost_write_of_user_state_neither_loses_nor_doubles_it(
+    where: str, what: str
+) -> None:
+    bot, _, users = bot_on_faulty_tables()
+    setattr(users, where, once(what))
+    for _ in range(3):
+        # Either it is answered, or the channel is told to try again, as it does here.
+        try:
+            await bot.say()
+        except StorageUnavailableError:
+            await bot.say()
+    assert [text.split()[1] for text in bot.connector.texts] == ["1", "2", "3"]
+
+
+async def test_a_crash_between_user_and_conversation_leaves_the_user_as_before() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say()
+    conversations.before = once("write replace c|", asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await bot.say()
+    assert await bot.another_process().say() == ["2 2 2"]
+
+
+async def test_a_crash_between_user_and_conversation_is_undone_from_another_conversation() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say()
+    conversations.before = once("write replace c|", asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await bot.say()
+    assert await bot.say(conversation={"id": "elsewhere"}) == ["1 2 1"]
+    assert await bot.say() == ["2 3 2"]
+
+
+async def test_user_state_of_a_settled_session_is_kept() -> None:
+    bot, _, _ = bot_on_faulty_tables()
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert await bot.say() == ["1 2 1"]
+    bot.clock.sleep(100)
+    assert await bot.say() == [notices.WELCOME_BACK, "1 3 1"]
+
+
+async def test_a_user_row_in_mid_commit_makes_another_conversation_wait() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say()
+    other = bot.another_process()
+    conversations.before = do_once(
+        "write replace c|", lambda: other.say(conversation={"id": "elsewhere"})
+    )
+    await bot.say()
+    user_counts = sorted(text.split()[1] for text in bot.connector.texts)
+    assert user_counts == ["1", "2", "3"]
+
+
+async def test_it_gives_up_after_so_many_conflicts_and_says_so_once() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    await bot.say()
+    row = await bot.row()
+
+    async def conflict(doing: str) -> None:
+        if doing.startswith("write replace c|"):
+            raise ConflictError("412")
+
+    conversations.before = conflict
+    assert await bot.say() == [notices.TOO_MANY_AT_ONCE]
+    conversations.before = once("nothing")
+    assert await bot.row() == row
+
+
+@pytest.mark.parametrize("what", ["get c|", "write insert c|"])
+async def test_a_store_that_does_not_answer_sends_nothing(what: str) -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+
+    async def down(doing: str) -> None:
+        if what in doing:
+            raise StorageUnavailableError("down")
+
+    conversations.before = down
+    with pytest.raises(StorageUnavailableError):
+        await bot.say()
+    assert bot.connector.sent == []
+
+
+async def test_a_conflict_that_the_bot_swallows_still_starts_the_turn_over() -> None:
+    async def careless(bot: FunctionBot, context: TurnContext) -> None:
+        try:
+            await count_in_every_bag(bot, context)
+        except ConflictError:
+            await context.send_activity("never mind")
+
+    users = FaultyTable(MemoryTable())
+    bot = BotInMemory(FunctionBot(careless), users=users)
+    users.before = once("get user", ConflictError("in mid-commit"))
+    assert await bot.say() == ["1 1 1"]
+
+
+# The sweep comes in between
+
+
+async def test_a_message_close_to_expiry_saves_its_time_before_the_dialog_runs() -> None:
+    seen: list[Any] = []
+
+    async def look(_: FunctionBot, __: TurnContext) -> None:
+        seen.append(await bot.row())
+
+    bot = bot_that(look)
+    await bot.say()
+    bot.clock.sleep(76)  # the guard is a quarter of 100 s
+    await bot.say()
+    assert seen[1].last_accessed == bot.clock.now
+
+
+async def test_a_message_far_from_expiry_does_not() -> None:
+    bot = counting_bot(conversations=(table := MemoryTable()))
+    await bot.say()
+    bot.clock.sleep(74)
+    table.requests = 0
+    await bot.say()
+    assert table.requests == 2
+
+
+async def test_a_message_in_time_keeps_its_session_though_the_sweep_comes_during_the_turn() -> None:
+    async def long_turn(self: FunctionBot, context: TurnContext) -> None:
+        if context.activity.text == "long":
+            bot.clock.sleep(10)
+            await bot.another_process().sweep()
+        await count_in_conversation(self, context)
+
+    bot = bot_that(long_turn)
+    await bot.say()
+    bot.clock.sleep(99)
+    assert await bot.say("long") == ["2"]
+    assert notices.EXPIRED not in bot.connector.texts
+
+
+async def test_a_message_that_loses_to_the_sweep_starts_a_session_and_is_answered_once() -> None:
+    conversations = FaultyTable(MemoryTable())
+    bot = BotInMemory(FunctionBot(count_in_conversation), conversations=conversations)
+    await bot.say()
+    bot.clock.sleep(103)
+    conversations.before = do_once("write replace c|", lambda: bot.another_process().sweep())
+    await bot.say()
+    assert bot.connector.texts == ["1", notices.EXPIRED, "1"]
+    assert (await bot.sweep()).looked_at == 0
+
+
+async def test_a_message_received_in_time_but_served_late_keeps_its_session() -> None:
+    async def slow(self: FunctionBot, context: TurnContext) -> None:
+        if context.activity.text == "slow":
+            await asyncio.sleep(0)  # the other message comes in and waits its turn
+            bot.clock.sleep(50)
+        await count_in_conversation(self, context)
+
+    bot = bot_that(slow)
+    await bot.say()
+    bot.clock.sleep(60)
+    await asyncio.gather(bot.say("slow"), bot.say("waits"))
+    assert bot.connector.texts == ["1", "2", "3"]
+
+
+async def test_private_state_ends_with_its_session() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    assert await bot.say() == ["1 1 1"]
+    assert await bot.say(sender="bob") == ["2 1 1"]
+    assert await bot.say() == ["3 2 2"]
+    bot.clock.sleep(100)
+    assert await bot.say() == [notices.WELCOME_BACK, "1 3 1"]
+
+
+async def test_state_set_without_a_session_is_dropped_but_the_users_own_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.take(activity(type="conversationUpdate"))
+    assert "opens no session was dropped" in caplog.text
+    assert await bot.say() == ["1 2 1"]
