@@ -44,8 +44,8 @@ class _Bag:
 
     @property
     def change(self) -> bytes | None:
-        """What has to be written; None if the bag is as it was."""
-        return None if self.staged == (self.loaded or b"") else self.staged
+        """What has to be written; None if the bag is known to be as it was."""
+        return None if self.staged == self.loaded else self.staged
 
 
 class TurnState(Storage):
@@ -208,23 +208,20 @@ class TurnState(Storage):
         return any(bag.change is not None for bag in self._bags.values())
 
     @property
-    def user_change(self) -> bytes | None:
-        """The user's bag as it is to be written; None if it is as it was."""
-        return self._user_bag.change
-
-    @property
     def private_changes(self) -> list[PrivateState]:
         """The private bag as it is to be written, if it changed."""
         change = self._private_bag.change
-        return [] if change is None else [PrivateState(self.user, change)]
+        if change is None or not (change or self.conversation.has_private):
+            return []
+        return [PrivateState(self.user, change)]
 
     @property
     def conversation_state(self) -> bytes:
         """The conversation's bag as it is to be written."""
         return self._conversation_bag.current or b""
 
-    async def save_user(self, writer: str, *, pending: bool) -> None:
-        """Write the user's row, if it changed.
+    async def save_user(self, writer: str, *, pending: bool) -> bool:
+        """Write the user's row, if it changed; returns whether it did.
 
         Args:
             writer: the id of this attempt.
@@ -233,11 +230,11 @@ class TurnState(Storage):
         Raises:
             ConflictError: another turn of the user was first.
         """
+        if self._user_bag.staged is not None and self._user_bag.loaded is None:
+            self._user_bag.loaded = await self._load(self._user_bag)
         change = self._user_bag.change
         if change is None:
-            return
-        if self._user_row is None and self._user_bag.loaded is None:
-            self._user_bag.loaded = await self._load(self._user_bag)
+            return False
         row = UserRow(state=change, etag=self._user_row.etag if self._user_row else "")
         if pending:
             row = replace(
@@ -250,6 +247,7 @@ class TurnState(Storage):
                 written_at=self._now(),
             )
         self._user_row = await self._store.save_user(self.user, row)
+        return True
 
 
 class _TurnScopedState(BotState):

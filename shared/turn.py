@@ -240,9 +240,12 @@ class Turns:
     async def _commit(
         self, session: Conversation, state: TurnState, writer: str, *, is_new: bool
     ) -> None:
-        if state.user_change is not None:
-            await state.save_user(writer, pending=True)
-            session = replace(session, user_writers={**session.user_writers, state.user: writer})
+        if await state.save_user(writer, pending=True):
+            session = replace(
+                session,
+                user_writers={**session.user_writers, state.user: writer},
+                etag=state.conversation.etag,  # stopping a crashed turn changes it
+            )
         private = state.private_changes
         session = replace(
             session,

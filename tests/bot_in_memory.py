@@ -39,12 +39,12 @@ class FakeConnector(Connector):
 
     async def request(
         self, method: str, service_url: str, path: str, body: dict[str, Any] | None = None
-    ) -> tuple[int, Any]:
+    ) -> Any:
         refusal = self.refuse(body or {})
         if refusal:
             raise refusal
         self.sent.append((method, path, body or {}))
-        return 201, {"id": uuid4().hex}
+        return {"id": uuid4().hex}
 
     @property
     def texts(self) -> list[str]:

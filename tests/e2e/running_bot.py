@@ -108,16 +108,7 @@ async def running_bot(settings: Mapping[str, str], folder: Path) -> AsyncIterato
         if not (folder / name).exists():
             shutil.copy(processes.ROOT / name, folder)
     log = folder / f"{uuid4().hex}.log"
-    inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.local_host", folder, "--port", "0"],
-            cwd=processes.ROOT,
-            env={**inherited, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    process = _start_host(settings, folder, log)
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=60)
     try:
         async with ClientSession(connector=connector, timeout=timeout) as http:
@@ -129,6 +120,19 @@ async def running_bot(settings: Mapping[str, str], folder: Path) -> AsyncIterato
         await asyncio.to_thread(processes.stop, process)
     # Whatever a test looked at, no request and no sweep may have failed unexpectedly.
     assert "Traceback" not in bot.log, bot.log
+
+
+def _start_host(settings: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "scripts.local_host", folder, "--port", "0"],
+            cwd=processes.ROOT,
+            env={**inherited, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 @dataclass

@@ -51,17 +51,22 @@ class Chat:
                 self.shown.append(happened["message"]["text"])
 
 
-@asynccontextmanager
-async def playground(bot: RunningBot, folder: Path) -> AsyncIterator[Chat]:
-    port = next(port for port in range(FIRST_PORT, LAST_PORT) if run.is_free(port))
-    command = ["node", run.PLAYGROUND, "start", "-e", f"{bot.url}/api/messages", "-c", "msteams"]
-    process = subprocess.Popen(
+def start_playground(bot: RunningBot, port: int, folder: Path) -> subprocess.Popen[bytes]:
+    address = f"{bot.url}/api/messages"
+    command = ["node", str(run.PLAYGROUND), "start", "-e", address, "-c", "msteams"]
+    return subprocess.Popen(
         [*command, "-p", str(port), "--disable-telemetry"],
         cwd=folder,  # it writes a log into its working folder
         env={**os.environ, "TEAMSAPPTESTER_BROWSER": "none"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
+
+
+@asynccontextmanager
+async def playground(bot: RunningBot, folder: Path) -> AsyncIterator[Chat]:
+    port = next(port for port in range(FIRST_PORT, LAST_PORT) if run.is_free(port))
+    process = start_playground(bot, port, folder)
     try:
         await until(lambda: run.answers(port, "/_debug/ping"))
         async with ClientSession(f"http://localhost:{port}") as http:

@@ -1,0 +1,220 @@
+"""Conversations expire, by the next message or by the sweep, over real HTTP and on real tables."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from shared.bot import STATE_TYPES
+from shared.bot.user_profile import UserProfile
+from shared.storage import codec
+from shared.storage.store import TableStore, user_hash
+from tests.e2e.running_bot import (
+    EXPIRED,
+    NAME,
+    TRANSPORT,
+    WELCOME_BACK,
+    RunningBot,
+    StoredRows,
+    User,
+    running_bot,
+)
+from tests.fake_channel import Answer, FakeChannel, until
+
+EXPIRE_AFTER = 600  # seconds, as in `settings_on`
+LONGER_THAN_A_LEASE = 61
+LONGER_THAN_A_RETRY = 15
+
+codec.register(*STATE_TYPES)
+
+
+async def test_a_message_after_the_timeout_starts_over_and_one_before_it_goes_on(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    late, early = User(bot, channel), User(bot, channel)
+    await late.say("hello")
+    await rows.let_time_pass(seconds=60)
+    await early.say("hello")
+    await rows.let_time_pass(seconds=EXPIRE_AFTER - 60)
+    assert NAME in (await early.say("Car"))[0]
+    welcome, transport = await late.say("Car")
+    assert WELCOME_BACK in welcome
+    assert TRANSPORT in transport
+    (name,) = await late.say("Car")
+    assert NAME in name
+
+
+async def test_a_silent_conversation_is_told_cleared_and_forgotten(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    user = User(bot, channel, fields={"locale": "de-AT"})
+    await user.say_all("hello", "Car")
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    assert "expired 1, notified 1" in await bot.sweep()
+    notice = channel.sent_to(user.conversation)[-1]
+    assert EXPIRED in notice["text"]
+    assert notice["locale"] == "de-AT"
+    assert notice["recipient"]["id"] == user.activity()["from"]["id"]
+    assert await rows.keys() == []
+    (transport,) = await user.say("hello")
+    assert TRANSPORT in transport
+
+
+async def test_a_conversation_that_was_touched_lives_on_for_another_timeout(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    user = User(bot, channel)
+    await user.say("hello")
+    await rows.let_time_pass(seconds=EXPIRE_AFTER - 60)
+    await user.say("Car")
+    await rows.let_time_pass(seconds=EXPIRE_AFTER - 60)
+    assert "refiled 1" in await bot.sweep()
+    assert EXPIRED not in user.heard[-1]
+    await rows.let_time_pass(seconds=70)
+    assert "notified 1" in await bot.sweep()
+    assert EXPIRED in user.heard[-1]
+
+
+async def test_what_the_bot_knows_of_a_user_survives(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    user = User(bot, channel)
+    await user.say_all("hello", "Bicycle", "Ada", "yes", "36", "skip", "yes")
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    await bot.sweep()
+    assert await rows.keys() == []
+    activity = user.activity()
+    stored = await TableStore(rows.conversations, rows.users, 4).load_user(
+        user_hash(activity["channelId"], activity["from"]["id"])
+    )
+    assert stored
+    assert codec.unpack(stored.state) == {"UserProfile": UserProfile("Bicycle", "Ada", 36, None)}
+
+
+async def test_with_notices_off_state_is_cleared_and_nothing_said(
+    settings: dict[str, str], channel: FakeChannel, rows: StoredRows, tmp_path: Path
+) -> None:
+    async with running_bot({**settings, "ExpiryNotice": "off"}, tmp_path) as bot:
+        user = User(bot, channel)
+        await user.say("hello")
+        await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+        assert "expired 1" in await bot.sweep()
+        assert len(user.heard) == 1
+        assert await rows.keys() == []
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_notice_that_is_refused_for_good_is_never_tried_again(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows, status: int
+) -> None:
+    user = User(bot, channel)
+    await user.say("hello")
+    channel.answers[user.conversation] = [Answer(status)]
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    assert f"notice failures {{{status}: 1}}" in await bot.sweep()
+    assert await rows.keys() == []
+    channel.answers.clear()
+    await rows.let_time_pass(days=1)
+    assert "nothing due" in await bot.sweep()
+    assert len(user.heard) == 2
+    await user.say("hello")  # another session, another notice
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    assert "notified 1" in await bot.sweep()
+    assert [EXPIRED in text for text in user.heard] == [False, True, False, True]
+
+
+async def test_failing_notices_stop_no_others_and_are_tried_again_later(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    failures = {
+        "unavailable": Answer(503),
+        "an odd body": Answer(500, b"<html>"),
+        "busy": Answer(429, headers={"Retry-After": "1"}),
+        "cut off": Answer(drop=True),
+        "silent": Answer(hang=True),
+    }
+    failing = [User(bot, channel, name) for name in failures]
+    others = [User(bot, channel) for _ in range(30)]
+    await asyncio.gather(*(user.say("hello") for user in failing + others))
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    for name, failure in failures.items():
+        channel.answers[name] = [failure]
+    # A reply to a channel that says nothing is given up on meanwhile; its turn is saved.
+    chatting = User(bot, channel, "a silent channel")
+    channel.answers[chatting.conversation] = [Answer(hang=True), Answer(201)]
+    report, status = await asyncio.gather(bot.sweep(), chatting.send("hello"))
+    assert status == 200
+    assert NAME in (await chatting.say("Car"))[0]
+    assert "expired 35, notified 30, retried later 5" in report
+    assert [len(user.heard) for user in others] == [2] * len(others)
+    assert [len(user.heard) for user in failing] == [2] * len(failing)  # once in that sweep
+
+    channel.answers.clear()
+    assert "notified" not in await bot.sweep()  # not at once
+    await rows.let_time_pass(seconds=LONGER_THAN_A_RETRY)
+    assert "notified 5" in await bot.sweep()
+    assert [len(user.heard) for user in failing] == [3] * len(failing)
+    assert len(await rows.keys()) == 2  # of who chats
+
+
+async def test_a_user_who_returns_before_the_notice_could_be_delivered_is_welcomed_back(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    user = User(bot, channel)
+    await user.say_all("hello", "Car")
+    channel.answers[user.conversation] = [Answer(503)]
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    assert "retried later 1" in await bot.sweep()
+    channel.answers.clear()
+    welcome, transport = await user.say("Ada")
+    assert WELCOME_BACK in welcome
+    assert TRANSPORT in transport
+    await rows.let_time_pass(seconds=LONGER_THAN_A_RETRY)
+    await bot.sweep()
+    assert len(user.heard) == 5  # no notice of the session before
+    assert NAME in (await user.say("Car"))[0]
+
+
+async def test_refused_credentials_stop_the_sweep_and_lose_no_notice(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    users = [User(bot, channel) for _ in range(80)]
+    await asyncio.gather(*(user.say("hello") for user in users))
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    channel.default_answers = [Answer(401)]
+    assert "stopped" in await bot.sweep()
+    refused = sum(len(user.heard) - 1 for user in users)
+    assert 1 <= refused < len(users)
+    channel.default_answers = []
+    await rows.let_time_pass(seconds=LONGER_THAN_A_LEASE)
+    assert "notified 80" in await bot.sweep()
+    assert await rows.keys() == []
+
+
+async def test_two_sweeps_at_once_tell_each_user_once(
+    bot: RunningBot,
+    settings: dict[str, str],
+    channel: FakeChannel,
+    rows: StoredRows,
+    tmp_path: Path,
+) -> None:
+    users = [User(bot, channel) for _ in range(40)]
+    await asyncio.gather(*(user.say("hello") for user in users))
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    async with running_bot(settings, tmp_path) as other:
+        await asyncio.gather(bot.sweep(), other.sweep())
+    assert [len(user.heard) for user in users] == [2] * len(users)
+    await bot.sweep()
+    assert await rows.keys() == []
+
+
+async def test_the_timer_fires_by_its_schedule_unless_it_is_disabled(
+    settings: dict[str, str], channel: FakeChannel, tmp_path: Path
+) -> None:
+    often = {**settings, "ExpirySchedule": "* * * * * *"}
+    disabled = {**often, "AzureWebJobs.expiry_timer.Disabled": "true"}
+    async with running_bot(disabled, tmp_path) as without, running_bot(often, tmp_path) as bot:
+        await until(lambda: bot.log.count("nothing due") >= 2)
+        assert "expiry_timer ran" not in without.log
+        (answer,) = await User(without, channel).say("hello")
+        assert TRANSPORT in answer

@@ -1,0 +1,78 @@
+"""Many conversations at once, and two messages at once to one: nothing lost, nothing mixed up."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running_bot import (
+    NAME,
+    TRANSPORT,
+    WHETHER_AGE,
+    RunningBot,
+    StoredRows,
+    User,
+    running_bot,
+)
+from tests.fake_channel import FakeChannel
+
+TRANSPORTS = ("Car", "Bus", "Bicycle")
+
+
+async def test_200_conversations_at_once_each_hear_their_own_answers(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    async def full_dialog(number: int) -> None:
+        user = User(bot, channel, f"crowded-{number}")
+        transport, name, age = TRANSPORTS[number % 3], f"Ada the {number}.", number % 149 + 1
+        for text in ("hello", transport, name, "yes", str(age), "skip", "yes"):
+            await user.say(text)
+        profile = f"{name} travels by {transport.lower()}, is {age} years old"
+        expected = [
+            TRANSPORT,
+            NAME,
+            WHETHER_AGE,
+            "your age?",
+            f"your age as {age}.",
+            "picture",
+            f"{profile}. Is this ok?",
+            f"{profile}.",
+        ]
+        assert len(user.heard) == len(expected)
+        for heard, part in zip(user.heard, expected, strict=True):
+            assert part in heard
+
+    async with asyncio.TaskGroup() as dialogs:
+        for number in range(200):
+            dialogs.create_task(full_dialog(number))
+    assert len(await rows.keys("c|")) == 200
+
+
+@pytest.mark.parametrize("hosts", ["one process", "two processes"])
+async def test_two_messages_at_once_both_take_effect_and_are_answered_once(
+    bot: RunningBot, channel: FakeChannel, settings: dict[str, str], tmp_path: Path, hosts: str
+) -> None:
+    async def chat(number: int, other: RunningBot) -> None:
+        user = User(bot, channel, f"{hosts} {number}")
+        same_user = User(other, channel, user.conversation)
+
+        async def at_once(*expected: str) -> None:
+            before = len(user.heard)
+            statuses = await asyncio.gather(user.send("Bus"), same_user.send("Bus"))
+            assert set(statuses) == {200}
+            # Which is taken first is up to them; the second sees what the first did.
+            heard = sorted(user.heard[before:], key=lambda text: expected[0] not in text)
+            assert len(heard) == 2
+            assert expected[0] in heard[0]
+            assert expected[1] in heard[1]
+
+        await at_once(TRANSPORT, NAME)  # a session begins, and its first question is answered
+        await at_once(WHETHER_AGE, "Please answer yes or no")  # "Bus" is the name, and no answer
+        summary = await same_user.say_all("no", "skip")
+        assert "Bus travels by bus." in summary
+
+    if hosts == "one process":
+        await asyncio.gather(*(chat(number, bot) for number in range(10)))
+    else:
+        async with running_bot(settings, tmp_path) as other:
+            await asyncio.gather(*(chat(number, other) for number in range(10)))
