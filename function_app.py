@@ -4,8 +4,10 @@ import azure.functions as func
 
 from expiry_timer_function import blueprint as expiry_timer
 from messages_function import blueprint as messages
-from shared.app import close_app as shutdown  # noqa: F401 - the local host closes the app with it
+from shared.app import close_app as shutdown  # the local host calls it when it stops
 from shared.settings import read_settings
+
+__all__ = ["app", "shutdown"]
 
 read_settings()  # a wrong setting stops the app here, with its name, not at a user's first message
 

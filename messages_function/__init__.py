@@ -32,7 +32,7 @@ async def messages(req: func.HttpRequest) -> func.HttpResponse:
         caller = await app.authentication.authenticate(
             activity, req.headers.get("authorization") or ""
         )
-        response = await app.turns.take(activity, caller)
+        response = await app.take_turn(activity, caller)
     except BadRequestError as error:
         return _json(error.status, {"error": {"message": str(error)}})
     except UnauthorizedError as error:

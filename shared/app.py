@@ -4,9 +4,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import Activity
 from botframework.connector.auth import (
+    AuthenticateRequestResult,
     ManagedIdentityServiceClientCredentialsFactory,
     PasswordServiceClientCredentialFactory,
     ServiceClientCredentialsFactory,
@@ -24,50 +26,116 @@ from shared.state import state_bags
 from shared.storage import codec
 from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable, Table, Tables
-from shared.sweep import SendNotice, Sweep, SweepReport
+from shared.sweep import Sweep, SweepReport
 from shared.turn import Turns
 
-logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
 class App:
-    """What the function folders call."""
+    """What the function folders call.
 
-    settings: Settings
-    authentication: InboundAuthentication
-    turns: Turns
-    conversations: Table
-    users: Table
-    send_notice: SendNotice
+    Args:
+        settings: the checked settings.
+        tables: the client of the storage account.
+        authentication: who may call.
+        connector: what speaks to channels.
+    """
 
-    async def sweep(self) -> SweepReport:
-        """Run one sweep.
+    def __init__(
+        self,
+        settings: Settings,
+        tables: Tables,
+        authentication: InboundAuthentication,
+        connector: Connector,
+    ) -> None:
+        self.authentication = authentication
+        self._settings = settings
+        self._tables = tables
+        self._conversations = tables.table(settings.conversations_table)
+        self._users = tables.table(settings.users_table)
+        self._send_notice = (
+            notices.notice_sender(connector)
+            if settings.expiry_notice == "on"
+            else notices.say_nothing
+        )
+        self._turns = Turns(
+            self._store(self._conversations),
+            BufferingAdapter(connector, authentication.sdk, settings.microsoft_app_id),
+            create_bot(*state_bags()),
+            expire_after=settings.expire_after,
+            shard_count=settings.table_shards,
+        )
+        self._preparing = asyncio.Lock()
+        self._tables_ready = False
+
+    async def take_turn(
+        self, activity: Activity, caller: AuthenticateRequestResult
+    ) -> InvokeResponse | None:
+        """Take the turn of an activity whose caller was authenticated; see `Turns.take`.
 
         Raises:
-            StorageUnavailableError: never; each failure is counted in the report.
+            StorageUnavailableError: nothing was sent.
+            SettingsError: the tables were made with another TableShards.
         """
-        conversations = CountingTable(self.conversations)
-        sweep = Sweep(
-            TableStore(conversations, self.users, self.settings.table_shards),
-            self.send_notice,
-            expire_after=self.settings.expire_after,
-            budget_seconds=self.settings.sweep_budget_seconds,
-            now=utc_now,
-        )
-        report = await sweep.run()
-        report.requests = conversations.requests
-        return report
+        async with self._with_tables():
+            return await self._turns.take(activity, caller)
+
+    async def sweep(self) -> SweepReport:
+        """Run one sweep; what fails within it is counted in the report.
+
+        Raises:
+            StorageUnavailableError: the tables could not be reached at all.
+            SettingsError: the tables were made with another TableShards.
+        """
+        async with self._with_tables():
+            conversations = CountingTable(self._conversations)
+            report = await Sweep(
+                self._store(conversations),
+                self._send_notice,
+                expire_after=self._settings.expire_after,
+                budget_seconds=self._settings.sweep_budget_seconds,
+                now=utc_now,
+            ).run()
+            report.requests = conversations.requests
+            return report
+
+    def _store(self, conversations: Table) -> TableStore:
+        return TableStore(conversations, self._users, self._settings.table_shards)
+
+    @asynccontextmanager
+    async def _with_tables(self) -> AsyncIterator[None]:
+        """Make sure of the tables, once; after a failure look again, as they may be gone."""
+        async with self._preparing:
+            if not self._tables_ready:
+                await self._prepare_tables()
+                self._tables_ready = True
+        try:
+            yield
+        except StorageUnavailableError:
+            self._tables_ready = False
+            raise
+
+    async def _prepare_tables(self) -> None:
+        names = self._settings.conversations_table, self._settings.users_table
+        store = self._store(self._conversations)
+        try:
+            made_with = await store.control()
+        except StorageUnavailableError:
+            # Most likely a first start; the control row is written when both tables are there.
+            await self._tables.create(*names)
+            made_with = await store.control()
+        if made_with != self._settings.table_shards:
+            raise SettingsError(
+                f"TableShards is {self._settings.table_shards}; it must be {made_with}, as when the"
+                f" table {names[0]} was made"
+            )
 
 
 @asynccontextmanager
 async def build_app(settings: Settings) -> AsyncIterator[App]:
-    """Build the app, with its tables created where they are missing; closes its clients after.
-
-    Raises:
-        StorageUnavailableError: the tables could not be reached.
-        SettingsError: the tables were made with another TableShards.
-    """
+    """Build the app; closes its clients after."""
+    # At INFO the client logs every request with its headers.
+    logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
+    codec.register(*STATE_TYPES)
     async with AsyncExitStack() as clients:
         tables = await clients.enter_async_context(
             Tables(
@@ -77,10 +145,6 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
                 managed_identity=settings.storage_credential == "managedidentity",
             )
         )
-        conversations = tables.table(settings.conversations_table)
-        users = tables.table(settings.users_table)
-        store = TableStore(conversations, users, settings.table_shards)
-        await _prepare_tables(tables, store, settings)
         tokens = TokenSource(
             app_id=settings.microsoft_app_id,
             app_password=settings.microsoft_app_password.get_secret_value(),
@@ -92,23 +156,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
         authentication = InboundAuthentication(
             app_id=settings.microsoft_app_id, credentials=_sdk_credentials(settings)
         )
-        codec.register(*STATE_TYPES)
-        turns = Turns(
-            store,
-            BufferingAdapter(connector, authentication.sdk, settings.microsoft_app_id),
-            create_bot(*state_bags()),
-            expire_after=settings.expire_after,
-            shard_count=settings.table_shards,
-        )
-        say = notices.notice_sender(connector)
-        yield App(
-            settings=settings,
-            authentication=authentication,
-            turns=turns,
-            conversations=conversations,
-            users=users,
-            send_notice=say if settings.expiry_notice == "on" else notices.say_nothing,
-        )
+        yield App(settings, tables, authentication, connector)
 
 
 def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
@@ -122,20 +170,6 @@ def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
         settings.microsoft_app_password.get_secret_value(),
         tenant_id=settings.microsoft_app_tenant_id if single_tenant else "",
     )
-
-
-async def _prepare_tables(tables: Tables, store: TableStore, settings: Settings) -> None:
-    try:
-        made_with = await store.control()
-    except StorageUnavailableError:
-        # Most likely a first start. The users table first: where the control row is, both are.
-        await tables.create(settings.users_table, settings.conversations_table)
-        made_with = await store.control()
-    if made_with != settings.table_shards:
-        raise SettingsError(
-            f"TableShards is {settings.table_shards}; it must be {made_with}, as when the table"
-            f" {settings.conversations_table} was made"
-        )
 
 
 class _Process:
@@ -162,11 +196,10 @@ _process = _Process()
 
 
 async def get_app() -> App:
-    """The app of this process, built on first use; a failure is tried again at the next use.
+    """The app of this process, built on first use.
 
     Raises:
-        StorageUnavailableError: the tables could not be reached.
-        SettingsError: a setting does not fit the tables.
+        SettingsError: a setting is missing or wrong.
     """
     return await _process.app()
 

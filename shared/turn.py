@@ -153,7 +153,8 @@ class Turns:
                 return await self._say_only(context, notices.SOMETHING_WENT_WRONG)
             else:
                 return context
-            await asyncio.sleep(random.uniform(0, 0.05) * 2**attempt)  # noqa: S311 - spreads load
+            # Two that met should not meet again; a channel waits 15 s at most for its answer.
+            await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
         return await self._say_only(
             await self._adapter.prepare(deepcopy(activity), caller), notices.TOO_MANY_AT_ONCE

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,25 +13,32 @@ from tests.fake_channel import FakeChannel
 collect_ignore = [] if sys.version_info >= (3, 13) else ["test_functions_worker.py"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def channel() -> AsyncIterator[FakeChannel]:
+    """For all tests of a module: each has conversations of its own."""
     async with FakeChannel() as channel:
         yield channel
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(storage_connection_string: str) -> dict[str, str]:
-    """Of `bot`; a test that wants others takes this and changes a copy."""
+    """Of `bot`; a test that wants others changes a copy."""
     return settings_on(storage_connection_string)
 
 
-@pytest.fixture
-async def bot(settings: dict[str, str], tmp_path: Path) -> AsyncIterator[RunningBot]:
-    async with running_bot(settings, tmp_path) as bot:
+@pytest.fixture(scope="module")
+async def bot(
+    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningBot]:
+    """One for all tests of a module: it takes two seconds to start."""
+    async with running_bot(settings, tmp_path_factory.mktemp("bot")) as bot:
         yield bot
 
 
 @pytest.fixture
-def rows(azure_tables: Tables, settings: dict[str, str]) -> StoredRows:
-    """The rows of `bot`."""
-    return StoredRows(azure_tables, settings)
+async def rows(azure_tables: Tables, bot: RunningBot, settings: dict[str, str]) -> StoredRows:
+    """The rows of `bot`, of which there are none yet."""
+    rows = StoredRows(azure_tables, settings)
+    await bot.sweep()  # the tables are made at first use
+    await rows.delete_all()
+    return rows

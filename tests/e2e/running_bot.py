@@ -87,7 +87,7 @@ class RunningBot:
         return self._reports()[-1]
 
     def _reports(self) -> list[str]:
-        return re.findall(r"expiry_timer_function: sweep: (.*) requests", self.log)
+        return re.findall(r"expiry_timer_function: sweep: (.*)", self.log)
 
     def kill(self) -> None:
         """As `kill -9` does, or a machine that goes down."""
@@ -206,6 +206,11 @@ class StoredRows:
         """
         passed = timedelta(**duration)
         await asyncio.gather(*(self._age(row, passed) for row in await self._rows()))
+
+    async def delete_all(self) -> None:
+        """Delete all rows but the control row."""
+        for row in await self._rows():
+            await self.conversations.write([Operation("delete", row)])
 
     async def _rows(self, kind: str = "") -> list[Row]:
         return [

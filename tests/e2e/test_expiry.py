@@ -131,7 +131,6 @@ async def test_failing_notices_stop_no_others_and_are_tried_again_later(
         "an odd body": Answer(500, b"<html>"),
         "busy": Answer(429, headers={"Retry-After": "1"}),
         "cut off": Answer(drop=True),
-        "silent": Answer(hang=True),
     }
     failing = [User(bot, channel, name) for name in failures]
     others = [User(bot, channel) for _ in range(30)]
@@ -139,22 +138,35 @@ async def test_failing_notices_stop_no_others_and_are_tried_again_later(
     await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
     for name, failure in failures.items():
         channel.answers[name] = [failure]
-    # A reply to a channel that says nothing is given up on meanwhile; its turn is saved.
-    chatting = User(bot, channel, "a silent channel")
-    channel.answers[chatting.conversation] = [Answer(hang=True), Answer(201)]
-    report, status = await asyncio.gather(bot.sweep(), chatting.send("hello"))
-    assert status == 200
-    assert NAME in (await chatting.say("Car"))[0]
-    assert "expired 35, notified 30, retried later 5" in report
+    assert "expired 34, notified 30, retried later 4" in await bot.sweep()
     assert [len(user.heard) for user in others] == [2] * len(others)
-    assert [len(user.heard) for user in failing] == [2] * len(failing)  # once in that sweep
+    assert [len(user.heard) for user in failing] == [2] * len(failing)
 
     channel.answers.clear()
-    assert "notified" not in await bot.sweep()  # not at once
+    assert "nothing due" in await bot.sweep()
     await rows.let_time_pass(seconds=LONGER_THAN_A_RETRY)
-    assert "notified 5" in await bot.sweep()
+    assert "notified 4" in await bot.sweep()
     assert [len(user.heard) for user in failing] == [3] * len(failing)
-    assert len(await rows.keys()) == 2  # of who chats
+    assert await rows.keys() == []
+
+
+async def test_a_channel_that_never_answers_is_given_up_on(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    idle, others = User(bot, channel), [User(bot, channel) for _ in range(30)]
+    await asyncio.gather(*(user.say("hello") for user in [idle, *others]))
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    chatting = User(bot, channel)
+    silence = [Answer(hang=True), Answer(201)]
+    channel.answers = {user.conversation: list(silence) for user in (idle, chatting)}
+    # Both at once, as each takes as long as the connector waits for an answer.
+    report, status = await asyncio.gather(bot.sweep(), chatting.send("hello"))
+    assert "expired 31, notified 30, retried later 1, notice failures {no answer: 1}" in report
+    assert status == 200
+    assert NAME in (await chatting.say("Car"))[0]  # that turn was saved
+    await rows.let_time_pass(seconds=LONGER_THAN_A_RETRY)
+    assert "notified 1" in await bot.sweep()
+    assert EXPIRED in idle.heard[-1]
 
 
 async def test_a_user_who_returns_before_the_notice_could_be_delivered_is_welcomed_back(

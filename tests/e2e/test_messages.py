@@ -34,22 +34,6 @@ AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL = {url!r}
 
 
 @pytest.fixture(scope="module")
-async def channel() -> AsyncIterator[FakeChannel]:
-    async with FakeChannel() as channel:
-        yield channel
-
-
-@pytest.fixture(scope="module")
-async def bot(
-    storage_connection_string: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBot]:
-    """A bot for all tests here: each has a conversation of its own."""
-    settings = settings_on(storage_connection_string)
-    async with running_bot(settings, tmp_path_factory.mktemp("bot")) as bot:
-        yield bot
-
-
-@pytest.fixture(scope="module")
 async def guarded_bot(
     channel: FakeChannel, storage_connection_string: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningBot]:

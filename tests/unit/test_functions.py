@@ -1,0 +1,197 @@
+"""The function folders: what they register with the host, and how they translate."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import azure.functions as func
+import pytest
+from azure.functions.timer import TimerRequest
+from botbuilder.core import TurnContext
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import Activity, ActivityTypes, AdaptiveCardInvokeResponse
+
+import expiry_timer_function
+import messages_function
+from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
+from shared.conversations import StorageUnavailableError
+from shared.sweep import SweepReport
+from tests.bot_in_memory import BotInMemory, FunctionBot, activity, anonymous, count_in_conversation
+
+
+class AppInMemory:
+    """The App's face, over a bot in memory; `refuse` is raised by the authentication."""
+
+    def __init__(self, bot: BotInMemory) -> None:
+        self.bot = bot
+        self.refuse: Exception | None = None
+        self.authentication = self
+
+    async def authenticate(self, _activity: Activity, _header: str) -> Any:
+        if self.refuse:
+            raise self.refuse
+        return anonymous()
+
+    async def take_turn(self, inbound: Activity, _caller: object) -> InvokeResponse | None:
+        return await self.bot.take(inbound)
+
+    async def sweep(self) -> SweepReport:
+        return await self.bot.sweep()
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> AppInMemory:
+    app = AppInMemory(BotInMemory(FunctionBot(count_in_conversation)))
+
+    async def get_app() -> AppInMemory:
+        return app
+
+    monkeypatch.setattr(messages_function, "get_app", get_app)
+    monkeypatch.setattr(expiry_timer_function, "get_app", get_app)
+    return app
+
+
+async def post(body: object, content_type: str = "application/json") -> func.HttpResponse:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = func.HttpRequest(
+        "POST", "/api/messages", body=content, headers={"Content-Type": content_type}
+    )
+    answer: func.HttpResponse = await messages_function.messages(request)
+    return answer
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    return {**activity().serialize(), "serviceUrl": "https://channel.example/", **changes}
+
+
+async def test_a_message_is_answered_200_without_a_body(app: AppInMemory) -> None:
+    answer = await post(message())
+    assert (answer.status_code, answer.get_body()) == (200, b"")
+    assert app.bot.connector.texts == ["1"]
+
+
+async def test_expect_replies_are_answered_200_with_the_replies(app: AppInMemory) -> None:
+    answer = await post(message(deliveryMode="expectReplies"))
+    assert answer.status_code == 200
+    assert answer.mimetype == "application/json"
+    (reply,) = json.loads(answer.get_body())["activities"]
+    assert reply["text"] == "1"
+    assert app.bot.connector.sent == []
+
+
+async def test_an_invoke_nobody_handles_is_501(app: AppInMemory) -> None:
+    assert app
+    assert (await post(message(type="invoke", name="x"))).status_code == 501
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "wire"),
+    [
+        (200, None, b""),
+        (201, {"a": 1}, b'{"a": 1}'),
+        (200, [1], b"[1]"),
+        (412, "text", b'"text"'),
+        (
+            400,
+            AdaptiveCardInvokeResponse(status_code=400, type="x", value=Exception("NotSupported")),
+            b'{"statusCode": 400, "type": "x", "value": "NotSupported"}',
+        ),
+        (200, {"at": datetime(2026, 1, 2, tzinfo=UTC)}, b'{"at": "2026-01-02T00:00:00+00:00"}'),
+    ],
+)
+async def test_an_invokes_answer_is_the_bots(
+    monkeypatch: pytest.MonkeyPatch, app: AppInMemory, status: int, body: object, wire: bytes
+) -> None:
+    async def answer(_: FunctionBot, context: TurnContext) -> None:
+        value = InvokeResponse(status=status, body=body)
+        await context.send_activity(Activity(type=ActivityTypes.invoke_response, value=value))
+
+    monkeypatch.setattr(app, "bot", BotInMemory(FunctionBot(answer)))
+    response = await post(message(type="invoke", name="x"))
+    assert (response.status_code, response.get_body()) == (status, wire)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"x" * 300_000, "text/plain", 415),
+        (b"x" * 300_000, "application/json", 413),
+        (b"{", "application/json", 400),
+        (b"{}", "application/json", 400),
+    ],
+)
+async def test_bad_requests_are_refused_with_a_reason_and_before_authentication(
+    app: AppInMemory, body: bytes, content_type: str, status: int
+) -> None:
+    app.refuse = UnauthorizedError("no token")
+    answer = await post(body, content_type)
+    assert answer.status_code == status
+    assert json.loads(answer.get_body())["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UnauthorizedError("whatever the SDK called it"), 401),
+        (SigningKeysUnavailableError("login is down"), 503),
+        (StorageUnavailableError("storage is down"), 503),
+    ],
+)
+async def test_failures_have_their_status_and_tell_a_stranger_nothing(
+    app: AppInMemory, error: Exception, status: int
+) -> None:
+    app.refuse = error
+    answer = await post(message())
+    assert answer.status_code == status
+    assert str(error).encode() not in answer.get_body()
+    assert app.bot.connector.sent == []
+
+
+@pytest.mark.parametrize("past_due", [False, True])
+async def test_the_timer_runs_one_sweep_and_logs_its_report(
+    app: AppInMemory, caplog: pytest.LogCaptureFixture, *, past_due: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    await app.bot.say()
+    app.bot.clock.sleep(103)
+    await expiry_timer_function.expiry_timer(TimerRequest(past_due=past_due))
+    assert "looked at 1, expired 1, notified 1" in caplog.text
+    assert ("running late" in caplog.text) is past_due
+
+
+@pytest.fixture
+async def bindings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Callable[[str], dict[str, Any]]]:
+    for name, value in {
+        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "ExpireAfterSeconds": "30",
+        "ExpirySchedule": "*/10 * * * * *",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import function_app  # noqa: PLC0415 - it checks the settings when it is imported
+
+    functions = {str(each.get_function_name()): each for each in function_app.app.get_functions()}
+    assert sorted(functions) == ["expiry_timer", "messages"]
+
+    def trigger(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(str(functions[name]))["bindings"][0]
+        return found
+
+    yield trigger
+    await function_app.shutdown()
+
+
+async def test_the_host_finds_both_functions(
+    bindings: Callable[[str], dict[str, Any]],
+) -> None:
+    messages, timer = bindings("messages"), bindings("expiry_timer")
+    assert (messages["type"], messages["route"], messages["methods"]) == (
+        "httpTrigger",
+        "messages",
+        ["POST"],
+    )
+    assert (timer["type"], timer["schedule"]) == ("timerTrigger", "%ExpirySchedule%")
