@@ -2,9 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
-import pytest
 from aiohttp import ClientError
 
 from shared.storage.tables import Tables
@@ -13,62 +14,71 @@ from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running
 from tests.fake_channel import Answer, FakeChannel, until
 
 LONG_ENOUGH = 700  # seconds: longer than the timeout, and than the lease of a claim
-HELD = [Answer(hang=True)]
 
 
-@pytest.mark.parametrize(
-    ("answers", "notices_before_the_kill"),
-    [([], 0), ([], 5), (HELD, 1), (HELD, CONCURRENCY)],
-    ids=["before a notice", "between notices", "a notice is held", "as many as can be are held"],
-)
-async def test_killed_during_traffic_and_during_a_sweep_it_expires_all_the_same(
-    azure_tables: Tables,
-    storage_connection_string: str,
-    tmp_path: Path,
-    answers: list[Answer],
-    notices_before_the_kill: int,
+async def kill_during_traffic(bot: RunningBot, rows: StoredRows, users: list[User]) -> None:
+    chats = [asyncio.create_task(user.say_all("Car", "Ada", "no", "skip", "yes")) for user in users]
+    requests = users[0].channel.requests
+    replies = len(requests) + random.randrange(4 * len(users))
+    await until(lambda: len(requests) >= replies)
+    bot.kill()
+    for chat in chats:
+        with suppress(ClientError):
+            await chat
+
+
+async def kill_at_the_start_of_a_sweep(
+    bot: RunningBot, rows: StoredRows, users: list[User]
+) -> None:
+    await rows.let_time_pass(seconds=LONG_ENOUGH)
+    await bot.start_sweep()
+    await asyncio.sleep(random.uniform(0, 0.1))
+    bot.kill()
+
+
+async def kill_between_notices(bot: RunningBot, rows: StoredRows, users: list[User]) -> None:
+    await rows.let_time_pass(seconds=LONG_ENOUGH)
+    requests = users[0].channel.requests
+    sent = len(requests) + random.randrange(1, len(users))
+    await bot.start_sweep()
+    await until(lambda: len(requests) >= sent)
+    bot.kill()
+
+
+async def kill_while_notices_are_held(bot: RunningBot, rows: StoredRows, users: list[User]) -> None:
+    users[0].channel.default_answers = [Answer(hang=True)]
+    await kill_between_notices(bot, rows, users[:CONCURRENCY])
+    users[0].channel.default_answers = []
+
+
+KILLS: list[Callable[[RunningBot, StoredRows, list[User]], Awaitable[None]]] = [
+    kill_during_traffic,
+    kill_during_traffic,
+    kill_at_the_start_of_a_sweep,
+    kill_between_notices,
+    kill_while_notices_are_held,
+]
+
+
+async def test_whatever_a_kill_interrupts_every_idle_conversation_is_told_and_forgotten(
+    azure_tables: Tables, storage_connection_string: str, tmp_path: Path
 ) -> None:
     settings = settings_on(storage_connection_string)
     rows = StoredRows(azure_tables, settings)
+    everybody: list[User] = []
     async with FakeChannel() as channel:
-        async with running_bot(settings, tmp_path) as bot:
-            users = [User(bot, channel) for _ in range(40)]
-            await chat_until_killed(bot, users)
-        answered = {user.conversation for user in users if user.heard}
-
-        async with running_bot(settings, tmp_path) as bot:
-            await rows.let_time_pass(seconds=LONG_ENOUGH)
-            channel.default_answers = list(answers)
-            before = len(channel.requests)
-            await bot.start_sweep()
-            await until(lambda: len(channel.requests) - before >= notices_before_the_kill)
-            bot.kill()
-
-        channel.default_answers = []
+        for kill in KILLS:
+            async with running_bot(settings, tmp_path) as bot:
+                users = [User(bot, channel) for _ in range(40)]
+                await asyncio.gather(*(user.say("hello") for user in users))
+                everybody += users
+                await kill(bot, rows, users)
         async with running_bot(settings, tmp_path) as bot:
             await rows.let_time_pass(seconds=LONG_ENOUGH)
             await bot.sweep()
             assert await rows.keys() == []
 
-        notices = {user.conversation: sum(EXPIRED in text for text in user.heard) for user in users}
-        assert all(notices[conversation] for conversation in answered)
-        # Twice only those who were being told at that moment.
-        assert max(notices.values()) <= 2
-        assert sum(count == 2 for count in notices.values()) <= CONCURRENCY
-
-
-async def chat_until_killed(bot: RunningBot, users: list[User]) -> None:
-    """Let all of them chat at once, and kill the bot somewhere on the way."""
-    chats = [
-        asyncio.create_task(user.say_all("hello", "Car", "Ada", "no", "skip", "yes"))
-        for user in users
-    ]
-    channel = users[0].channel
-    replies = random.randrange(len(users), 5 * len(users))
-    await until(lambda: len(channel.requests) >= replies)
-    bot.kill()
-    for chat in chats:
-        try:
-            await chat
-        except ClientError:
-            pass
+        notices = [sum(EXPIRED in text for text in user.heard) for user in everybody]
+        assert min(notices) == 1
+        # More than once only those who were being told when a kill came.
+        assert sum(notices) - len(notices) <= CONCURRENCY * len(KILLS)

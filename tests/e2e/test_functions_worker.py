@@ -1,0 +1,135 @@
+"""The app as Azure runs it: loaded and invoked by Microsoft's own worker library.
+
+Collected on Python 3.13 and newer only (conftest.py), which that library needs.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scripts import processes
+from shared.app import close_app
+from tests.e2e.running_bot import TRANSPORT, User, settings_on
+from tests.fake_channel import FakeChannel
+
+
+class Message(SimpleNamespace):
+    """Stands in for every protobuf message that the host and the worker exchange."""
+
+    Success, Failure = "success", "failure"  # of StatusResult
+    out, inout, undefined = 1, 2, 0  # of BindingInfo, with the numbers of azure.functions
+
+    def WhichOneof(self, _group: str) -> str | None:  # noqa: N802 - protobuf's name
+        """The field that is set; these messages hold one at a time."""
+        return next(iter(vars(self)), None)
+
+
+class Protos:
+    """Stands in for the module of protobuf messages, which all look the same here."""
+
+    def __getattr__(self, name: str) -> type[Message]:
+        return Message
+
+
+class Worker:
+    """Asks the worker library what the Functions host asks it."""
+
+    def __init__(self) -> None:
+        # By name: this file is type-checked on Python 3.11 too, where there is no such package.
+        self._library: Any = importlib.import_module("azure_functions_runtime")
+        self.functions: dict[str, Any] = {}
+
+    async def load_app(self) -> None:
+        folder = str(processes.ROOT)
+        await self._ask("worker_init", capabilities={}, function_app_directory=folder)
+        answer = await self._ask("functions_metadata")
+        self.functions = {each.name: each for each in answer.function_metadata_results or ()}
+        for function in self.functions.values():
+            await self._ask("function_load", function_id=function.function_id)
+
+    async def invoke(self, name: str, argument: str, data: Message) -> Any:
+        """Run a function; returns what it returned, as the host would get it."""
+        answer = await self._ask(
+            "invocation",
+            invocation_id="1",
+            function_id=self.functions[name].function_id,
+            input_data=[Argument(name=argument, data=data)],
+            trigger_metadata={},
+            trace_context=Message(trace_parent="", trace_state="", attributes={}),
+            retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
+        )
+        return answer.return_value
+
+    async def _ask(self, what: str, **fields: Any) -> Any:
+        request = Message(
+            name=f"{what}_request",
+            request=Message(**{f"{what}_request": Message(**fields)}),
+            properties={"protos": Protos(), "host": "127.0.0.1"},
+        )
+        answer = await getattr(self._library, request.name)(request)
+        assert answer.result.status == Message.Success, answer.result.exception
+        return answer
+
+
+class Argument(Message):
+    """A parameter's binding: always with its data in the message itself."""
+
+    def WhichOneof(self, _group: str) -> str:  # noqa: N802 - protobuf's name
+        return "data"
+
+
+@pytest.fixture
+async def worker(
+    storage_connection_string: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Worker]:
+    for name, value in settings_on(storage_connection_string).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(str(processes.ROOT))
+    monkeypatch.delitem(sys.modules, "function_app", raising=False)
+    worker = Worker()
+    await worker.load_app()
+    yield worker
+    await close_app()
+
+
+async def test_both_functions_are_found_with_their_route_and_schedule(worker: Worker) -> None:
+    bindings = {
+        name: [json.loads(binding) for binding in function.raw_bindings]
+        for name, function in worker.functions.items()
+    }
+    assert bindings.keys() == {"messages", "expiry_timer"}
+    http = next(each for each in bindings["messages"] if each["type"] == "httpTrigger")
+    (timer,) = bindings["expiry_timer"]
+    assert http["route"] == "messages"
+    assert [method.lower() for method in http["methods"]] == ["post"]
+    assert http["authLevel"].lower() == "anonymous"
+    assert timer["type"] == "timerTrigger"
+    assert timer["schedule"] == "%ExpirySchedule%"
+
+
+async def test_a_message_and_a_timer_reach_the_app(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FakeChannel() as channel:
+        user = User(None, channel)
+        request = Message(
+            method="POST",
+            url="http://localhost/api/messages",
+            headers={"content-type": "application/json"},
+            params={},
+            query={},
+            body=Message(bytes=json.dumps(user.activity(text="hello")).encode()),
+        )
+        answer = await worker.invoke("messages", "req", Message(http=request))
+        assert str(answer.http.status_code) == "200"
+        (transport,) = user.heard
+        assert TRANSPORT in transport
+    with caplog.at_level("INFO"):
+        tick = {"IsPastDue": False, "Schedule": {"AdjustForDST": True}, "ScheduleStatus": None}
+        await worker.invoke("expiry_timer", "timer", Message(json=json.dumps(tick)))
+    assert "sweep: nothing due" in caplog.text
