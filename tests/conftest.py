@@ -23,7 +23,7 @@ def free_port() -> int:
         return port
 
 
-def _three_free_ports() -> int:
+def three_free_ports() -> int:
     for first in range(20100, 29000, 10):
         if all(processes.get(first + offset, "/") is None for offset in range(3)):
             return first
@@ -33,7 +33,7 @@ def _three_free_ports() -> int:
 @pytest.fixture(scope="session")
 def storage_connection_string(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of an Azurite that lives as long as the test run."""
-    first_port = _three_free_ports()
+    first_port = three_free_ports()
     data: Path = tmp_path_factory.mktemp("azurite")
     process = azurite.start(data, first_port)
     yield ";".join(

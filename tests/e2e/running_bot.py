@@ -96,17 +96,19 @@ class RunningBot:
 
 
 @asynccontextmanager
-async def running_bot(settings: Mapping[str, str], folder: Path) -> AsyncIterator[RunningBot]:
+async def running_bot(
+    settings: Mapping[str, str], folder: Path, *, changes: str = ""
+) -> AsyncIterator[RunningBot]:
     """Start a bot with these settings and no others; stop it in the end.
 
     Args:
         settings: see `settings_on`.
-        folder: for its log; an app that is there already is served instead of the project's.
+        folder: for its files; a local.settings.json in the project's own must not reach the tests.
+        changes: Python to run before the app is loaded, for what no setting can change.
     """
-    # Away from the project's folder: a local.settings.json there must not reach the tests.
-    for name in ("function_app.py", "host.json"):
-        if not (folder / name).exists():
-            shutil.copy(processes.ROOT / name, folder)
+    shutil.copy(processes.ROOT / "host.json", folder)
+    real_app = (processes.ROOT / "function_app.py").read_text()
+    (folder / "function_app.py").write_text(changes + real_app)
     log = folder / f"{uuid4().hex}.log"
     process = _start_host(settings, folder, log)
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=60)

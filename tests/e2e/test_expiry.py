@@ -25,6 +25,12 @@ EXPIRE_AFTER = 600  # seconds, as in `settings_on`
 LONGER_THAN_A_LEASE = 61
 LONGER_THAN_A_RETRY = 15
 
+# The bot gives a channel less time for an answer: 15 s would be half of all these tests' time.
+IMPATIENCE = """
+from shared.connector.client import Connector
+Connector.__init__.__kwdefaults__["total_timeout_seconds"] = 2
+"""
+
 codec.register(*STATE_TYPES)
 
 
@@ -151,22 +157,22 @@ async def test_failing_notices_stop_no_others_and_are_tried_again_later(
 
 
 async def test_a_channel_that_never_answers_is_given_up_on(
-    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+    settings: dict[str, str], channel: FakeChannel, rows: StoredRows, tmp_path: Path
 ) -> None:
-    idle, others = User(bot, channel), [User(bot, channel) for _ in range(30)]
-    await asyncio.gather(*(user.say("hello") for user in [idle, *others]))
-    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
-    chatting = User(bot, channel)
-    silence = [Answer(hang=True), Answer(201)]
-    channel.answers = {user.conversation: list(silence) for user in (idle, chatting)}
-    # Both at once, as each takes as long as the connector waits for an answer.
-    report, status = await asyncio.gather(bot.sweep(), chatting.send("hello"))
-    assert "expired 31, notified 30, retried later 1, notice failures {no answer: 1}" in report
-    assert status == 200
-    assert NAME in (await chatting.say("Car"))[0]  # that turn was saved
-    await rows.let_time_pass(seconds=LONGER_THAN_A_RETRY)
-    assert "notified 1" in await bot.sweep()
-    assert EXPIRED in idle.heard[-1]
+    async with running_bot(settings, tmp_path, changes=IMPATIENCE) as bot:
+        idle, others = User(bot, channel), [User(bot, channel) for _ in range(30)]
+        await asyncio.gather(*(user.say("hello") for user in [idle, *others]))
+        await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+        chatting = User(bot, channel)
+        for user in (idle, chatting):
+            channel.answers[user.conversation] = [Answer(hang=True), Answer(201)]
+        report, status = await asyncio.gather(bot.sweep(), chatting.send("hello"))
+        assert "expired 31, notified 30, retried later 1, notice failures {no answer: 1}" in report
+        assert status == 200
+        assert NAME in (await chatting.say("Car"))[0]  # that turn was saved
+        await rows.let_time_pass(seconds=LONGER_THAN_A_RETRY)
+        assert "notified 1" in await bot.sweep()
+        assert EXPIRED in idle.heard[-1]
 
 
 async def test_a_user_who_returns_before_the_notice_could_be_delivered_is_welcomed_back(

@@ -53,7 +53,6 @@ async def kill_while_notices_are_held(bot: RunningBot, rows: StoredRows, users: 
 
 KILLS: list[Callable[[RunningBot, StoredRows, list[User]], Awaitable[None]]] = [
     kill_during_traffic,
-    kill_during_traffic,
     kill_at_the_start_of_a_sweep,
     kill_between_notices,
     kill_while_notices_are_held,
@@ -69,7 +68,7 @@ async def test_whatever_a_kill_interrupts_every_idle_conversation_is_told_and_fo
     async with FakeChannel() as channel:
         for kill in KILLS:
             async with running_bot(settings, tmp_path) as bot:
-                users = [User(bot, channel) for _ in range(40)]
+                users = [User(bot, channel) for _ in range(30)]
                 await asyncio.gather(*(user.say("hello") for user in users))
                 everybody += users
                 await kill(bot, rows, users)

@@ -26,8 +26,8 @@ APP_ID = "00000000-0000-0000-0000-00000000b07a"
 TOO_LARGE = json.dumps({"text": "x" * 2**20}).encode()
 JSON = {"Content-Type": "application/json"}
 
-# The real function_app.py, but for where the channels' signing keys are: the settings cannot say.
-APP_WITH_OTHER_KEYS = """
+# The channels' signing keys are the fake's.
+OTHER_KEYS = """
 from botframework.connector.auth import AuthenticationConstants
 AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL = {url!r}
 """
@@ -39,11 +39,10 @@ async def guarded_bot(
 ) -> AsyncIterator[RunningBot]:
     """A bot with an app id, so that it asks for tokens; the fake channel's are good."""
     identity = {"MicrosoftAppId": APP_ID, "MicrosoftAppPassword": "no secret"}
+    settings = settings_on(storage_connection_string, **identity)
     folder = tmp_path_factory.mktemp("guarded")
-    other_keys = APP_WITH_OTHER_KEYS.format(url=channel.channel_keys_url)
-    real_app = (processes.ROOT / "function_app.py").read_text()
-    (folder / "function_app.py").write_text(other_keys + real_app)
-    async with running_bot(settings_on(storage_connection_string, **identity), folder) as bot:
+    changes = OTHER_KEYS.format(url=channel.channel_keys_url)
+    async with running_bot(settings, folder, changes=changes) as bot:
         yield bot
 
 
