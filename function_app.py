@@ -6,11 +6,15 @@ from expiry_timer_function import blueprint as expiry_timer
 from messages_function import blueprint as messages
 from shared.app import close_app as shutdown  # the local host calls it when it stops
 from shared.settings import read_settings
+from state_function import make_blueprint as make_state
 
 __all__ = ["app", "shutdown"]
 
-read_settings()  # a wrong setting stops the app here, with its name, not at a user's first message
+settings = (
+    read_settings()
+)  # a wrong setting stops the app here, with its name, not at a user's first message
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked
 app.register_functions(messages)
 app.register_functions(expiry_timer)
+app.register_functions(make_state(settings))

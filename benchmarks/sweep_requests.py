@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from benchmarks.report import note, progress, ratio, table
 from shared.conversations import Conversation, ConversationKey, due_seconds
+from shared.erasure import Erasure
 from shared.storage.store import TableStore
 from shared.storage.tables import Row
 from shared.sweep import NoticeResult, Sweep, SweepReport, Verdict
@@ -54,9 +55,11 @@ async def sweep(conversations: MemoryTable) -> SweepReport:
     async def deliver(_: Conversation) -> NoticeResult:
         return NoticeResult(Verdict.DELIVERED, 200)
 
+    store = TableStore(conversations, MemoryTable(), SHARDS)
     return await Sweep(
-        TableStore(conversations, MemoryTable(), SHARDS),
+        store,
         deliver,
+        Erasure(store, SHARDS, lambda: NOW).erase_user,
         expire_after=EXPIRE_AFTER,
         budget_seconds=600,
         now=lambda: NOW,

@@ -21,8 +21,10 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.conversations import StorageUnavailableError, utc_now
+from shared.erasure import Erasure, asks_for_erasure
 from shared.settings import Settings, SettingsError, read_settings
 from shared.state import state_bags
+from shared.state_data import StateData
 from shared.storage import codec
 from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable, Table, Tables
@@ -64,6 +66,13 @@ class App:
             expire_after=settings.expire_after,
             shard_count=settings.table_shards,
         )
+        self.erasure = Erasure(self._store(self._conversations), settings.table_shards, now=utc_now)
+        self.state_data = StateData(
+            self._store(self._conversations),
+            expire_after=settings.expire_after,
+            shard_count=settings.table_shards,
+            now=utc_now,
+        )
         self._preparing = asyncio.Lock()
         self._tables_ready = False
 
@@ -76,8 +85,11 @@ class App:
             StorageUnavailableError: nothing was sent.
             SettingsError: the tables were made with another TableShards.
         """
-        async with self._with_tables():
-            return await self._turns.take(activity, caller)
+        async with self.with_tables():
+            response = await self._turns.take(activity, caller)
+            if asks_for_erasure(activity):
+                await self.erasure.erase(activity.channel_id, activity.from_property.id)
+            return response
 
     async def sweep(self) -> SweepReport:
         """Run one sweep; what fails within it is counted in the report.
@@ -86,11 +98,12 @@ class App:
             StorageUnavailableError: the tables could not be reached at all.
             SettingsError: the tables were made with another TableShards.
         """
-        async with self._with_tables():
+        async with self.with_tables():
             conversations = CountingTable(self._conversations)
             report = await Sweep(
                 self._store(conversations),
                 self._send_notice,
+                self.erasure.erase_user,
                 expire_after=self._settings.expire_after,
                 budget_seconds=self._settings.sweep_budget_seconds,
                 now=utc_now,
@@ -99,10 +112,15 @@ class App:
             return report
 
     def _store(self, conversations: Table) -> TableStore:
-        return TableStore(conversations, self._users, self._settings.table_shards)
+        return TableStore(
+            conversations,
+            self._users,
+            self._settings.table_shards,
+            max_row_bytes=self._settings.state_limit_kib * 1024,
+        )
 
     @asynccontextmanager
-    async def _with_tables(self) -> AsyncIterator[None]:
+    async def with_tables(self) -> AsyncIterator[None]:
         """Make sure of the tables, once; after a failure look again, as they may be gone."""
         async with self._preparing:
             if not self._tables_ready:

@@ -21,6 +21,9 @@ MAX_GUARD = timedelta(seconds=30)
 # Clocks of two instances may differ by this much; the sweep leaves younger due rows alone.
 CLOCK_SKEW = timedelta(seconds=2)
 
+# The session in the due row of an erasure, whose key is the user's hash.
+ERASURE = "erase"
+
 # How long a claim keeps other sweeps away from an expired conversation.
 LEASE = timedelta(seconds=60)
 
@@ -42,7 +45,14 @@ class StateTooLargeError(StoreError):
 
 
 class StateUnreadableError(StoreError):
-    """A stored row cannot be read back: it was damaged or written by something else."""
+    """A stored row cannot be read back: it was damaged or written by something else.
+
+    `etag` is the row's, where it is known, so that it can be replaced.
+    """
+
+    def __init__(self, message: str, etag: str = "") -> None:
+        super().__init__(message)
+        self.etag = etag
 
 
 @dataclass(frozen=True)
@@ -86,12 +96,24 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Participant:
+    """What a conversation knows of a user who wrote in it.
+
+    `writer` is the write of the user's state that belongs to this session, if any. `index_etag`
+    is the version of the row that lists the conversation with the user.
+    """
+
+    writer: str = ""
+    index_etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation's row: tracking, and the packed state its dialogs left.
 
-    `etag` is empty for a row that was never stored. `state` is None where it was not read.
-    `user_writers` says which write of each user's state (by the user's hash) belongs to this
-    session, and `recent` names the last turns' writes, which outlive a session.
+    `etag` is empty for a row that was never stored. `state` is None where it was not read, and
+    `state_version` is another after each change of it. `users` are who wrote in this session, by
+    their hash; `recent` names the last turns' writes, which outlive a session.
     """
 
     address: Address
@@ -102,10 +124,11 @@ class Conversation:
     reference: Mapping[str, Any] | None = None
     locale: str | None = None
     state: bytes | None = None
+    state_version: str = ""
     writer: str = ""
     recent: tuple[str, ...] = ()
     has_private: bool = False
-    user_writers: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, Participant] = field(default_factory=dict)
     expired_at: datetime | None = None
     lease_until: datetime | None = None
     attempts: int = 0
@@ -123,12 +146,32 @@ class Conversation:
         guard = min(MAX_GUARD, expire_after / 4)
         return self.last_accessed + expire_after - now <= guard
 
+    def succeeding(self, ended: "Conversation") -> "Conversation":
+        """This new session in the place of one that has ended, with what outlives that."""
+        # An expired row's users are being taken off their lists by a sweep. And what users wrote
+        # of their own state belongs to the session that has ended.
+        listed = ended.users if ended.status is Status.ACTIVE else {}
+        return replace(
+            self,
+            recent=ended.recent,
+            # Private rows of that session may still be there, for the sweep to remove.
+            has_private=ended.has_private,
+            users={user: replace(each, writer="") for user, each in listed.items()},
+            etag=ended.etag,
+        )
+
+    def is_personal(self, user: str) -> bool:
+        """Whether it is between the bot and this user (by hash) alone."""
+        where = self.reference["conversation"] if self.reference else {}
+        return bool(where) and not where.get("isGroup") and set(self.users) <= {user}
+
     def claimed(self, now: datetime) -> "Conversation":
         """The row after a sweep's claim: state gone, expired, leased to that sweep."""
         return replace(
             self,
             status=Status.EXPIRED,
             state=b"",
+            state_version="",
             expired_at=self.expired_at or now,
             lease_until=now + LEASE,
             attempts=self.attempts + 1,
@@ -161,10 +204,14 @@ def new_session_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class PrivateState:
-    """One user's private bag in one conversation, packed; it counts for its session only."""
+    """One user's private bag in one conversation, packed; it counts for its session only.
+
+    `version` is another after each change.
+    """
 
     user: str
     state: bytes
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +233,14 @@ class UserRow:
     written_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An entry of a user's list: a conversation that the user wrote in."""
+
+    address: Address
+    etag: str
+
+
 class ConversationStore(Protocol):
     """What the turn and the sweep need of a store.
 
@@ -196,14 +251,18 @@ class ConversationStore(Protocol):
     async def load(self, address: Address) -> Conversation | None:
         """The whole row with its state, or None."""
 
-    async def load_private(self, conversation: Conversation, user: str) -> bytes:
-        """The user's private bag of this session, packed; empty if there is none."""
+    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
+        """The user's private bag of this session; empty if there is none."""
 
     async def load_user(self, user: str) -> UserRow | None:
         """The user's row, or None. `user` is the hash of channel and user id."""
 
-    async def save_user(self, user: str, row: UserRow) -> UserRow:
-        """Write the user's row over the version it was read at; returns it with its new ETag.
+    async def save_user(
+        self, user: str, row: UserRow | None, joining: Address | None = None
+    ) -> tuple[UserRow | None, str]:
+        """Write the user's row over the version it was read at, and list a conversation there.
+
+        Either may be None. Returns the row with its new ETag, and the ETag of the list's entry.
 
         Raises:
             ConflictError: the row is another version by now.
@@ -243,7 +302,16 @@ class ConversationStore(Protocol):
         """
 
     async def settle(self, conversation: Conversation) -> None:
-        """Delete the expired conversation at this version. A row that is gone is no error.
+        """Delete the expired conversation at this version; that it is gone is no error.
+
+        What hangs on its session goes first: private bags, and entries in its users' lists.
+
+        Raises:
+            ConflictError: the conversation is another version by now.
+        """
+
+    async def discard(self, address: Address, etag: str) -> None:
+        """Delete a conversation that cannot be read, at this version.
 
         Raises:
             ConflictError: the conversation is another version by now.
@@ -251,6 +319,28 @@ class ConversationStore(Protocol):
 
     async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
         """Delete what a finished session left: its private bags, then its work item."""
+
+    async def file(self, row: DueRow) -> None:
+        """Add a work item that hangs on no conversation."""
+
+    async def joined(self, user: str) -> Sequence["Joined"]:
+        """The conversations that the user is listed in."""
+
+    async def leave(self, user: str, entry: "Joined") -> None:
+        """Remove an entry of the user's list, at its version.
+
+        Raises:
+            ConflictError: the user has joined that conversation again.
+        """
+
+    async def delete_user(self, user: str) -> bool:
+        """Delete the user's row; returns whether there was one."""
+
+    async def delete_private(self, address: Address, user: str) -> bool:
+        """Delete the user's private bag, of whatever session; returns whether there was one."""
+
+    async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
+        """The conversation's work items, found among all of its shard."""
 
     @property
     def shards(self) -> Sequence[str]:

@@ -103,6 +103,15 @@ class Settings(BaseSettings):
     table_shards: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=256)] = _setting(
         "TableShards", "a whole number from 1 to 256, fixed for the life of the table", default=64
     )
+    state_limit_kib: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=700)] = _setting(
+        "StateLimitKiB", "a whole number from 1 to 700", default=700
+    )
+    state_api: Literal["key", "entra", "off"] = _setting(
+        "StateApi", "key, entra or off", default="key"
+    )
+    easy_auth_enabled: str = _setting(
+        "WEBSITE_AUTH_ENABLED", "set by App Service where Easy Auth is on", default=""
+    )
     storage_connection: SecretStr = _setting(
         "AzureWebJobsStorage", "a storage connection string", default=SecretStr("")
     )
@@ -167,6 +176,12 @@ class Settings(BaseSettings):
         ):
             raise ValueError(
                 "MicrosoftAppTenantId is empty; it must be the tenant of the SingleTenant bot"
+            )
+        if self.state_api == "entra" and self.easy_auth_enabled.lower() != "true":
+            # Only Easy Auth keeps strangers from sending its headers themselves.
+            raise ValueError(
+                "StateApi is 'entra'; it must be key or off where the app has no authentication"
+                " of App Service (Easy Auth)"
             )
         if not self.storage_connection.get_secret_value() and not self.storage_table_endpoint:
             raise ValueError(

@@ -4,9 +4,10 @@ ConversationState, UserState, PrivateConversationState  what a bot author works 
     └── TurnState  the rows this attempt has loaded; a save stages, the turn commits
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,9 +16,9 @@ from botbuilder.core import BotState, StatePropertyAccessor, Storage, TurnContex
 from botbuilder.schema import Activity
 
 from shared.conversations import (
-    ConflictError,
     Conversation,
     ConversationStore,
+    Participant,
     PrivateState,
     StateUnreadableError,
     StoreError,
@@ -25,18 +26,17 @@ from shared.conversations import (
 )
 from shared.storage import codec
 from shared.storage.store import user_hash
-
-# A turn writes the user's row and then, milliseconds later, the conversation's. One that has not
-# done the second after this long has crashed.
-COMMIT_TAKES_AT_MOST = timedelta(seconds=30)
+from shared.user_row import UserRows
 
 
 @dataclass(slots=True)
 class _Bag:
     """One bag: as it was read (None: not read yet) and as it is to be written (None: unchanged)."""
 
+    name: str
     loaded: bytes | None = None
     staged: bytes | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # of two readers, one loads
 
     @property
     def current(self) -> bytes | None:
@@ -79,19 +79,28 @@ class TurnState(Storage):
         channel, user = activity.channel_id, activity.from_property.id
         in_conversation = f"{channel}/conversations/{activity.conversation.id}"
         self.user = user_hash(channel, user)
-        self.conversation = conversation
         self.failure: StoreError | None = None
         self._store = store
-        self._my_writers = frozenset(my_writers)
-        self._expire_after = expire_after
         self._now = now
+        self._user_rows = UserRows(
+            store,
+            expire_after=expire_after,
+            now=now,
+            my_writers=frozenset(my_writers),
+            conversation=conversation,
+        )
         self._user_row: UserRow | None = None
         self._bags = {
-            in_conversation: _Bag(loaded=conversation.state or b""),
-            f"{in_conversation}/users/{user}/": _Bag(),
-            f"{channel}/users/{user}": _Bag(),
+            in_conversation: _Bag("the conversation's", loaded=conversation.state or b""),
+            f"{in_conversation}/users/{user}/": _Bag("the private"),
+            f"{channel}/users/{user}": _Bag("the user's"),
         }
         self._conversation_bag, self._private_bag, self._user_bag = self._bags.values()
+
+    @property
+    def conversation(self) -> Conversation:
+        """The session's row as this attempt found it, at its present ETag."""
+        return self._user_rows.conversation
 
     # The SDK's storage contract
 
@@ -99,14 +108,9 @@ class TurnState(Storage):
         """Fresh copies of the bags of those keys; a bag that is empty is left out."""
         if keys is None:
             raise TypeError("Keys are required when reading")
-        found = {}
-        for key in keys:
-            bag = self._bag(key)
-            if bag.current is None:
-                bag.loaded = await self._load(bag)
-            if bag.current:
-                found[key] = self._unpacked(bag.current)
-        return found
+        bags = {key: self._bag(key) for key in keys}
+        await asyncio.gather(*(self._make_sure_of(bag) for bag in bags.values()))
+        return {key: self._unpacked(bag) for key, bag in bags.items() if bag.current}
 
     async def write(self, changes: Mapping[str, Any]) -> None:
         """Stage the bags.
@@ -134,71 +138,34 @@ class TurnState(Storage):
                 " the bags of its own activity only"
             ) from None
 
+    async def _make_sure_of(self, bag: _Bag) -> None:
+        async with bag.lock:
+            if bag.current is None:
+                bag.loaded = await self._load(bag)
+
     async def _load(self, bag: _Bag) -> bytes:
         try:
             if bag is self._user_bag:
-                return await self._load_user()
+                state, self._user_row = await self._user_rows.read(self.user)
+                return state
             if not self.conversation.has_private or not self.conversation.etag:
                 return b""
-            return await self._store.load_private(self.conversation, self.user)
+            return (await self._store.load_private(self.conversation, self.user)).state
         except StoreError as error:
             # Even if the bot swallows this, the turn must not commit what it did without the row.
             self.failure = error
             raise
 
-    def _unpacked(self, packed: bytes) -> dict[str, Any]:
+    def _unpacked(self, bag: _Bag) -> dict[str, Any]:
         try:
-            return codec.unpack(packed)
+            return codec.unpack(bag.current or b"")
         except codec.StateDecodeError as error:
             address = self.conversation.address
             self.failure = StateUnreadableError(
-                f"state of {address.shard}/{address.key} or of its user {self.user}: {error}"
+                f"{bag.name} state cannot be read: conversation {address.shard}/{address.key},"
+                f" user {self.user}: {error}"
             )
             raise self.failure from error
-
-    # The user's row, which no transaction spans together with the conversation's
-
-    async def _load_user(self) -> bytes:
-        self._user_row = row = await self._store.load_user(self.user)
-        if row is None:
-            return b""
-        return row.before if await self._was_not_committed(row) else row.state
-
-    async def _was_not_committed(self, row: UserRow) -> bool:
-        """Whether the turn that wrote the user's row never committed its conversation.
-
-        If that turn might still do so, it is stopped first: its conversation gets a new ETag.
-
-        Raises:
-            ConflictError: it cannot be known yet; the attempt starts over.
-        """
-        if not row.writer or row.address is None or row.written_at is None:
-            return False
-        if row.writer in self._my_writers:
-            return True
-        mine = self.conversation if row.address == self.conversation.address else None
-        if mine and mine.session == row.session and self._committed(mine, row):
-            return False
-        there = await self._store.load(row.address)
-        if mine and (there.etag if there else "") != mine.etag:
-            raise ConflictError("the conversation has moved on since this turn loaded it")
-        may_still_commit = (there.etag if there else "") == row.base_etag
-        if there and there.session == row.session:
-            if self._committed(there, row):
-                return False
-            if may_still_commit:
-                stopped = await self._store.save(there)
-                if mine:
-                    self.conversation = replace(self.conversation, etag=stopped.etag)
-            return True
-        # A session that had yet to begin, or one that is over. Only time tells which.
-        age = self._now() - row.written_at
-        if may_still_commit and age < COMMIT_TAKES_AT_MOST:
-            raise ConflictError("another turn of this user is being committed")
-        return not may_still_commit and age < self._expire_after
-
-    def _committed(self, conversation: Conversation, row: UserRow) -> bool:
-        return conversation.user_writers.get(self.user) == row.writer
 
     # What the turn commits
 
@@ -207,38 +174,36 @@ class TurnState(Storage):
         """Whether there is anything to write."""
         return any(bag.change is not None for bag in self._bags.values())
 
-    @property
-    def private_changes(self) -> list[PrivateState]:
+    def private_changes(self, version: str) -> list[PrivateState]:
         """The private bag as it is to be written, if it changed."""
         change = self._private_bag.change
         if change is None or not (change or self.conversation.has_private):
             return []
-        return [PrivateState(self.user, change)]
+        return [PrivateState(self.user, change, version)]
 
     @property
-    def conversation_state(self) -> bytes:
-        """The conversation's bag as it is to be written."""
-        return self._conversation_bag.current or b""
+    def conversation_change(self) -> bytes | None:
+        """The conversation's bag as it is to be written, if it changed."""
+        return self._conversation_bag.change
 
-    async def save_user(self, writer: str, *, pending: bool) -> bool:
-        """Write the user's row, if it changed; returns whether it did.
+    async def save_user(self, writer: str, *, joining: bool) -> Participant | None:
+        """Write the user's row, if it changed, to count once the conversation says so.
+
+        Returns what the conversation's row is to say of the user; None if that is what it says.
 
         Args:
             writer: the id of this attempt.
-            pending: it counts only once the conversation's row says so (see `UserRow`).
+            joining: whether the conversation is to be listed with the user.
 
         Raises:
             ConflictError: another turn of the user was first.
         """
-        if self._user_bag.staged is not None and self._user_bag.loaded is None:
-            self._user_bag.loaded = await self._load(self._user_bag)
-        change = self._user_bag.change
-        if change is None:
-            return False
-        row = UserRow(state=change, etag=self._user_row.etag if self._user_row else "")
-        if pending:
-            row = replace(
-                row,
+        change = await self._user_change()
+        row = None
+        if change is not None:
+            row = UserRow(
+                state=change,
+                etag=self._user_row.etag if self._user_row else "",
                 before=self._user_bag.loaded or b"",
                 writer=writer,
                 address=self.conversation.address,
@@ -246,8 +211,34 @@ class TurnState(Storage):
                 base_etag=self.conversation.etag,
                 written_at=self._now(),
             )
-        self._user_row = await self._store.save_user(self.user, row)
-        return True
+        known = self.conversation.users.get(self.user)
+        joins = joining and (known is None or not known.index_etag)
+        if row is None and not joins:
+            return None
+        address = self.conversation.address if joins else None
+        saved, index_etag = await self._store.save_user(self.user, row, address)
+        self._user_row = saved or self._user_row
+        known = known or Participant()
+        return Participant(
+            writer=writer if row else known.writer, index_etag=index_etag or known.index_etag
+        )
+
+    async def save_user_alone(self) -> None:
+        """Write the user's row, if it changed, to count at once, as there is no conversation.
+
+        Raises:
+            ConflictError: another turn of the user was first.
+        """
+        change = await self._user_change()
+        if change is not None:
+            etag = self._user_row.etag if self._user_row else ""
+            await self._store.save_user(self.user, UserRow(state=change, etag=etag))
+
+    async def _user_change(self) -> bytes | None:
+        if self._user_bag.staged is not None and self._user_bag.loaded is None:
+            # What was set without being read still has to be written over a version.
+            self._user_bag.loaded = await self._load(self._user_bag)
+        return self._user_bag.change
 
 
 class _TurnScopedState(BotState):

@@ -27,11 +27,13 @@ from enum import Enum
 
 from shared.conversations import (
     CLOCK_SKEW,
+    ERASURE,
     LEASE,
     ConflictError,
     Conversation,
     ConversationStore,
     DueRow,
+    StateUnreadableError,
     Status,
     due_seconds,
 )
@@ -134,6 +136,7 @@ class Sweep:
         store: where the conversations are.
         send_notice: tells a user that the conversation expired; never raises for a channel's
             refusal, and answers within half a lease.
+        finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted.
         expire_after: how long a conversation may be idle.
         budget_seconds: no further due row is looked at once this is spent.
         now: the clock, in aware UTC.
@@ -144,6 +147,7 @@ class Sweep:
         self,
         store: ConversationStore,
         send_notice: SendNotice,
+        finish_erasure: Callable[[str], Awaitable[object]],
         *,
         expire_after: timedelta,
         budget_seconds: float,
@@ -152,6 +156,7 @@ class Sweep:
     ) -> None:
         self._store = store
         self._send_notice = send_notice
+        self._finish_erasure = finish_erasure
         self._expire_after = expire_after
         self._budget_seconds = budget_seconds
         self._now = now
@@ -233,7 +238,16 @@ class Sweep:
         self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]
     ) -> None:
         self._report.looked_at += 1
-        conversation = await self._store.load_tracking(row.address)
+        if row.session == ERASURE:
+            await self._finish_erasure(row.address.key)
+            return
+        try:
+            conversation = await self._store.load_tracking(row.address)
+        except StateUnreadableError as error:
+            logger.error("sweep: %s; removed", error)  # noqa: TRY400 - it names the row
+            self._report.failed += 1
+            await self._store.discard(row.address, error.etag)
+            conversation = None
         if conversation is None or conversation.session != row.session:
             # The session ended without this row: its leftovers are nobody's. A later session
             # inherits the flag that says whether there may be private ones.
@@ -294,7 +308,7 @@ class Sweep:
         except ConflictError:
             self._report.left_to_others += 1
             return
-        await self._store.clean_up(row, has_private=claimed.has_private)
+        await self._store.clean_up(row, has_private=False)  # settling has removed them
 
     async def _retry_later(
         self,

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -33,6 +33,8 @@ from shared.conversations import (
     Conversation,
     ConversationKey,
     ConversationStore,
+    StateUnreadableError,
+    Status,
     StorageUnavailableError,
     due_seconds,
     new_session_id,
@@ -65,6 +67,7 @@ class _Attempts:
 
     contexts: dict[str, TurnContext] = field(default_factory=dict)
     unavailable: bool = False
+    start_over: bool = False
 
     def committed(self, row: Conversation | None) -> TurnContext | None:
         """The context of the attempt that the row says was saved, if any."""
@@ -136,13 +139,18 @@ class Turns:
             # The bot may change what it is given: every attempt gets the activity as it came.
             context = await self._adapter.prepare(deepcopy(activity), caller)
             try:
-                row = await self._store.load(address)
+                row = await self._load(address)
                 saved = attempts.committed(row)
                 if saved:
                     return saved
                 await self._attempt(context, row, address, received_at, attempts)
             except ConflictError:
                 logger.info("turn: conversation %s changed meanwhile, again", address.key)
+            except StateUnreadableError as error:
+                logger.error("turn: %s", error)  # noqa: TRY400 - it names the row; no code is wrong
+                if attempts.start_over:
+                    return await self._say_only(context, notices.SOMETHING_WENT_WRONG)
+                attempts.start_over = True
             except StorageUnavailableError:
                 # Of a write, the answer may be lost: one more look at the row tells.
                 if attempts.unavailable or not attempts.contexts:
@@ -159,6 +167,17 @@ class Turns:
         return await self._say_only(
             await self._adapter.prepare(deepcopy(activity), caller), notices.TOO_MANY_AT_ONCE
         )
+
+    async def _load(self, address: Address) -> Conversation | None:
+        try:
+            return await self._store.load(address)
+        except StateUnreadableError as error:
+            if not error.etag:
+                raise
+            # As good as expired: the user starts over, in its place.
+            logger.error("turn: %s", error)  # noqa: TRY400 - it names the row; no code is wrong
+            long_ago = datetime.min.replace(tzinfo=UTC)
+            return Conversation(address, "", long_ago, Status.EXPIRED, etag=error.etag)
 
     async def _say_only(self, context: TurnContext, text: str) -> TurnContext:
         self._adapter.discard(context)
@@ -179,7 +198,7 @@ class Turns:
     ) -> None:
         activity = context.activity
         counts = _is_from_user(activity)
-        is_new = row is None or row.is_stale(received_at, self._expire_after)
+        is_new = row is None or attempts.start_over or row.is_stale(received_at, self._expire_after)
         if row is None or is_new:
             session = self._new_session(row, address, activity, received_at)
         else:
@@ -204,12 +223,12 @@ class Turns:
             raise state.failure
         writer = uuid4().hex[:16]
         if is_new and not counts:
-            await self._save_without_session(state, writer)
+            await self._save_without_session(state)
             return
         session = _with_reference(state.conversation, activity, is_from_user=counts)
         if counts or state.is_changed or session != state.conversation:
             attempts.contexts[writer] = context
-            await self._commit(session, state, writer, is_new=is_new)
+            await self._commit(session, state, writer, is_new=is_new, is_from_user=counts)
 
     def _new_session(
         self,
@@ -218,39 +237,42 @@ class Turns:
         activity: Activity,
         received_at: datetime,
     ) -> Conversation:
-        return Conversation(
+        fresh = Conversation(
             address=address,
             session=new_session_id(),
             last_accessed=received_at,
             readable_key=f"{activity.channel_id}|{activity.conversation.id}"[:1000],
             state=b"",
-            recent=row.recent if row else (),
-            # Rows of the last session may still be there for the sweep to remove.
-            has_private=row.has_private if row else False,
-            etag=row.etag if row else "",
         )
+        return fresh.succeeding(row) if row else fresh
 
-    async def _save_without_session(self, state: TurnState, writer: str) -> None:
+    async def _save_without_session(self, state: TurnState) -> None:
         """What is not a user's doing opens no session: only the user's own bag can be kept."""
-        await state.save_user(writer, pending=False)
-        if state.conversation_state or state.private_changes:
+        await state.save_user_alone()
+        if state.conversation_change or state.private_changes(version=""):
             logger.warning(
                 "turn: conversation state set on an activity that opens no session was dropped"
             )
 
     async def _commit(
-        self, session: Conversation, state: TurnState, writer: str, *, is_new: bool
+        self,
+        session: Conversation,
+        state: TurnState,
+        writer: str,
+        *,
+        is_new: bool,
+        is_from_user: bool,
     ) -> None:
-        if await state.save_user(writer, pending=True):
-            session = replace(
-                session,
-                user_writers={**session.user_writers, state.user: writer},
-                etag=state.conversation.etag,  # stopping a crashed turn changes it
-            )
-        private = state.private_changes
+        participant = await state.save_user(writer, joining=is_from_user)
+        if participant:
+            session = replace(session, users={**session.users, state.user: participant})
+        change = state.conversation_change
+        if change is not None:
+            session = replace(session, state=change, state_version=writer)
+        private = state.private_changes(version=writer)
         session = replace(
             session,
-            state=state.conversation_state,
+            etag=state.conversation.etag,  # stopping a crashed turn has changed it
             writer=writer,
             recent=(*session.recent, writer)[-RECENT_TURNS:],
             has_private=session.has_private or bool(private),

@@ -16,6 +16,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
 from shared.conversations import Conversation, ConversationKey
+from shared.erasure import Erasure
 from shared.notices import notice_sender
 from shared.state import state_bags
 from shared.storage.store import TableStore
@@ -135,6 +136,7 @@ class BotInMemory:
 
     def __post_init__(self) -> None:
         self.store = TableStore(self.conversations, self.users, SHARDS)
+        self.erasure = Erasure(self.store, SHARDS, self.clock)
         self.turns = Turns(
             self.store,
             BufferingAdapter(self.connector, InboundAuthentication(app_id="").sdk, ""),
@@ -167,6 +169,7 @@ class BotInMemory:
         return await Sweep(
             self.store,
             send_notice or notice_sender(self.connector),
+            self.erasure.erase_user,
             expire_after=self.expire_after,
             budget_seconds=budget_seconds,
             now=self.clock,

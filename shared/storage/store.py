@@ -6,11 +6,17 @@ Row keys of the conversations table, all rows of one conversation in one partiti
     p|{key}|{user}                  one user's private bag in it
     d|{due:010d}|{key}|{session}    the due row: one work item per session
 
-Users table: partition {user}, row `user`. `{key}` and `{user}` are hashes: see docs/decisions.md.
+Users table, partition {user}:
+
+    user                            the user's bag
+    in|{key}                        a conversation the user wrote in
+
+`{key}` and `{user}` are hashes: ids hold characters that keys must not.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -21,6 +27,8 @@ from shared.conversations import (
     ConflictError,
     Conversation,
     DueRow,
+    Joined,
+    Participant,
     PrivateState,
     StateTooLargeError,
     StateUnreadableError,
@@ -48,7 +56,7 @@ _TRACKING = (
     "Locale",
     "Recent",
     "HasPrivate",
-    "UserWriters",
+    "Users",
     "ExpiredAt",
     "LeaseUntil",
     "Attempts",
@@ -60,6 +68,11 @@ def user_hash(channel_id: str, user_id: str) -> str:
     return sha256(f"{channel_id}/users/{user_id}".encode()).hexdigest()[:32]
 
 
+def erasure_address(user: str, shard_count: int) -> Address:
+    """Where the due row of a user's erasure lives."""
+    return Address(f"s{int(user[:4], 16) % shard_count:03d}", user)
+
+
 class TableStore:
     """A `ConversationStore` over two tables.
 
@@ -67,9 +80,17 @@ class TableStore:
         conversations: the table of conversations, their private bags and due rows.
         users: the table of users.
         shard_count: into how many partitions conversations are spread.
+        max_row_bytes: the most that a row may hold.
     """
 
-    def __init__(self, conversations: Table, users: Table, shard_count: int) -> None:
+    def __init__(
+        self,
+        conversations: Table,
+        users: Table,
+        shard_count: int,
+        max_row_bytes: int = MAX_ROW_BYTES,
+    ) -> None:
+        self._max_row_bytes = max_row_bytes
         self._conversations = conversations
         self._users = users
         self._shard_count = shard_count
@@ -101,25 +122,34 @@ class TableStore:
         row = await self._conversations.get(address.shard, f"c|{address.key}")
         return _conversation(address, row) if row else None
 
-    async def load_private(self, conversation: Conversation, user: str) -> bytes:
+    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
         """See `ConversationStore.load_private`."""
         address = conversation.address
         row = await self._conversations.get(address.shard, f"p|{address.key}|{user}")
-        if row is None or row.columns["SessionId"] != conversation.session:
-            return b""
-        return _join(row, "State")
+        if row is None or row.columns.get("SessionId") != conversation.session:
+            return PrivateState(user, b"", "")
+        return PrivateState(user, _join(row, "State"), row.columns.get("Version", ""))
 
     async def load_user(self, user: str) -> UserRow | None:
         """See `ConversationStore.load_user`."""
         row = await self._users.get(user, USER)
         return _user_row(row) if row else None
 
-    async def save_user(self, user: str, row: UserRow) -> UserRow:
+    async def save_user(
+        self, user: str, row: UserRow | None, joining: Address | None = None
+    ) -> tuple[UserRow | None, str]:
         """See `ConversationStore.save_user`."""
-        columns = _user_columns(row)
-        _check_size(columns)
-        (etag,) = await self._users.write([_write_over(Row(user, USER, columns, row.etag))])
-        return replace(row, etag=etag)
+        operations = []
+        if row is not None:
+            columns = _user_columns(row)
+            self._check_size(columns)
+            operations.append(_write_over(Row(user, USER, columns, row.etag)))
+        if joining is not None:
+            entry = Row(user, f"in|{joining.key}", {"Shard": joining.shard})
+            operations.append(Operation("upsert", entry))
+        etags = await self._users.write(operations)
+        saved = replace(row, etag=etags[0]) if row is not None else None
+        return saved, etags[-1] if joining is not None else ""
 
     async def save(
         self,
@@ -130,13 +160,17 @@ class TableStore:
     ) -> Conversation:
         """See `ConversationStore.save`."""
         address = conversation.address
-        operations = [_conversation_write(conversation)]
+        operations = [self._conversation_write(conversation)]
         if due is not None:
             row = DueRow(address, conversation.session, due)
             operations.append(Operation("upsert", _due_row(row)))
         for bag in private:
-            columns = {"SessionId": conversation.session, **_split(bag.state, "State")}
-            _check_size(columns)
+            columns = {
+                "SessionId": conversation.session,
+                "Version": bag.version,
+                **_split(bag.state, "State"),
+            }
+            self._check_size(columns)
             key = f"p|{address.key}|{bag.user}"
             operations.append(Operation("upsert", Row(address.shard, key, columns)))
         etag, *_ = await self._conversations.write(operations)
@@ -182,45 +216,105 @@ class TableStore:
         """See `ConversationStore.retry_later`."""
         moved = replace(row, due_seconds=due)
         move = _move(row, moved) if moved != row else []
-        await self._conversations.write([_conversation_write(conversation), *move])
+        await self._conversations.write([self._conversation_write(conversation), *move])
 
     async def settle(self, conversation: Conversation) -> None:
         """See `ConversationStore.settle`."""
         address = conversation.address
-        row = Row(address.shard, f"c|{address.key}", {}, conversation.etag)
+        if conversation.has_private:
+            await self._delete_private_of(address, conversation.session)
+        for user, participant in conversation.users.items():
+            with suppress(ConflictError):  # the user is back, and listed anew
+                if participant.index_etag:
+                    await self.leave(user, Joined(address, participant.index_etag))
         try:
-            await self._conversations.write([Operation("delete", row)])
+            await self.discard(address, conversation.etag)
         except ConflictError:
             current = await self.load_tracking(address)
             if current is not None and current.session == conversation.session:
                 raise
 
+    async def discard(self, address: Address, etag: str) -> None:
+        """See `ConversationStore.discard`."""
+        row = Row(address.shard, f"c|{address.key}", {}, etag)
+        await self._conversations.write([Operation("delete", row)])
+
     async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
         """See `ConversationStore.clean_up`."""
-        address = row.address
         if has_private:
-            prefix = f"p|{address.key}|"
-            pages = self._conversations.query(
-                address.shard, prefix, prefix + "~", ["RowKey", "SessionId"]
-            )
-            async for page in pages:
-                for leftover in page:
-                    if leftover.columns["SessionId"] == row.session:
-                        await self._delete_leftover(leftover)
+            await self._delete_private_of(row.address, row.session)
         await self._conversations.write([Operation("delete", _due_row(row))])
 
-    async def _delete_leftover(self, row: Row) -> None:
+    async def _delete_private_of(self, address: Address, session: str) -> None:
+        prefix = f"p|{address.key}|"
+        pages = self._conversations.query(
+            address.shard, prefix, prefix + "~", ["RowKey", "SessionId"]
+        )
+        async for page in pages:
+            for row in page:
+                if row.columns.get("SessionId") == session:
+                    await self._delete_unless_changed(row)
+
+    async def _delete_unless_changed(self, row: Row) -> None:
         try:
             await self._conversations.write([Operation("delete", row)])
         except ConflictError:
             return  # the user is back: the row belongs to the new session now
 
+    # What an erasure needs
 
-def _conversation_write(conversation: Conversation) -> Operation:
-    columns = _conversation_columns(conversation)
-    _check_size(columns)
-    address = conversation.address
-    return _write_over(Row(address.shard, f"c|{address.key}", columns, conversation.etag))
+    async def file(self, row: DueRow) -> None:
+        """See `ConversationStore.file`."""
+        await self._conversations.write([Operation("upsert", _due_row(row))])
+
+    async def joined(self, user: str) -> Sequence[Joined]:
+        """See `ConversationStore.joined`."""
+        pages = self._users.query(user, "in|", "in|~", ["RowKey", "Shard"])
+        return [
+            Joined(Address(str(row.columns["Shard"]), row.key.removeprefix("in|")), row.etag)
+            async for page in pages
+            for row in page
+        ]
+
+    async def leave(self, user: str, entry: Joined) -> None:
+        """See `ConversationStore.leave`."""
+        row = Row(user, f"in|{entry.address.key}", {}, entry.etag)
+        await self._users.write([Operation("delete", row)])
+
+    async def delete_user(self, user: str) -> bool:
+        """See `ConversationStore.delete_user`."""
+        if await self._users.get(user, USER, ["RowKey"]) is None:
+            return False
+        await self._users.write([Operation("delete", Row(user, USER))])
+        return True
+
+    async def delete_private(self, address: Address, user: str) -> bool:
+        """See `ConversationStore.delete_private`."""
+        key = f"p|{address.key}|{user}"
+        if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
+            return False
+        await self._conversations.write([Operation("delete", Row(address.shard, key))])
+        return True
+
+    async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
+        """See `ConversationStore.due_rows_of`."""
+        pages = self._conversations.query(address.shard, "d|", "d|~", ["RowKey"], 1000)
+        rows = [_parsed_due_row(row) async for page in pages for row in page]
+        return [row for row in rows if row.address == address]
+
+    def _conversation_write(self, conversation: Conversation) -> Operation:
+        columns = _conversation_columns(conversation)
+        self._check_size(columns)
+        address = conversation.address
+        return _write_over(Row(address.shard, f"c|{address.key}", columns, conversation.etag))
+
+    def _check_size(self, columns: Mapping[str, Any]) -> None:
+        size = sum(len(value) for value in columns.values() if isinstance(value, bytes | str))
+        if size > self._max_row_bytes:
+            raise StateTooLargeError(
+                f"the row would hold {-(-size // 1024)} KiB of state, reference and ids;"
+                f" the limit is {self._max_row_bytes // 1024} KiB"
+            )
 
 
 def _write_over(row: Row) -> Operation:
@@ -238,10 +332,13 @@ def _conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "LastAccessed": conversation.last_accessed,
         "Reference": _json(conversation.reference),
         "Locale": conversation.locale,
+        "StateVersion": conversation.state_version or None,
         "Writer": conversation.writer,
         "Recent": _json(conversation.recent),
         "HasPrivate": conversation.has_private or None,
-        "UserWriters": _json(conversation.user_writers),
+        "Users": _json(
+            {user: (each.writer, each.index_etag) for user, each in conversation.users.items()}
+        ),
         "ExpiredAt": conversation.expired_at,
         "LeaseUntil": conversation.lease_until,
         "Attempts": conversation.attempts or None,
@@ -262,17 +359,21 @@ def _conversation(address: Address, row: Row, *, with_state: bool = True) -> Con
             reference=json.loads(columns.get("Reference") or "null"),
             locale=columns.get("Locale"),
             state=_join(row, "State") if with_state else None,
+            state_version=columns.get("StateVersion", ""),
             writer=columns.get("Writer", ""),
             recent=tuple(json.loads(columns.get("Recent") or "[]")),
             has_private=columns.get("HasPrivate", False),
-            user_writers=json.loads(columns.get("UserWriters") or "{}"),
+            users={
+                user: Participant(*each)
+                for user, each in json.loads(columns.get("Users") or "{}").items()
+            },
             expired_at=columns.get("ExpiredAt"),
             lease_until=columns.get("LeaseUntil"),
             attempts=columns.get("Attempts", 0),
             etag=row.etag,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}", row.etag) from error
 
 
 def _user_columns(row: UserRow) -> dict[str, Any]:
@@ -334,22 +435,11 @@ def _join(row: Row, name: str) -> bytes:
         if column.startswith(name) and column.removeprefix(name).isdigit()
     )
     if numbers != list(range(len(numbers))):
-        raise StateUnreadableError(f"row {row.partition}/{row.key}: a chunk of {name} is missing")
+        raise StateUnreadableError(
+            f"row {row.partition}/{row.key}: a chunk of {name} is missing", row.etag
+        )
     return b"".join(row.columns[f"{name}{number:02d}"] for number in numbers)
 
 
 def _json(value: object) -> str | None:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
-
-
-def _check_size(columns: Mapping[str, Any]) -> None:
-    size = sum(_sizes(columns.values()))
-    if size > MAX_ROW_BYTES:
-        raise StateTooLargeError(
-            f"the row would hold {size // 1024} KiB of state, reference and recent ids;"
-            f" the limit is {MAX_ROW_BYTES // 1024} KiB"
-        )
-
-
-def _sizes(values: Iterable[Any]) -> Iterable[int]:
-    return (len(value) for value in values if isinstance(value, bytes | str))

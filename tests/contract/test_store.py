@@ -13,6 +13,7 @@ from shared.conversations import (
     Conversation,
     ConversationKey,
     DueRow,
+    Participant,
     PrivateState,
     StateTooLargeError,
     StateUnreadableError,
@@ -83,7 +84,8 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
             writer="w2",
             recent=("w1", "w2"),
             has_private=True,
-            user_writers={"user": "w2"},
+            state_version="w1",
+            users={"user": Participant("w2", 'W/"x"')},
         ),
         due=DUE,
     )
@@ -153,20 +155,21 @@ async def test_a_stale_etag_writes_nothing_not_even_the_other_rows(store: TableS
         await store.save(
             replace(stale, session="session2", has_private=True),
             due=DUE - 5,
-            private=[PrivateState("ann", b"private")],
+            private=[PrivateState("ann", b"private", "v1")],
         )
     assert await store.load(stale.address) == current
     assert [row.session for row in await due_rows(store)] == ["session1"]
-    assert await store.load_private(replace(current, session="session2"), "ann") == b""
+    assert (await store.load_private(replace(current, session="session2"), "ann")).state == b""
 
 
 async def test_a_private_bag_counts_for_its_session_only(store: TableStore) -> None:
     saved = await store.save(
-        conversation(has_private=True), due=DUE, private=[PrivateState("ann", b"hers")]
+        conversation(has_private=True), due=DUE, private=[PrivateState("ann", b"hers", "v1")]
     )
-    assert await store.load_private(saved, "ann") == b"hers"
-    assert await store.load_private(saved, "bob") == b""
-    assert await store.load_private(replace(saved, session="later"), "ann") == b""
+    assert await store.load_private(saved, "ann") == PrivateState("ann", b"hers", "v1")
+    assert await store.load_private(saved, "bob") == PrivateState("bob", b"", "")
+    later = replace(saved, session="later")
+    assert await store.load_private(later, "ann") == PrivateState("ann", b"", "")
 
 
 @pytest.mark.parametrize("size", [0, 1, 63_999, 64_000, 64_001, 128_000, 700_000])
@@ -185,7 +188,7 @@ async def test_a_row_above_the_limit_is_refused_and_nothing_written(store: Table
     address = conversation().address
     with pytest.raises(StateTooLargeError, match="700 KiB"):
         await store.save(conversation(state=bytes(MAX_ROW_BYTES)), due=DUE)
-    too_large = PrivateState("ann", bytes(MAX_ROW_BYTES + 1))
+    too_large = PrivateState("ann", bytes(MAX_ROW_BYTES + 1), "v1")
     with pytest.raises(StateTooLargeError):
         await store.save(conversation(), due=DUE, private=[too_large])
     with pytest.raises(StateTooLargeError):
@@ -233,8 +236,10 @@ async def test_a_user_comes_back_as_it_was_saved(store: TableStore) -> None:
         base_etag='W/"1"',
         written_at=NOW,
     )
-    saved = await store.save_user("user", row)
+    saved, index_etag = await store.save_user("user", row)
+    assert saved is not None
     assert saved == replace(row, etag=saved.etag)
+    assert index_etag == ""
     assert await store.load_user("user") == saved
     assert await store.load_user("nobody") is None
 
@@ -330,18 +335,18 @@ async def test_cleaning_up_removes_the_sessions_leftovers_and_no_others(store: T
     saved = await store.save(
         conversation(has_private=True),
         due=DUE,
-        private=[PrivateState("ann", b"1"), PrivateState("bob", b"1")],
+        private=[PrivateState("ann", b"1", "v1"), PrivateState("bob", b"1", "v1")],
     )
     (row,) = await due_rows(store)
     back = await store.save(
-        replace(saved, session="session2"), due=DUE + 5, private=[PrivateState("ann", b"2")]
+        replace(saved, session="session2"), due=DUE + 5, private=[PrivateState("ann", b"2", "v2")]
     )
     await store.clean_up(row, has_private=True)
     assert [each.session for each in await due_rows(store, NOW + timedelta(seconds=9))] == [
         "session2"
     ]
-    assert await store.load_private(back, "ann") == b"2"
-    assert await store.load_private(saved, "bob") == b""
+    assert (await store.load_private(back, "ann")).state == b"2"
+    assert (await store.load_private(saved, "bob")).state == b""
     await store.clean_up(row, has_private=True)  # again: no error
 
 
@@ -387,7 +392,7 @@ async def test_the_rows_keys_are_as_the_documentation_says(
     store: TableStore, tables: tuple[Table, Table]
 ) -> None:
     saved = await store.save(
-        conversation(has_private=True), due=DUE, private=[PrivateState("ann", b"1")]
+        conversation(has_private=True), due=DUE, private=[PrivateState("ann", b"1", "v1")]
     )
     shard, key = saved.address.shard, saved.address.key
     for row_key in (f"c|{key}", f"p|{key}|ann", f"d|{DUE:010d}|{key}|session1"):

@@ -175,7 +175,13 @@ async def bindings(
     import function_app  # noqa: PLC0415 - it checks the settings when it is imported
 
     functions = {str(each.get_function_name()): each for each in function_app.app.get_functions()}
-    assert sorted(functions) == ["expiry_timer", "messages"]
+    assert sorted(functions) == [
+        "expiry_timer",
+        "messages",
+        "state_conversations",
+        "state_private",
+        "state_users",
+    ]
 
     def trigger(name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(str(functions[name]))["bindings"][0]

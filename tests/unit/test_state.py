@@ -52,12 +52,13 @@ class Rows:
     async def commit(self, state: TurnState) -> None:
         writer = new_session_id()
         session = state.conversation
-        if await state.save_user(writer, pending=True):
-            session = replace(session, user_writers={state.user: writer})
-        private = state.private_changes
+        participant = await state.save_user(writer, joining=False)
+        if participant:
+            session = replace(session, users={state.user: participant})
+        private = state.private_changes("v")
         session = replace(
             session,
-            state=state.conversation_state,
+            state=session.state if (new := state.conversation_change) is None else new,
             has_private=session.has_private or bool(private),
         )
         await self.store.save(session, due=None if session.etag else 5, private=private)
@@ -339,7 +340,7 @@ async def test_an_untouched_bag_writes_no_row() -> None:
     bot = BotInMemory(FunctionBot(touch_nothing), users=users)
     await bot.say()
     assert bot.keys() == ["c", "d"]
-    assert users.requests == 0
+    assert [key[:3] for _, key in users.rows] == ["in|"]
 
 
 async def test_a_bag_that_is_only_read_writes_no_row() -> None:
@@ -351,7 +352,7 @@ async def test_a_bag_that_is_only_read_writes_no_row() -> None:
     bot = BotInMemory(FunctionBot(read), users=users)
     await bot.say()
     assert bot.keys() == ["c", "d"]
-    assert users.rows == {}
+    assert [key[:3] for _, key in users.rows] == ["in|"]
 
 
 async def test_a_property_needs_a_name() -> None:

@@ -246,7 +246,7 @@ async def test_one_failing_conversation_stops_no_other() -> None:
     assert bot.keys() == ["c", "d"]
 
 
-async def test_a_damaged_row_stops_no_other() -> None:
+async def test_a_damaged_row_is_removed_and_stops_no_other() -> None:
     table = MemoryTable()
     bot = counting_bot(conversations=table)
     for number in range(3):
@@ -256,6 +256,7 @@ async def test_a_damaged_row_stops_no_other() -> None:
     bot.clock.sleep(IDLE)
     report = await bot.sweep()
     assert (report.notified, report.failed) == (2, 1)
+    assert list(table.rows) == []
 
 
 # Other writers, crashes, overlap

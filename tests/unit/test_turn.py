@@ -12,6 +12,7 @@ from botbuilder.schema import Activity, ActivityTypes
 from shared import notices
 from shared.connector.client import ConnectorError
 from shared.conversations import ConflictError, Status, StorageUnavailableError
+from shared.storage.store import user_hash
 from tests.bot_in_memory import (
     BotInMemory,
     FunctionBot,
@@ -197,7 +198,8 @@ async def test_a_later_turn_is_two_requests_without_user_state_and_four_with() -
     tables = MemoryTable(), MemoryTable()
     bot = counting_bot(conversations=tables[0], users=tables[1])
     await bot.say()
-    tables[0].requests = 0
+    assert (tables[0].requests, tables[1].requests) == (2, 1)
+    tables[0].requests = tables[1].requests = 0
     await bot.say()
     assert (tables[0].requests, tables[1].requests) == (2, 0)
 
@@ -386,15 +388,43 @@ async def test_state_above_the_limit_is_an_error_before_anything_is_sent() -> No
     assert bot.keys() == []
 
 
-async def test_a_damaged_row_is_an_apology_and_starts_over_when_it_is_stale() -> None:
+async def test_a_conversation_with_damaged_state_is_named_in_the_log_and_starts_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bot = counting_bot()
     await bot.say()
     row = await bot.row()
     assert row is not None
     await bot.store.save(replace(row, state=b"not what the codec wrote"))
-    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
-    bot.clock.sleep(100)
     assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert f"conversation {row.address.shard}/{row.address.key}" in caplog.text
+    assert await bot.say() == ["2"]
+
+
+async def test_a_damaged_conversation_row_is_named_in_the_log_and_starts_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bot = counting_bot(conversations=(table := MemoryTable()))
+    await bot.say()
+    at = next(at for at in table.rows if at[1].startswith("c|"))
+    table.rows[at].columns.pop("LastAccessed")  # type: ignore[attr-defined] # damaged on purpose
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert f"row {at[0]}/{at[1]}" in caplog.text
+    assert await bot.say() == ["2"]
+
+
+async def test_a_user_with_damaged_state_gets_an_apology_and_the_log_names_the_user(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.say()
+    user = user_hash("directline", "ann")
+    row = await bot.store.load_user(user)
+    assert row is not None
+    await bot.store.save_user(user, replace(row, state=b"damaged", writer=""))
+    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
+    assert user in caplog.text
+    assert await bot.say(sender="bob") == ["2 1 1"]
 
 
 # Other writers

@@ -1,0 +1,142 @@
+"""Erasing a user: all that is kept about one user, in every conversation, and a receipt for it.
+
+Shared conversation data stays, as the Bot State service had it ("Manage state data", Delete user
+data): what the bot's author puts there must not be about a user.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from botbuilder.schema import Activity, ActivityTypes
+
+from shared.conversations import (
+    ERASURE,
+    ConflictError,
+    Conversation,
+    ConversationStore,
+    DueRow,
+    Joined,
+    StateUnreadableError,
+    due_seconds,
+)
+from shared.storage.store import erasure_address, user_hash
+
+logger = logging.getLogger(__name__)
+
+# The user may be writing at this moment; each time around, only what is new is left to erase.
+_MAX_ROUNDS = 10
+
+
+@dataclass
+class Receipt:
+    """What was removed, counted by kind, and what was found left when looked for again."""
+
+    user_data: int = 0
+    private_conversation_data: int = 0
+    personal_conversations: int = 0
+    due_rows: int = 0
+    left: int = 0
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        return ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in asdict(self).items())
+
+
+def asks_for_erasure(activity: Activity) -> bool:
+    """Whether a channel says with this activity that its user's data must go.
+
+    Source: "Manage state data", Delete user data; for installationUpdate the Teams documentation:
+    "remove-upgrade" is an update of the app, after which its users are still there.
+    """
+    match activity.type:
+        case ActivityTypes.delete_user_data:
+            return True
+        case ActivityTypes.contact_relation_update | ActivityTypes.installation_update:
+            return bool(activity.action == "remove")
+    return False
+
+
+class Erasure:
+    """Erases users.
+
+    Args:
+        store: where the rows are.
+        shard_count: the store's.
+        now: the clock, in aware UTC.
+    """
+
+    def __init__(
+        self, store: ConversationStore, shard_count: int, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._shard_count = shard_count
+        self._now = now
+
+    async def erase(self, channel_id: str, user_id: str) -> Receipt:
+        """Erase all about a user of a channel; done again, it finds nothing.
+
+        Raises:
+            StorageUnavailableError: it is not complete; a sweep goes on with it.
+        """
+        return await self.erase_user(user_hash(channel_id, user_id))
+
+    async def erase_user(self, user: str) -> Receipt:
+        """The same, for a user named by their hash."""
+        # If this process dies, a sweep goes on with it.
+        work = DueRow(erasure_address(user, self._shard_count), ERASURE, due_seconds(self._now()))
+        await self._store.file(work)
+        receipt = Receipt()
+        for _ in range(_MAX_ROUNDS):
+            receipt.user_data += await self._store.delete_user(user)
+            for entry in await self._store.joined(user):
+                await self._erase_from(user, entry, receipt)
+            receipt.left = len(await self._store.joined(user))
+            if not receipt.left and await self._store.load_user(user) is None:
+                break
+        await self._store.clean_up(work, has_private=False)
+        logger.info("erasure: user %s: %s", user, receipt)
+        return receipt
+
+    async def _erase_from(self, user: str, entry: Joined, receipt: Receipt) -> None:
+        for _ in range(_MAX_ROUNDS):
+            try:
+                await self._erase_conversation(user, entry, receipt)
+                await self._store.leave(user, entry)
+            except ConflictError:
+                continue  # a turn or a sweep was first: look again
+            return
+
+    async def _erase_conversation(self, user: str, entry: Joined, receipt: Receipt) -> None:
+        conversation = await self._load(entry)
+        # Before the conversation: if that is still the version read, nobody wrote this again.
+        receipt.private_conversation_data += await self._store.delete_private(entry.address, user)
+        if conversation is None:
+            return
+        if conversation.is_personal(user):
+            await self._store.discard(conversation.address, conversation.etag)
+            receipt.personal_conversations += 1
+            for row in await self._store.due_rows_of(conversation.address):
+                await self._store.clean_up(row, has_private=False)
+                receipt.due_rows += 1
+        else:
+            await self._store.save(_without(conversation, user))
+
+    async def _load(self, entry: Joined) -> Conversation | None:
+        try:
+            return await self._store.load(entry.address)
+        except StateUnreadableError as error:
+            # Nobody can tell whose it is any more: the sweep would remove it, so it goes now.
+            await self._store.discard(entry.address, error.etag)
+            return None
+
+
+def _without(conversation: Conversation, user: str) -> Conversation:
+    """The shared conversation with no trace of the user among its own data."""
+    reference = dict(conversation.reference or {})
+    account = reference.get("user")
+    if account and user_hash(reference["channelId"], account["id"]) == user:
+        del reference["user"]
+    others = {other: each for other, each in conversation.users.items() if other != user}
+    return replace(conversation, users=others, reference=reference or None)

@@ -1,0 +1,249 @@
+"""The Bot State service's operations on the very data that the bot uses.
+
+Source: "Manage state data" (Bot Framework documentation): three kinds of data, an eTag in the body,
+`*` where nothing was saved yet. docs/state-data.md maps each of its rules to what does it here.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from shared.conversations import (
+    Address,
+    ConflictError,
+    Conversation,
+    ConversationKey,
+    ConversationStore,
+    Participant,
+    PrivateState,
+    UserRow,
+    due_seconds,
+    new_session_id,
+)
+from shared.storage import codec
+from shared.storage.store import user_hash
+from shared.user_row import UserRows
+
+NOTHING_SAVED = "*"
+
+# A bag is a JSON object; any other value is kept as this property of one, alone.
+VALUE = "$data"
+
+# Without an eTag a save goes over whatever is there, so it may be tried again.
+_MAX_ATTEMPTS = 8
+
+
+class PreconditionFailedError(Exception):
+    """The eTag is not that of the data as they are now; nothing was changed."""
+
+    def __str__(self) -> str:
+        """What the caller is told."""
+        return "the data have changed since that eTag"
+
+
+class InvalidDataError(Exception):
+    """The data cannot be kept; the message says why."""
+
+
+@dataclass(frozen=True)
+class BotData:
+    """The service's BotData: `data` as JSON (None: nothing), and the eTag of this version."""
+
+    data: Any
+    etag: str
+
+
+@dataclass(frozen=True)
+class _Bag:
+    """One bag as it is stored, and the conversation it hangs on, if any."""
+
+    packed: bytes
+    version: str
+
+    @property
+    def etag(self) -> str:
+        return self.version if self.packed else NOTHING_SAVED
+
+
+@dataclass(frozen=True)
+class _Session:
+    """The session that a read looks into and a write goes to."""
+
+    conversation: Conversation
+    is_new: bool
+
+
+class StateData:
+    """Reads and saves users', conversations' and private conversation data.
+
+    Every operation may raise StorageUnavailableError. A save raises PreconditionFailedError,
+    InvalidDataError for data that the codec does not know, or StateTooLargeError; then nothing
+    was changed.
+
+    Args:
+        store: where the rows are.
+        expire_after: how long a conversation may be idle.
+        shard_count: the store's.
+        now: the clock, in aware UTC.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        *,
+        expire_after: timedelta,
+        shard_count: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._expire_after = expire_after
+        self._shard_count = shard_count
+        self._now = now
+
+    async def get_user(self, channel_id: str, user_id: str) -> BotData:
+        """The user's data on a channel."""
+        packed, row = await self._user_rows().read(user_hash(channel_id, user_id))
+        return _bot_data(_Bag(packed, row.etag if row else ""))
+
+    async def save_user(self, channel_id: str, user_id: str, new: BotData) -> BotData:
+        """Save the user's data on a channel."""
+        user = user_hash(channel_id, user_id)
+        packed = _packed(new.data)
+
+        async def attempt() -> _Bag:
+            current, row = await self._user_rows().read(user)
+            etag = row.etag if row else ""
+            _check(new, _Bag(current, etag))
+            saved, _ = await self._store.save_user(user, UserRow(state=packed, etag=etag))
+            return _Bag(packed, saved.etag if saved else "")
+
+        return await _save(attempt)
+
+    async def get_conversation(self, channel_id: str, conversation_id: str) -> BotData:
+        """The conversation's data."""
+        session = await self._session(ConversationKey(channel_id, conversation_id))
+        return _bot_data(_conversation_bag(session))
+
+    async def save_conversation(
+        self, channel_id: str, conversation_id: str, new: BotData
+    ) -> BotData:
+        """Save the conversation's data."""
+        key = ConversationKey(channel_id, conversation_id)
+        packed = _packed(new.data)
+
+        async def attempt() -> _Bag:
+            session = await self._session(key)
+            _check(new, _conversation_bag(session))
+            version = uuid4().hex[:16]
+            changed = replace(session.conversation, state=packed, state_version=version)
+            await self._store.save(changed, due=self._due(session))
+            return _Bag(packed, version)
+
+        return await _save(attempt)
+
+    async def get_private(self, channel_id: str, conversation_id: str, user_id: str) -> BotData:
+        """The user's private data in a conversation."""
+        session = await self._session(ConversationKey(channel_id, conversation_id))
+        return _bot_data(await self._private_bag(session, user_hash(channel_id, user_id)))
+
+    async def save_private(
+        self, channel_id: str, conversation_id: str, user_id: str, new: BotData
+    ) -> BotData:
+        """Save the user's private data in a conversation."""
+        key = ConversationKey(channel_id, conversation_id)
+        user = user_hash(channel_id, user_id)
+        packed = _packed(new.data)
+
+        async def attempt() -> _Bag:
+            session = await self._session(key)
+            _check(new, await self._private_bag(session, user))
+            conversation = session.conversation
+            known = conversation.users.get(user) or Participant()
+            if not known.index_etag:  # so that an erasure finds the data
+                _, index_etag = await self._store.save_user(user, None, conversation.address)
+                known = replace(known, index_etag=index_etag)
+            private = PrivateState(user, packed, version=uuid4().hex[:16])
+            # The conversation is written too: a turn that has read the old data must start over.
+            changed = replace(
+                conversation, has_private=True, users={**conversation.users, user: known}
+            )
+            await self._store.save(changed, due=self._due(session), private=[private])
+            return _Bag(packed, private.version)
+
+        return await _save(attempt)
+
+    def _user_rows(self) -> UserRows:
+        nowhere = Conversation(Address("", ""), session="", last_accessed=self._now())
+        return UserRows(
+            self._store, expire_after=self._expire_after, now=self._now, conversation=nowhere
+        )
+
+    async def _private_bag(self, session: _Session, user: str) -> _Bag:
+        if session.is_new or not session.conversation.has_private:
+            return _Bag(b"", "")
+        private = await self._store.load_private(session.conversation, user)
+        return _Bag(private.state, private.version)
+
+    def _due(self, session: _Session) -> int | None:
+        """When a new session is due; one that was there has its due row."""
+        if not session.is_new:
+            return None
+        return due_seconds(session.conversation.last_accessed + self._expire_after)
+
+    async def _session(self, key: ConversationKey) -> _Session:
+        address = key.address(self._shard_count)
+        row = await self._store.load(address)
+        if row is not None and not row.is_stale(self._now(), self._expire_after):
+            return _Session(row, is_new=False)
+        fresh = Conversation(
+            address=address,
+            session=new_session_id(),
+            last_accessed=self._now(),
+            readable_key=f"{key.channel_id}|{key.conversation_id}"[:1000],
+            state=b"",
+        )
+        if row is not None:
+            # What ended has not been announced: its user is told when this session ends.
+            fresh = replace(fresh.succeeding(row), reference=row.reference, locale=row.locale)
+        return _Session(fresh, is_new=True)
+
+
+async def _save(attempt: Callable[[], Awaitable[_Bag]]) -> BotData:
+    for _ in range(_MAX_ATTEMPTS):
+        try:
+            return _bot_data(await attempt())
+        except ConflictError:
+            continue  # a turn was first; whether it changed these data, the eTag tells
+    raise PreconditionFailedError
+
+
+def _check(new: BotData, current: _Bag) -> None:
+    if new.etag and new.etag != current.etag:
+        raise PreconditionFailedError
+
+
+def _conversation_bag(session: _Session) -> _Bag:
+    if session.is_new:
+        return _Bag(b"", "")
+    return _Bag(session.conversation.state or b"", session.conversation.state_version)
+
+
+def _bot_data(bag: _Bag) -> BotData:
+    if not bag.packed:
+        return BotData(None, NOTHING_SAVED)
+    data = codec.encode(codec.unpack(bag.packed))
+    if data.keys() == {VALUE}:
+        data = data[VALUE]
+    return BotData(data, bag.etag)
+
+
+def _packed(data: Any) -> bytes:
+    if data is None:
+        return b""
+    try:
+        value = codec.decode(data)
+        return codec.pack(value if isinstance(value, dict) else {VALUE: value})
+    except (codec.StateDecodeError, codec.StateTypeError) as error:
+        raise InvalidDataError(str(error)) from error

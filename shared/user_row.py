@@ -1,0 +1,100 @@
+"""Which of the two versions in a user's row counts.
+
+No transaction spans the user's row and the conversation's, so a turn that changes both writes the
+user's first, with the state as it was beside the new one; the conversation's write is the commit.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared.conversations import ConflictError, Conversation, ConversationStore, UserRow
+
+# Between the two writes lie milliseconds. A turn that has not done the second one after this long
+# has crashed.
+COMMIT_TAKES_AT_MOST = timedelta(seconds=30)
+
+
+class UserRows:
+    """Reads users' rows for one attempt of a turn, or for one request from outside.
+
+    Args:
+        store: where the rows are.
+        expire_after: how long a conversation may be idle.
+        now: the clock, in aware UTC.
+        my_writers: the ids under which earlier attempts of this turn tried to commit.
+        conversation: this turn's, as it was loaded; kept up to date, as its ETag may change.
+            A request from outside has none, and gives one that is nowhere.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        *,
+        expire_after: timedelta,
+        now: Callable[[], datetime],
+        my_writers: frozenset[str] = frozenset(),
+        conversation: Conversation,
+    ) -> None:
+        self.conversation = conversation
+        self._store = store
+        self._expire_after = expire_after
+        self._now = now
+        self._my_writers = my_writers
+
+    async def read(self, user: str) -> tuple[bytes, UserRow | None]:
+        """The user's state that counts, and the row to write over.
+
+        Raises:
+            ConflictError: which one counts cannot be known yet; start over.
+        """
+        row = await self._store.load_user(user)
+        if row is None:
+            return b"", None
+        return (row.before if await self._was_not_committed(user, row) else row.state), row
+
+    async def _was_not_committed(self, user: str, row: UserRow) -> bool:
+        """Whether the turn that wrote the row never committed its conversation.
+
+        If that turn might still do so, it is stopped first: its conversation gets a new ETag.
+        """
+        if not row.writer or row.address is None or row.written_at is None:
+            return False
+        if row.writer in self._my_writers:
+            return True
+        is_mine = row.address == self.conversation.address
+        if is_mine and _has_committed(self.conversation, user, row):
+            return False
+        there = await self._store.load(row.address)
+        etag = there.etag if there else ""
+        if is_mine and etag != self.conversation.etag:
+            raise ConflictError("the conversation has moved on since this turn loaded it")
+        if there is not None and there.session == row.session:
+            if _has_committed(there, user, row):
+                return False
+            if etag == row.base_etag:
+                await self._stop(there)
+            return True
+        return self._never_began(row, row.written_at, may_still_commit=etag == row.base_etag)
+
+    async def _stop(self, conversation: Conversation) -> None:
+        """Make the commit fail that is still to come."""
+        stopped = await self._store.save(conversation)
+        if conversation.address == self.conversation.address:
+            self.conversation = replace(self.conversation, etag=stopped.etag)
+
+    def _never_began(self, row: UserRow, written_at: datetime, *, may_still_commit: bool) -> bool:
+        """Whether the row's session never began, rather than being over: only time tells."""
+        age = self._now() - written_at
+        if may_still_commit and age < COMMIT_TAKES_AT_MOST:
+            raise ConflictError(f"another turn ({row.writer}) of this user is being committed")
+        return not may_still_commit and age < self._expire_after
+
+
+def _has_committed(conversation: Conversation, user: str, row: UserRow) -> bool:
+    participant = conversation.users.get(user)
+    return (
+        conversation.session == row.session
+        and participant is not None
+        and participant.writer == row.writer
+    )
