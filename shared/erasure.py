@@ -80,13 +80,16 @@ class Erasure:
         Raises:
             StorageUnavailableError: it is not complete; a sweep goes on with it.
         """
-        return await self.erase_user(user_hash(channel_id, user_id))
-
-    async def erase_user(self, user: str) -> Receipt:
-        """The same, for a user named by their hash."""
+        user = user_hash(channel_id, user_id)
         # If this process dies, a sweep goes on with it.
         work = DueRow(erasure_address(user, self._shard_count), ERASURE, due_seconds(self._now()))
         await self._store.file(work)
+        receipt = await self.erase_user(user)
+        await self._store.clean_up(work, has_private=False)
+        return receipt
+
+    async def erase_user(self, user: str) -> Receipt:
+        """The same, for a user named by their hash, whose erasure is filed already."""
         receipt = Receipt()
         for _ in range(_MAX_ROUNDS):
             receipt.user_data += await self._store.delete_user(user)
@@ -95,7 +98,6 @@ class Erasure:
             receipt.left = len(await self._store.joined(user))
             if not receipt.left and await self._store.load_user(user) is None:
                 break
-        await self._store.clean_up(work, has_private=False)
         logger.info("erasure: user %s: %s", user, receipt)
         return receipt
 

@@ -240,6 +240,7 @@ class Sweep:
         self._report.looked_at += 1
         if row.session == ERASURE:
             await self._finish_erasure(row.address.key)
+            await self._store.clean_up(row, has_private=False)
             return
         try:
             conversation = await self._store.load_tracking(row.address)

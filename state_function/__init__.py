@@ -123,7 +123,7 @@ class _BadRequestError(Exception):
     pass
 
 
-_STATUSES = {
+_STATUSES: dict[type[Exception], HTTPStatus] = {
     _BadRequestError: HTTPStatus.BAD_REQUEST,
     InvalidDataError: HTTPStatus.BAD_REQUEST,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,

@@ -1,0 +1,268 @@
+"""Erasing a user: everything goes, whatever happens meanwhile, and nothing comes back."""
+
+import asyncio
+import re
+import zlib
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from shared.conversations import ConversationKey, StorageUnavailableError
+from shared.erasure import Receipt, asks_for_erasure
+from shared.storage.store import user_hash
+from shared.storage.tables import CountingTable, Row
+from tests.bot_in_memory import (
+    CHANNEL,
+    SHARDS,
+    BotInMemory,
+    FunctionBot,
+    activity,
+    count_in_every_bag,
+)
+from tests.faults import FaultyTable, do_once, once
+from tests.memory_table import MemoryTable
+
+GROUP: dict[str, Any] = {"conversation": {"id": "group", "isGroup": True}}
+ANN = user_hash(CHANNEL, "ann")
+
+
+class Bot(BotInMemory):
+    """A bot that counts in every bag, on tables that can fail."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryTable(), MemoryTable()
+        self.faulty = FaultyTable(self.memory[0]), FaultyTable(self.memory[1])
+        super().__init__(
+            FunctionBot(count_in_every_bag), conversations=self.faulty[0], users=self.faulty[1]
+        )
+
+    async def erase(self) -> Receipt:
+        return await self.erasure.erase(CHANNEL, "ann")
+
+    def rows(self) -> list[Row]:
+        return [row for table in self.memory for row in table.rows.values()]
+
+    def rows_about(self, user: str) -> list[Row]:
+        """Every row that has the user's id or hash anywhere, in whatever is packed there too."""
+        wanted = re.compile(rf"\b{re.escape(user)}\b|{user_hash(CHANNEL, user)}")
+        return [row for row in self.rows() if wanted.search(_everything_in(row))]
+
+
+def _everything_in(row: Row) -> str:
+    parts = [row.partition, row.key]
+    for value in row.columns.values():
+        if isinstance(value, bytes):
+            value = zlib.decompress(value) if value else b""  # noqa: PLW2901 - the same, readable
+        parts.append(str(value))
+    return " ".join(parts)
+
+
+async def test_everything_about_the_user_goes_and_the_receipt_counts_it() -> None:
+    bot = Bot()
+    await bot.say()
+    await bot.say(conversation={"id": "second"})
+    await bot.say(**GROUP)
+    await bot.say(sender="bob", **GROUP)
+    receipt = await bot.erase()
+    assert asdict(receipt) == {
+        "user_data": 1,
+        "private_conversation_data": 3,
+        "personal_conversations": 2,
+        "due_rows": 2,
+        "left": 0,
+    }
+    assert bot.rows_about("ann") == []
+    assert await bot.say(sender="bob", **GROUP) == ["3 2 2"]
+
+
+async def test_shared_conversation_data_stay() -> None:
+    bot = Bot()
+    await bot.say(**GROUP)
+    await bot.erase()
+    assert await bot.say(**GROUP) == ["2 1 1"]
+
+
+async def test_a_conversation_that_others_write_in_is_shared_even_if_no_channel_says_so() -> None:
+    bot = Bot()
+    await bot.say()
+    await bot.say(sender="bob")
+    await bot.say()
+    await bot.erase()
+    assert bot.rows_about("ann") == []
+    assert await bot.say(sender="bob") == ["4 2 2"]
+
+
+async def test_erasing_again_finds_nothing() -> None:
+    bot = Bot()
+    await bot.say()
+    await bot.erase()
+    assert await bot.erase() == Receipt()
+    assert bot.rows() == []
+
+
+async def test_no_notice_goes_to_an_erased_user() -> None:
+    bot = Bot()
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.erase()
+    assert (await bot.sweep()).looked_at == 0
+
+
+async def test_a_pending_notice_goes_too() -> None:
+    bot = Bot()
+    await bot.say()
+    row = await bot.row()
+    assert row is not None
+    await bot.store.save(row.claimed(bot.clock.now))
+    await bot.erase()
+    assert bot.rows() == []
+
+
+async def test_leftovers_of_an_ended_session_go_too() -> None:
+    bot = Bot()
+    await bot.say(**GROUP)
+    await bot.say(sender="bob", **GROUP)
+    bot.clock.sleep(100)
+    await bot.say(sender="bob", **GROUP)  # a new session: ann's private row is a leftover
+    await bot.erase()
+    assert bot.rows_about("ann") == []
+
+
+async def test_of_many_users_only_the_one_is_touched() -> None:
+    bot = Bot()
+    await bot.say()
+    talk, user = await bot.row(), await bot.store.load_user(ANN)
+    assert talk is not None
+    assert user is not None
+    for number in range(1000):
+        address = ConversationKey(CHANNEL, f"talk{number}").address(SHARDS)
+        await bot.store.save(replace(talk, address=address, users={}, etag=""), due=number)
+        await bot.store.save_user(f"user{number}", replace(user, address=address, etag=""), address)
+    about_ann = {id(row) for row in bot.rows_about("ann")}
+    others = {id(row) for row in bot.rows() if talk.address.key not in row.key} - about_ann
+    tables = [CountingTable(table) for table in bot.memory]
+    counted = BotInMemory(bot.bot, conversations=tables[0], users=tables[1], clock=bot.clock)
+    await counted.erasure.erase(CHANNEL, "ann")
+    assert others <= {id(row) for row in bot.rows()}
+    assert sum(table.requests for table in tables) <= 20
+    assert bot.rows_about("ann") == []
+
+
+@pytest.mark.parametrize("table", [0, 1])
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("request_number", range(12))
+async def test_a_crash_at_any_request_is_finished_by_a_sweep(
+    request_number: int, where: str, table: int
+) -> None:
+    bot = Bot()
+    await bot.say()
+    await bot.say(**GROUP)
+    await bot.say(sender="bob", **GROUP)
+    left = [request_number]
+
+    async def crash(doing: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise StorageUnavailableError(f"crashed at {doing}")
+
+    setattr(bot.faulty[table], where, crash)
+    try:
+        await bot.erase()
+    except StorageUnavailableError:
+        finished = False
+    else:
+        finished = True
+    for each in bot.faulty:
+        each.before = each.after = once("nothing")
+    bot.clock.sleep(5)
+    await bot.sweep()
+    # Before its first write an erasure has not begun: the caller knows it failed.
+    if finished or any(row.key.endswith("|erase") for row in bot.rows()) or request_number > 0:
+        assert bot.rows_about("ann") == []
+    assert not any(row.key.endswith("|erase") for row in bot.rows())
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "write upsert d|",
+        "get user",
+        "write delete user",
+        "query in|",
+        "get c|",
+        "get p|",
+        "write delete p|",
+        "write delete c|",
+        "write replace c|",
+        "write delete in|",
+    ],
+)
+@pytest.mark.parametrize("talk", [{}, GROUP], ids=["personal", "group"])
+async def test_a_turn_at_any_moment_brings_no_old_data_back(at: str, talk: dict[str, Any]) -> None:
+    bot = Bot()
+    for _ in range(5):
+        await bot.say(**talk)
+    other = bot.another_process()
+    meanwhile = do_once(at, lambda: other.say(**talk))
+    for table in bot.faulty:
+        table.before = meanwhile
+    await bot.erase()
+    await bot.say(**talk)
+    # Whatever is there now was counted since: user and private data began anew.
+    _, user, private = bot.connector.texts[-1].split()
+    assert int(user) <= 3
+    assert int(private) <= 3
+
+
+@pytest.mark.parametrize("talk", [{}, GROUP], ids=["personal", "group"])
+@pytest.mark.parametrize("at", ["write replace user", "write replace c|"])
+async def test_an_erasure_in_the_middle_of_a_turn_is_not_undone_by_it(
+    at: str, talk: dict[str, Any]
+) -> None:
+    bot = Bot()
+    for _ in range(5):
+        await bot.say(**talk)
+    meanwhile = do_once(at, bot.erase)
+    for table in bot.faulty:
+        table.before = meanwhile
+    await bot.say(**talk)
+    _, user, private = bot.connector.texts[-1].split()
+    assert (int(user), int(private)) == (1, 1)
+
+
+async def test_two_erasures_at_once_leave_nothing() -> None:
+    bot = Bot()
+    await bot.say()
+    await bot.say(**GROUP)
+    await asyncio.gather(bot.erase(), bot.another_process().erasure.erase(CHANNEL, "ann"))
+    assert bot.rows_about("ann") == []
+
+
+async def test_a_users_list_ends_with_its_conversations() -> None:
+    bot = Bot()
+    await bot.say()
+    await bot.say(**GROUP)
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert [row.key for row in bot.rows()] == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "asks"),
+    [
+        ({"type": "deleteUserData"}, True),
+        ({"type": "contactRelationUpdate", "action": "remove"}, True),
+        ({"type": "contactRelationUpdate", "action": "add"}, False),
+        ({"type": "installationUpdate", "action": "remove"}, True),
+        ({"type": "installationUpdate", "action": "remove-upgrade"}, False),
+        ({"type": "installationUpdate", "action": "add"}, False),
+        ({"type": "installationUpdate"}, False),
+        ({"type": "message", "action": "remove"}, False),
+        ({"type": "conversationUpdate", "membersRemoved": [{"id": "ann"}]}, False),
+    ],
+)
+def test_only_the_documented_activities_ask_for_erasure(
+    fields: dict[str, Any], *, asks: bool
+) -> None:
+    assert asks_for_erasure(activity(**fields)) is asks
