@@ -137,7 +137,9 @@ async def test_of_many_users_only_the_one_is_touched() -> None:
     assert user is not None
     for number in range(1000):
         address = ConversationKey(CHANNEL, f"talk{number}").address(SHARDS)
-        await bot.store.save(replace(talk, address=address, users={}, etag=""), due=number)
+        await bot.store.save(
+            replace(talk, address=address, users={}, reference=None, etag=""), due=number
+        )
         await bot.store.save_user(f"user{number}", replace(user, address=address, etag=""), address)
     about_ann = {id(row) for row in bot.rows_about("ann")}
     others = {id(row) for row in bot.rows() if talk.address.key not in row.key} - about_ann
