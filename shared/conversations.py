@@ -108,12 +108,21 @@ class Participant:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A turn that was taken: the hash of its activity's id (empty: it had none) and its write."""
+
+    activity: str
+    writer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation's row: tracking, and the packed state its dialogs left.
 
     `etag` is empty for a row that was never stored. `state` is None where it was not read, and
     `state_version` is another after each change of it. `users` are who wrote in this session, by
-    their hash; `recent` names the last turns' writes, which outlive a session.
+    their hash. `recent` are the last turns, which outlive a session; `replies` is what the very
+    last one sends, packed, unless it is known to be sent.
     """
 
     address: Address
@@ -126,7 +135,8 @@ class Conversation:
     state: bytes | None = None
     state_version: str = ""
     writer: str = ""
-    recent: tuple[str, ...] = ()
+    recent: tuple["Taken", ...] = ()
+    replies: bytes = b""
     has_private: bool = False
     users: Mapping[str, Participant] = field(default_factory=dict)
     expired_at: datetime | None = None
@@ -172,6 +182,7 @@ class Conversation:
             status=Status.EXPIRED,
             state=b"",
             state_version="",
+            replies=b"",
             expired_at=self.expired_at or now,
             lease_until=now + LEASE,
             attempts=self.attempts + 1,

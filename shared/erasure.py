@@ -141,4 +141,5 @@ def _without(conversation: Conversation, user: str) -> Conversation:
     if account and user_hash(reference["channelId"], account["id"]) == user:
         del reference["user"]
     others = {other: each for other, each in conversation.users.items() if other != user}
-    return replace(conversation, users=others, reference=reference or None)
+    # Replies name whom they go to, and may say anything about them.
+    return replace(conversation, users=others, reference=reference or None, replies=b"")

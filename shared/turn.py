@@ -11,10 +11,13 @@
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -36,10 +39,13 @@ from shared.conversations import (
     StateUnreadableError,
     Status,
     StorageUnavailableError,
+    StoreError,
+    Taken,
     due_seconds,
     new_session_id,
     utc_now,
 )
+from shared.replies import Replies, pack, unpack
 from shared.state import TurnState
 
 logger = logging.getLogger(__name__)
@@ -51,6 +57,15 @@ MAX_ATTEMPTS = 8
 # So many of the last turns are remembered in the conversation's row.
 RECENT_TURNS = 16
 
+# A copy of an activity that comes this long after its turn was saved, to a process that does not
+# know the replies to have been sent, sends them: whoever saved it has most likely died. Whoever is
+# still sending after most of that time says so in the row.
+RESEND_AFTER = timedelta(seconds=10)
+SLOW_DELIVERY_SECONDS = 8
+
+# Writes that a process remembers as its own: it sends, or has sent, their replies.
+REMEMBERED_WRITES = 10_000
+
 # What a user does; other activities never open a session and never move LastAccessed.
 _USER_ACTIVITIES = {
     ActivityTypes.message,
@@ -61,20 +76,40 @@ _USER_ACTIVITIES = {
 }
 
 
+_WITH_UNIQUE_IDS = {ActivityTypes.message, ActivityTypes.invoke, ActivityTypes.event}
+
+
 @dataclass
 class _Attempts:
     """The attempts of one turn so far: by writer id, what each would send."""
 
+    activity_hash: str
     contexts: dict[str, TurnContext] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
 
     def committed(self, row: Conversation | None) -> TurnContext | None:
         """The context of the attempt that the row says was saved, if any."""
-        for writer in row.recent if row else ():
-            if writer in self.contexts:
-                return self.contexts[writer]
+        for taken in row.recent if row else ():
+            if taken.writer in self.contexts:
+                return self.contexts[taken.writer]
         return None
+
+    def earlier_copy(self, row: Conversation | None) -> Taken | None:
+        """The turn that the row says was taken for another copy of this activity, if any."""
+        for taken in row.recent if row and self.activity_hash else ():
+            if taken.activity == self.activity_hash:
+                return taken
+        return None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a turn came to: what to send, what to answer, and the row it was saved in, if known."""
+
+    context: TurnContext
+    response: InvokeResponse | None
+    saved: Conversation | None = None
 
 
 class Turns:
@@ -105,6 +140,7 @@ class Turns:
         self._expire_after = expire_after
         self._shard_count = shard_count
         self._now = now
+        self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
         self._queues: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
 
     async def take(
@@ -112,7 +148,8 @@ class Turns:
     ) -> InvokeResponse | None:
         """Take the turn of one inbound activity; its replies are sent when this returns.
 
-        Returns what belongs in the HTTP response: for an invoke or expectReplies, else None.
+        Returns what belongs in the HTTP response: for an invoke or expectReplies, else None. A copy
+        of an activity whose turn was taken changes nothing, and is answered as the first one was.
 
         Raises:
             StorageUnavailableError: nothing was sent. It may have been saved all the same.
@@ -123,9 +160,9 @@ class Turns:
         # Turns of one conversation follow each other, and their replies do too.
         queue = self._queues.setdefault(address, asyncio.Lock())
         async with queue:
-            context = await self._run_until_committed(activity, caller, address, received_at)
-            await self._adapter.deliver(context)
-        return self._adapter.response(context)
+            outcome = await self._run_until_committed(activity, caller, address, received_at)
+            await self._deliver(outcome)
+        return outcome.response
 
     async def _run_until_committed(
         self,
@@ -133,8 +170,8 @@ class Turns:
         caller: AuthenticateRequestResult,
         address: Address,
         received_at: datetime,
-    ) -> TurnContext:
-        attempts = _Attempts()
+    ) -> _Outcome:
+        attempts = _Attempts(_hash_of(activity))
         for attempt in range(MAX_ATTEMPTS):
             # The bot may change what it is given: every attempt gets the activity as it came.
             context = await self._adapter.prepare(deepcopy(activity), caller)
@@ -142,8 +179,11 @@ class Turns:
                 row = await self._load(address)
                 saved = attempts.committed(row)
                 if saved:
-                    return saved
-                await self._attempt(context, row, address, received_at, attempts)
+                    return _Outcome(saved, self._adapter.response(saved), row)
+                copy = attempts.earlier_copy(row)
+                if row and copy:
+                    return await self._answer_copy(context, row, copy)
+                return await self._attempt(context, row, address, received_at, attempts)
             except ConflictError:
                 logger.info("turn: conversation %s changed meanwhile, again", address.key)
             except StateUnreadableError as error:
@@ -159,8 +199,6 @@ class Turns:
             except Exception:
                 logger.exception("turn: the bot failed; nothing of it was saved or sent")
                 return await self._say_only(context, notices.SOMETHING_WENT_WRONG)
-            else:
-                return context
             # Two that met should not meet again; a channel waits 15 s at most for its answer.
             await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
@@ -179,14 +217,47 @@ class Turns:
             long_ago = datetime.min.replace(tzinfo=UTC)
             return Conversation(address, "", long_ago, Status.EXPIRED, etag=error.etag)
 
-    async def _say_only(self, context: TurnContext, text: str) -> TurnContext:
+    def _replies_to_keep(self, outcome: _Outcome) -> bytes:
+        if outcome.context.activity.conversation.is_group:
+            return b""  # what is said to one member does not stay in the group's row
+        held = self._adapter.held(outcome.context)
+        return pack(Replies(self._now(), held, outcome.response))
+
+    async def _answer_copy(self, context: TurnContext, row: Conversation, copy: Taken) -> _Outcome:
+        """Answer an activity whose turn was taken; send its replies if nobody else will."""
+        is_last = row.recent[-1] == copy
+        replies = unpack(row.replies) if is_last else None
+        if replies is None:
+            return _Outcome(context, None)
+        if (
+            copy.writer not in self._my_writes
+            and self._now() - replies.committed_at >= RESEND_AFTER
+        ):
+            # Whoever takes them out of the row sends them.
+            await self._store.save(replace(row, replies=b""))
+            self._adapter.hold(context, replies.held)
+        return _Outcome(context, replies.response)
+
+    async def _deliver(self, outcome: _Outcome) -> None:
+        """Send the replies; one who takes long says so, lest a copy of the activity sends them."""
+        delivery = asyncio.ensure_future(self._adapter.deliver(outcome.context))
+        try:
+            done, _ = await asyncio.wait({delivery}, timeout=SLOW_DELIVERY_SECONDS)
+            if not done and outcome.saved and outcome.saved.replies:
+                with suppress(StoreError):  # then another turn is the last one, and these are gone
+                    await self._store.save(replace(outcome.saved, replies=b""))
+            await delivery
+        finally:
+            delivery.cancel()
+
+    async def _say_only(self, context: TurnContext, text: str) -> _Outcome:
         self._adapter.discard(context)
         if context.activity.type == ActivityTypes.invoke:
             failure = InvokeResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
             await context.send_activity(Activity(type=ActivityTypes.invoke_response, value=failure))
         else:
             await context.send_activity(text)
-        return context
+        return _Outcome(context, self._adapter.response(context))
 
     async def _attempt(
         self,
@@ -195,7 +266,7 @@ class Turns:
         address: Address,
         received_at: datetime,
         attempts: _Attempts,
-    ) -> None:
+    ) -> _Outcome:
         activity = context.activity
         counts = _is_from_user(activity)
         is_new = row is None or attempts.start_over or row.is_stale(received_at, self._expire_after)
@@ -221,14 +292,19 @@ class Turns:
         await self._adapter.run_pipeline(context, self._bot.on_turn)
         if state.failure:
             raise state.failure
-        writer = uuid4().hex[:16]
+        outcome = _Outcome(context, self._adapter.response(context))
         if is_new and not counts:
             await self._save_without_session(state)
-            return
+            return outcome
+        taken = Taken(attempts.activity_hash, writer=uuid4().hex[:16])
         session = _with_reference(state.conversation, activity, is_from_user=counts)
         if counts or state.is_changed or session != state.conversation:
-            attempts.contexts[writer] = context
-            await self._commit(session, state, writer, is_new=is_new, is_from_user=counts)
+            attempts.contexts[taken.writer] = context
+            self._my_writes.append(taken.writer)
+            session = replace(session, replies=self._replies_to_keep(outcome))
+            saved = await self._commit(session, state, taken, is_new=is_new, is_from_user=counts)
+            return replace(outcome, saved=saved)
+        return outcome
 
     def _new_session(
         self,
@@ -258,11 +334,12 @@ class Turns:
         self,
         session: Conversation,
         state: TurnState,
-        writer: str,
+        taken: Taken,
         *,
         is_new: bool,
         is_from_user: bool,
-    ) -> None:
+    ) -> Conversation:
+        writer = taken.writer
         participant = await state.save_user(writer, joining=is_from_user)
         if participant:
             session = replace(session, users={**session.users, state.user: participant})
@@ -274,11 +351,24 @@ class Turns:
             session,
             etag=state.conversation.etag,  # stopping a crashed turn has changed it
             writer=writer,
-            recent=(*session.recent, writer)[-RECENT_TURNS:],
+            recent=(*session.recent, taken)[-RECENT_TURNS:],
             has_private=session.has_private or bool(private),
         )
         due = due_seconds(session.last_accessed + self._expire_after) if is_new else None
-        await self._store.save(session, due=due, private=private)
+        return await self._store.save(session, due=due, private=private)
+
+
+def _hash_of(activity: Activity) -> str:
+    """What tells copies of one activity; empty if nothing does.
+
+    An edited message keeps its id, so other kinds than these need their timestamp to tell.
+    """
+    parts = [activity.type, activity.id]
+    if activity.type not in _WITH_UNIQUE_IDS:
+        parts.append(activity.timestamp and activity.timestamp.isoformat())
+    if not all(parts):
+        return ""
+    return sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
 def _is_from_user(activity: Activity) -> bool:

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from botbuilder.core import TurnContext
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """Something the bot did to the conversation, still to be done: what, and how."""
+class Held:
+    """Something the bot did to the conversation, still to be done."""
 
+    kind: Literal["send", "update", "delete"]
     what: Activity | ConversationReference
-    deliver: Callable[[TurnContext], Awaitable[Any]]
 
 
 class BufferingAdapter(CloudAdapterBase):
@@ -90,6 +90,14 @@ class BufferingAdapter(CloudAdapterBase):
         context.buffered_reply_activities.clear()
         context.turn_state.pop(self._INVOKE_RESPONSE_KEY, None)
 
+    def held(self, context: TurnContext) -> Sequence[Held]:
+        """What the turn has held back so far."""
+        return tuple(self._held(context) or ())
+
+    def hold(self, context: TurnContext, items: Sequence[Held]) -> None:
+        """Hold back what an earlier copy of this turn did, instead of running the bot."""
+        context.turn_state[self._HELD] = list(items)
+
     async def deliver(self, context: TurnContext) -> None:
         """Send what the turn held back, in order.
 
@@ -100,7 +108,7 @@ class BufferingAdapter(CloudAdapterBase):
         context.turn_state.pop(self._HELD, None)
         for position, item in enumerate(held):
             try:
-                await item.deliver(context)
+                await self._deliver(context, item)
             except (ConnectorError, CredentialError) as error:
                 logger.warning(
                     "turn: saved, but %d of %d replies could not be delivered: %s",
@@ -109,6 +117,18 @@ class BufferingAdapter(CloudAdapterBase):
                     error,
                 )
                 return
+
+    async def _deliver(self, context: TurnContext, item: Held) -> None:
+        # Nothing is held back by now, so the same methods send.
+        what: Any = item.what
+        if item.kind == "update":
+            await self.update_activity(context, what)
+        elif item.kind == "delete":
+            await self.delete_activity(context, what)
+        elif what.type == "delay":  # the SDK would wait whole seconds only
+            await asyncio.sleep((what.value or 1000) / 1000)
+        else:
+            await self.send_activities(context, [what])
 
     def response(self, context: TurnContext) -> InvokeResponse | None:
         """What belongs in the HTTP response: for an invoke or expectReplies, else None."""
@@ -130,7 +150,7 @@ class BufferingAdapter(CloudAdapterBase):
                 case ActivityTypes.trace if activity.channel_id != Channels.emulator:
                     pass  # no other channel takes them
                 case _:
-                    held.append(_Held(activity, self._sender(activity)))
+                    held.append(Held("send", activity))
         return [ResourceResponse(id="") for _ in activities]
 
     async def update_activity(
@@ -138,30 +158,22 @@ class BufferingAdapter(CloudAdapterBase):
     ) -> ResourceResponse | None:
         """Hold the update back, or outside of a turn make it."""
         held = self._held(context)
-        update = super().update_activity
         if held is None:
-            return cast("ResourceResponse | None", await update(context, activity))
-        held.append(_Held(activity, lambda context: update(context, activity)))
+            sent = await super().update_activity(context, activity)
+            return cast("ResourceResponse | None", sent)
+        held.append(Held("update", activity))
         return ResourceResponse(id=activity.id)
 
     async def delete_activity(self, context: TurnContext, reference: ConversationReference) -> None:
         """Hold the deletion back, or outside of a turn make it."""
         held = self._held(context)
-        delete = super().delete_activity
         if held is None:
-            await delete(context, reference)
+            await super().delete_activity(context, reference)
         else:
-            held.append(_Held(reference, lambda context: delete(context, reference)))
+            held.append(Held("delete", reference))
 
-    def _held(self, context: TurnContext) -> list[_Held] | None:
-        return cast("list[_Held] | None", context.turn_state.get(self._HELD))
-
-    def _sender(self, activity: Activity) -> Callable[[TurnContext], Awaitable[Any]]:
-        send = super().send_activities
-        if activity.type == "delay":
-            # The SDK waits whole seconds only.
-            return lambda _: asyncio.sleep((activity.value or 1000) / 1000)
-        return lambda context: send(context, [activity])
+    def _held(self, context: TurnContext) -> list[Held] | None:
+        return cast("list[Held] | None", context.turn_state.get(self._HELD))
 
     async def _send_typing(self, context: TurnContext, activity: Activity) -> None:
         try:

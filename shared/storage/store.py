@@ -33,6 +33,7 @@ from shared.conversations import (
     StateTooLargeError,
     StateUnreadableError,
     Status,
+    Taken,
     UserRow,
 )
 from shared.storage.tables import Operation, Row, Table
@@ -334,7 +335,7 @@ def _conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Locale": conversation.locale,
         "StateVersion": conversation.state_version or None,
         "Writer": conversation.writer,
-        "Recent": _json(conversation.recent),
+        "Recent": _json([(each.activity, each.writer) for each in conversation.recent]),
         "HasPrivate": conversation.has_private or None,
         "Users": _json(
             {user: (each.writer, each.index_etag) for user, each in conversation.users.items()}
@@ -343,6 +344,7 @@ def _conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "LeaseUntil": conversation.lease_until,
         "Attempts": conversation.attempts or None,
         **_split(conversation.state, "State"),
+        **_split(conversation.replies, "Replies"),
     }
     return {name: value for name, value in columns.items() if value is not None}
 
@@ -361,7 +363,8 @@ def _conversation(address: Address, row: Row, *, with_state: bool = True) -> Con
             state=_join(row, "State") if with_state else None,
             state_version=columns.get("StateVersion", ""),
             writer=columns.get("Writer", ""),
-            recent=tuple(json.loads(columns.get("Recent") or "[]")),
+            recent=tuple(Taken(*each) for each in json.loads(columns.get("Recent") or "[]")),
+            replies=_join(row, "Replies") if with_state else b"",
             has_private=columns.get("HasPrivate", False),
             users={
                 user: Participant(*each)

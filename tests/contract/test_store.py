@@ -19,6 +19,7 @@ from shared.conversations import (
     StateUnreadableError,
     Status,
     StorageUnavailableError,
+    Taken,
     UserRow,
 )
 from shared.storage.store import MAX_ROW_BYTES, TableStore
@@ -82,7 +83,8 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
             reference={"conversation": {"id": conversation_id}, "user": {"id": conversation_id}},
             locale="it-IT",
             writer="w2",
-            recent=("w1", "w2"),
+            recent=(Taken("a1", "w1"), Taken("", "w2")),
+            replies=b"packed replies",
             has_private=True,
             state_version="w1",
             users={"user": Participant("w2", 'W/"x"')},
@@ -94,7 +96,7 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
 
 
 async def test_an_expired_conversation_comes_back_as_it_was_claimed(store: TableStore) -> None:
-    saved = await store.save(conversation(reference={"a": 1}, recent=("w1",)), due=DUE)
+    saved = await store.save(conversation(reference={"a": 1}, recent=(Taken("a", "w1"),)), due=DUE)
     claimed = await store.save(saved.claimed(NOW + timedelta(hours=1)))
     loaded = await store.load(saved.address)
     assert loaded == claimed
@@ -102,7 +104,7 @@ async def test_an_expired_conversation_comes_back_as_it_was_claimed(store: Table
     assert claimed.state == b""
     assert claimed.expired_at == NOW + timedelta(hours=1)
     assert claimed.lease_until == NOW + timedelta(hours=1, seconds=60)
-    assert (claimed.attempts, claimed.recent) == (1, ("w1",))
+    assert (claimed.attempts, claimed.recent) == (1, (Taken("a", "w1"),))
 
 
 async def test_a_claim_for_the_second_time_keeps_the_time_of_expiry(store: TableStore) -> None:

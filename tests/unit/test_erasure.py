@@ -138,7 +138,8 @@ async def test_of_many_users_only_the_one_is_touched() -> None:
     for number in range(1000):
         address = ConversationKey(CHANNEL, f"talk{number}").address(SHARDS)
         await bot.store.save(
-            replace(talk, address=address, users={}, reference=None, etag=""), due=number
+            replace(talk, address=address, users={}, reference=None, replies=b"", etag=""),
+            due=number,
         )
         await bot.store.save_user(f"user{number}", replace(user, address=address, etag=""), address)
     about_ann = {id(row) for row in bot.rows_about("ann")}

@@ -9,12 +9,13 @@ from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes
 
-from shared import notices
+from shared import notices, turn
 from shared.connector.client import ConnectorError
 from shared.conversations import ConflictError, Status, StorageUnavailableError
 from shared.storage.store import user_hash
 from tests.bot_in_memory import (
     BotInMemory,
+    FakeConnector,
     FunctionBot,
     activity,
     count_in_conversation,
@@ -685,3 +686,153 @@ async def test_state_set_without_a_session_is_dropped_but_the_users_own_is_kept(
     await bot.take(activity(type="conversationUpdate"))
     assert "opens no session was dropped" in caplog.text
     assert await bot.say() == ["1 2 1"]
+
+
+# Copies of one activity: channels retry
+
+
+async def test_a_copy_of_a_message_takes_effect_once_and_is_answered_once() -> None:
+    bot = counting_bot()
+    first = activity()
+    await bot.take(first)
+    await bot.take(first)
+    assert bot.connector.texts == ["1"]
+    assert await bot.say() == ["2"]
+
+
+async def test_copies_at_once_in_two_processes_take_effect_once_and_are_answered_once() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    for number in range(1, 6):
+        message = activity()
+        await asyncio.gather(
+            *(process.take(message) for process in (bot, bot.another_process(), bot))
+        )
+        assert bot.connector.texts[-1] == f"{number} {number} {number}"
+        assert len(bot.connector.texts) == number
+
+
+async def test_a_copy_is_known_after_many_other_turns_and_in_the_next_session() -> None:
+    bot = counting_bot()
+    early = activity()
+    await bot.take(early)
+    for _ in range(10):
+        await bot.say()
+    await bot.take(early)
+    bot.clock.sleep(100)
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    await bot.take(early)
+    assert await bot.say() == ["2"]
+
+
+async def test_the_replies_of_a_turn_that_died_before_sending_go_out_with_the_copy() -> None:
+    bot = counting_bot()
+    message = activity()
+    died = bot.another_process()
+    died.connector = FakeConnector()  # whatever it would have sent went nowhere
+    died.__post_init__()
+    await died.take(message)
+    bot.clock.sleep(10)
+    await bot.take(message)
+    await bot.another_process().take(message)
+    assert bot.connector.texts == ["1"]
+    assert await bot.say() == ["2"]
+
+
+async def test_a_copy_that_comes_at_once_does_not_send_what_another_process_is_sending() -> None:
+    bot = counting_bot()
+    message = activity()
+    await bot.another_process().take(message)
+    bot.clock.sleep(9)
+    await bot.take(message)
+    assert bot.connector.texts == ["1"]
+
+
+async def test_a_copy_whose_turn_is_not_the_last_sends_nothing() -> None:
+    bot = counting_bot()
+    message = activity()
+    await bot.take(message)
+    await bot.say()
+    bot.clock.sleep(20)
+    await bot.another_process().take(message)
+    assert bot.connector.texts == ["1", "2"]
+
+
+async def test_a_copy_of_an_expect_replies_message_or_an_invoke_gets_the_same_answer() -> None:
+    async def answer(bot: FunctionBot, context: TurnContext) -> None:
+        await count_in_conversation(bot, context)
+        if context.activity.type == ActivityTypes.invoke:
+            value = InvokeResponse(status=201, body={"ok": 1})
+            await context.send_activity(Activity(type=ActivityTypes.invoke_response, value=value))
+
+    bot = bot_that(answer)
+    expecting = activity(deliveryMode="expectReplies")
+    first, second = await bot.take(expecting), await bot.take(expecting)
+    assert first is not None
+    assert second is not None
+    assert texts_in(second) == texts_in(first) == ["1"]
+    invoke = activity(type="invoke")
+    first, second = await bot.take(invoke), await bot.take(invoke)
+    assert first is not None
+    assert second is not None
+    assert (second.status, second.body) == (first.status, first.body) == (201, {"ok": 1})
+
+
+async def test_a_delivery_that_takes_long_is_not_repeated_by_a_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turn, "SLOW_DELIVERY_SECONDS", 0)
+    bot = counting_bot()
+    message = activity()
+    slow = bot.another_process()
+    going = asyncio.Event()
+
+    async def slow_request(*_: object) -> object:
+        await going.wait()
+        return {"id": "1"}
+
+    monkeypatch.setattr(slow, "connector", FakeConnector())
+    slow.__post_init__()
+    monkeypatch.setattr(slow.connector, "request", slow_request)
+    sending = asyncio.create_task(slow.take(message))
+    while (row := await bot.row()) is None or row.replies:
+        await asyncio.sleep(0)
+    bot.clock.sleep(20)
+    await bot.take(message)
+    going.set()
+    await sending
+    assert bot.connector.texts == []
+
+
+async def test_edits_of_one_message_are_not_copies_of_each_other() -> None:
+    bot = counting_bot()
+    for second in (1, 2, 2):
+        edited = activity(type="messageUpdate", id="5", timestamp=f"2026-11-22T12:00:0{second}Z")
+        await bot.take(edited)
+    assert bot.connector.texts == ["1", "2"]
+
+
+async def test_activities_without_an_id_are_never_copies() -> None:
+    bot = counting_bot()
+    for _ in range(2):
+        await bot.take(activity(id=None))
+    assert bot.connector.texts == ["1", "2"]
+
+
+async def test_a_groups_row_keeps_no_replies() -> None:
+    bot = counting_bot()
+    await bot.say(conversation={"id": "talk", "isGroup": True})
+    row = await bot.row()
+    assert row is not None
+    assert row.replies == b""
+
+
+async def test_replies_too_large_or_of_the_bots_own_objects_are_sent_but_not_kept() -> None:
+    async def talk(_: FunctionBot, context: TurnContext) -> None:
+        noise = "".join(chr(0x4E00 + (n * n * 31) % 20000) for n in range(60_000))
+        await context.send_activity(noise)
+
+    bot = bot_that(talk)
+    assert len(await bot.say()) == 1
+    row = await bot.row()
+    assert row is not None
+    assert row.replies == b""
