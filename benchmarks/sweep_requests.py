@@ -59,7 +59,7 @@ async def sweep(conversations: MemoryTable) -> SweepReport:
     return await Sweep(
         store,
         deliver,
-        Erasure(store, SHARDS, lambda: NOW).erase_user,
+        Erasure(store, SHARDS, lambda: NOW).finish,
         expire_after=EXPIRE_AFTER,
         budget_seconds=600,
         now=lambda: NOW,

@@ -103,7 +103,7 @@ class App:
             report = await Sweep(
                 self._store(conversations),
                 self._send_notice,
-                self.erasure.erase_user,
+                self.erasure.finish,
                 expire_after=self._settings.expire_after,
                 budget_seconds=self._settings.sweep_budget_seconds,
                 now=utc_now,

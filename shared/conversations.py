@@ -344,6 +344,9 @@ class ConversationStore(Protocol):
             ConflictError: the user has joined that conversation again.
         """
 
+    async def has_user(self, user: str) -> bool:
+        """Whether there is a row of the user, readable or not."""
+
     async def delete_user(self, user: str) -> bool:
         """Delete the user's row; returns whether there was one."""
 

@@ -13,13 +13,16 @@ from botbuilder.schema import Activity, ActivityTypes
 
 from shared.conversations import (
     ERASURE,
+    Address,
     ConflictError,
     Conversation,
     ConversationStore,
     DueRow,
     Joined,
     StateUnreadableError,
+    Status,
     due_seconds,
+    new_session_id,
 )
 from shared.storage.store import erasure_address, user_hash
 
@@ -84,19 +87,24 @@ class Erasure:
         # If this process dies, a sweep goes on with it.
         work = DueRow(erasure_address(user, self._shard_count), ERASURE, due_seconds(self._now()))
         await self._store.file(work)
-        receipt = await self.erase_user(user)
-        await self._store.clean_up(work, has_private=False)
+        receipt = await self._erase_user(user)
+        if not receipt.left:
+            await self._store.clean_up(work, has_private=False)
         return receipt
 
-    async def erase_user(self, user: str) -> Receipt:
-        """The same, for a user named by their hash, whose erasure is filed already."""
+    async def finish(self, user: str) -> bool:
+        """Go on with a filed erasure, of a user named by their hash; answers if it is complete."""
+        return not (await self._erase_user(user)).left
+
+    async def _erase_user(self, user: str) -> Receipt:
         receipt = Receipt()
         for _ in range(_MAX_ROUNDS):
             receipt.user_data += await self._store.delete_user(user)
             for entry in await self._store.joined(user):
                 await self._erase_from(user, entry, receipt)
             receipt.left = len(await self._store.joined(user))
-            if not receipt.left and await self._store.load_user(user) is None:
+            receipt.left += await self._store.has_user(user)
+            if not receipt.left:
                 break
         logger.info("erasure: user %s: %s", user, receipt)
         return receipt
@@ -115,8 +123,8 @@ class Erasure:
         # Before the conversation: if that is still the version read, nobody wrote this again.
         receipt.private_conversation_data += await self._store.delete_private(entry.address, user)
         if conversation is None:
-            return
-        if conversation.is_personal(user):
+            await self._stop_first_turn(entry.address)
+        elif conversation.is_personal(user):
             await self._store.discard(conversation.address, conversation.etag)
             receipt.personal_conversations += 1
             for row in await self._store.due_rows_of(conversation.address):
@@ -124,6 +132,16 @@ class Erasure:
                 receipt.due_rows += 1
         else:
             await self._store.save(_without(conversation, user))
+
+    async def _stop_first_turn(self, address: Address) -> None:
+        """Make the commit fail of a turn that has listed the conversation but not yet saved it.
+
+        It would keep data that no list leads to. The row in its way says that a session is over,
+        which the next sweep settles without a word.
+        """
+        now = self._now()
+        over = Conversation(address, new_session_id(), now, Status.EXPIRED, state=b"")
+        await self._store.save(over, due=due_seconds(now))
 
     async def _load(self, entry: Joined) -> Conversation | None:
         try:
@@ -141,5 +159,11 @@ def _without(conversation: Conversation, user: str) -> Conversation:
     if account and user_hash(reference["channelId"], account["id"]) == user:
         del reference["user"]
     others = {other: each for other, each in conversation.users.items() if other != user}
-    # Replies name whom they go to, and may say anything about them.
-    return replace(conversation, users=others, reference=reference or None, replies=b"")
+    return replace(
+        conversation,
+        # One made from outside may be a personal one, which channels may name after its user.
+        readable_key=conversation.readable_key if conversation.reference else "",
+        users=others,
+        reference=reference or None,
+        replies=b"",  # they name whom they go to, and may say anything about them
+    )

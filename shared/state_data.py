@@ -4,11 +4,14 @@ Source: "Manage state data" (Bot Framework documentation): three kinds of data, 
 `*` where nothing was saved yet. docs/state-data.md maps each of its rules to what does it here.
 """
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from shared.conversations import (
     Address,
@@ -18,6 +21,8 @@ from shared.conversations import (
     ConversationStore,
     Participant,
     PrivateState,
+    StateUnreadableError,
+    StorageUnavailableError,
     UserRow,
     due_seconds,
     new_session_id,
@@ -57,10 +62,11 @@ class BotData:
 
 @dataclass(frozen=True)
 class _Bag:
-    """One bag as it is stored, and the conversation it hangs on, if any."""
+    """One bag as it is stored, and what names its row in an error."""
 
     packed: bytes
     version: str
+    row: str
 
     @property
     def etag(self) -> str:
@@ -101,11 +107,13 @@ class StateData:
         self._expire_after = expire_after
         self._shard_count = shard_count
         self._now = now
+        self._queues: WeakValueDictionary[Address | str, asyncio.Lock] = WeakValueDictionary()
 
     async def get_user(self, channel_id: str, user_id: str) -> BotData:
         """The user's data on a channel."""
-        packed, row = await self._user_rows().read(user_hash(channel_id, user_id))
-        return _bot_data(_Bag(packed, row.etag if row else ""))
+        user = user_hash(channel_id, user_id)
+        packed, row = await self._user_rows().read(user)
+        return _bot_data(_Bag(packed, row.etag if row else "", f"user {user}"))
 
     async def save_user(self, channel_id: str, user_id: str, new: BotData) -> BotData:
         """Save the user's data on a channel."""
@@ -115,11 +123,11 @@ class StateData:
         async def attempt() -> _Bag:
             current, row = await self._user_rows().read(user)
             etag = row.etag if row else ""
-            _check(new, _Bag(current, etag))
+            _check(new, _Bag(current, etag, f"user {user}"))
             saved, _ = await self._store.save_user(user, UserRow(state=packed, etag=etag))
-            return _Bag(packed, saved.etag if saved else "")
+            return _Bag(packed, saved.etag if saved else "", f"user {user}")
 
-        return await _save(attempt)
+        return await self._save(user, attempt)
 
     async def get_conversation(self, channel_id: str, conversation_id: str) -> BotData:
         """The conversation's data."""
@@ -139,9 +147,9 @@ class StateData:
             version = uuid4().hex[:16]
             changed = replace(session.conversation, state=packed, state_version=version)
             await self._store.save(changed, due=self._due(session))
-            return _Bag(packed, version)
+            return _Bag(packed, version, _named(changed))
 
-        return await _save(attempt)
+        return await self._save(key.address(self._shard_count), attempt)
 
     async def get_private(self, channel_id: str, conversation_id: str, user_id: str) -> BotData:
         """The user's private data in a conversation."""
@@ -170,9 +178,20 @@ class StateData:
                 conversation, has_private=True, users={**conversation.users, user: known}
             )
             await self._store.save(changed, due=self._due(session), private=[private])
-            return _Bag(packed, private.version)
+            return _Bag(packed, private.version, _named(changed, user))
 
-        return await _save(attempt)
+        return await self._save(key.address(self._shard_count), attempt)
+
+    async def _save(self, where: Address | str, attempt: Callable[[], Awaitable[_Bag]]) -> BotData:
+        # Saves to one row follow each other, so only a turn or another process can be in between.
+        async with self._queues.setdefault(where, asyncio.Lock()):
+            for number in range(_MAX_ATTEMPTS):
+                try:
+                    return _bot_data(await attempt())
+                except ConflictError:
+                    # Whether that changed these data, the eTag tells.
+                    await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
+        raise StorageUnavailableError("the row changed again and again: nothing was saved")
 
     def _user_rows(self) -> UserRows:
         nowhere = Conversation(Address("", ""), session="", last_accessed=self._now())
@@ -182,9 +201,9 @@ class StateData:
 
     async def _private_bag(self, session: _Session, user: str) -> _Bag:
         if session.is_new or not session.conversation.has_private:
-            return _Bag(b"", "")
+            return _Bag(b"", "", _named(session.conversation, user))
         private = await self._store.load_private(session.conversation, user)
-        return _Bag(private.state, private.version)
+        return _Bag(private.state, private.version, _named(session.conversation, user))
 
     def _due(self, session: _Session) -> int | None:
         """When a new session is due; one that was there has its due row."""
@@ -210,30 +229,30 @@ class StateData:
         return _Session(fresh, is_new=True)
 
 
-async def _save(attempt: Callable[[], Awaitable[_Bag]]) -> BotData:
-    for _ in range(_MAX_ATTEMPTS):
-        try:
-            return _bot_data(await attempt())
-        except ConflictError:
-            continue  # a turn was first; whether it changed these data, the eTag tells
-    raise PreconditionFailedError
-
-
 def _check(new: BotData, current: _Bag) -> None:
     if new.etag and new.etag != current.etag:
         raise PreconditionFailedError
 
 
 def _conversation_bag(session: _Session) -> _Bag:
+    conversation = session.conversation
     if session.is_new:
-        return _Bag(b"", "")
-    return _Bag(session.conversation.state or b"", session.conversation.state_version)
+        return _Bag(b"", "", _named(conversation))
+    return _Bag(conversation.state or b"", conversation.state_version, _named(conversation))
+
+
+def _named(conversation: Conversation, user: str = "") -> str:
+    address = conversation.address
+    return f"conversation {address.shard}/{address.key}" + (f", user {user}" if user else "")
 
 
 def _bot_data(bag: _Bag) -> BotData:
     if not bag.packed:
         return BotData(None, NOTHING_SAVED)
-    data = codec.encode(codec.unpack(bag.packed))
+    try:
+        data = codec.encode(codec.unpack(bag.packed))
+    except codec.StateDecodeError as error:
+        raise StateUnreadableError(f"state cannot be read: {bag.row}: {error}") from error
     if data.keys() == {VALUE}:
         data = data[VALUE]
     return BotData(data, bag.etag)

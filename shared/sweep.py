@@ -136,7 +136,8 @@ class Sweep:
         store: where the conversations are.
         send_notice: tells a user that the conversation expired; never raises for a channel's
             refusal, and answers within half a lease.
-        finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted.
+        finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted;
+            answers whether it is complete.
         expire_after: how long a conversation may be idle.
         budget_seconds: no further due row is looked at once this is spent.
         now: the clock, in aware UTC.
@@ -147,7 +148,7 @@ class Sweep:
         self,
         store: ConversationStore,
         send_notice: SendNotice,
-        finish_erasure: Callable[[str], Awaitable[object]],
+        finish_erasure: Callable[[str], Awaitable[bool]],
         *,
         expire_after: timedelta,
         budget_seconds: float,
@@ -239,8 +240,8 @@ class Sweep:
     ) -> None:
         self._report.looked_at += 1
         if row.session == ERASURE:
-            await self._finish_erasure(row.address.key)
-            await self._store.clean_up(row, has_private=False)
+            if await self._finish_erasure(row.address.key):
+                await self._store.clean_up(row, has_private=False)
             return
         try:
             conversation = await self._store.load_tracking(row.address)

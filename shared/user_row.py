@@ -8,7 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.conversations import ConflictError, Conversation, ConversationStore, UserRow
+from shared.conversations import (
+    ConflictError,
+    Conversation,
+    ConversationStore,
+    StateUnreadableError,
+    UserRow,
+)
 
 # Between the two writes lie milliseconds. A turn that has not done the second one after this long
 # has crashed.
@@ -51,7 +57,11 @@ class UserRows:
         row = await self._store.load_user(user)
         if row is None:
             return b"", None
-        return (row.before if await self._was_not_committed(user, row) else row.state), row
+        try:
+            not_committed = await self._was_not_committed(user, row)
+        except StateUnreadableError as error:  # of the conversation that decides
+            not_committed = self._was_lost(row, error.etag)
+        return (row.before if not_committed else row.state), row
 
     async def _was_not_committed(self, user: str, row: UserRow) -> bool:
         """Whether the turn that wrote the row never committed its conversation.
@@ -76,6 +86,14 @@ class UserRows:
                 await self._stop(there)
             return True
         return self._never_began(row, row.written_at, may_still_commit=etag == row.base_etag)
+
+    def _was_lost(self, row: UserRow, etag: str) -> bool:
+        """As `_was_not_committed`, where the conversation cannot be read: its version tells."""
+        if etag != row.base_etag:
+            return False  # somebody has written it since: most likely that turn
+        if row.written_at and self._now() - row.written_at < COMMIT_TAKES_AT_MOST:
+            raise ConflictError(f"another turn ({row.writer}) of this user is being committed")
+        return True
 
     async def _stop(self, conversation: Conversation) -> None:
         """Make the commit fail that is still to come."""

@@ -169,7 +169,7 @@ class BotInMemory:
         return await Sweep(
             self.store,
             send_notice or notice_sender(self.connector),
-            self.erasure.erase_user,
+            self.erasure.finish,
             expire_after=self.expire_after,
             budget_seconds=budget_seconds,
             now=self.clock,

@@ -282,9 +282,13 @@ class TableStore:
         row = Row(user, f"in|{entry.address.key}", {}, entry.etag)
         await self._users.write([Operation("delete", row)])
 
+    async def has_user(self, user: str) -> bool:
+        """See `ConversationStore.has_user`."""
+        return await self._users.get(user, USER, ["RowKey"]) is not None
+
     async def delete_user(self, user: str) -> bool:
         """See `ConversationStore.delete_user`."""
-        if await self._users.get(user, USER, ["RowKey"]) is None:
+        if not await self.has_user(user):
             return False
         await self._users.write([Operation("delete", Row(user, USER))])
         return True
@@ -441,7 +445,12 @@ def _join(row: Row, name: str) -> bytes:
         raise StateUnreadableError(
             f"row {row.partition}/{row.key}: a chunk of {name} is missing", row.etag
         )
-    return b"".join(row.columns[f"{name}{number:02d}"] for number in numbers)
+    chunks = [row.columns[f"{name}{number:02d}"] for number in numbers]
+    if not all(isinstance(chunk, bytes) for chunk in chunks):
+        raise StateUnreadableError(
+            f"row {row.partition}/{row.key}: a chunk of {name} is not binary", row.etag
+        )
+    return b"".join(chunks)
 
 
 def _json(value: object) -> str | None:

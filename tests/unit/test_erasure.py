@@ -269,3 +269,28 @@ def test_only_the_documented_activities_ask_for_erasure(
     fields: dict[str, Any], *, asks: bool
 ) -> None:
     assert asks_for_erasure(activity(**fields)) is asks
+
+
+@pytest.mark.parametrize("talk", [{}, GROUP], ids=["personal", "group"])
+async def test_a_first_turn_in_flight_keeps_nothing_that_a_later_erasure_would_not_find(
+    talk: dict[str, Any],
+) -> None:
+    bot = Bot()
+    bot.faulty[0].before = do_once("write insert c|", bot.erase)
+    await bot.say(**talk)
+    receipt = await bot.erase()
+    assert (receipt.private_conversation_data, receipt.left) == (1, 0)
+    assert bot.rows_about("ann") == []
+    bot.clock.sleep(200)
+    await bot.sweep()
+    assert bot.rows() == []
+
+
+async def test_what_stands_in_the_way_of_a_first_turn_is_swept_without_a_word() -> None:
+    bot = Bot()
+    await bot.store.save_user(ANN, None, ConversationKey(CHANNEL, "talk").address(SHARDS))
+    await bot.erase()
+    bot.clock.sleep(5)
+    await bot.sweep()
+    assert bot.rows() == []
+    assert bot.connector.sent == []
