@@ -106,6 +106,7 @@ class App:
                 self.erasure.finish,
                 expire_after=self._settings.expire_after,
                 budget_seconds=self._settings.sweep_budget_seconds,
+                max_notice_age_seconds=self._settings.max_notice_age_seconds,
                 now=utc_now,
             ).run()
             report.requests = conversations.requests

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 # A message this close to the expiry saves its time of receipt before the dialog runs, so that a
-# sweep cannot expire the session under it. Dialogs that take longer may lose that race.
+# sweep cannot expire the session under it. A dialog that runs on until then again does so again.
 MAX_GUARD = timedelta(seconds=30)
 
 # Clocks of two instances may differ by this much; the sweep leaves younger due rows alone.
@@ -153,8 +153,11 @@ class Conversation:
 
     def needs_guard(self, now: datetime, expire_after: timedelta) -> bool:
         """So close to its expiry that a sweep might come before the turn's commit."""
-        guard = min(MAX_GUARD, expire_after / 4)
-        return self.last_accessed + expire_after - now <= guard
+        return self.guard_begins(expire_after) <= now
+
+    def guard_begins(self, expire_after: timedelta) -> datetime:
+        """When it gets so close to its expiry."""
+        return self.last_accessed + expire_after - min(MAX_GUARD, expire_after / 4)
 
     def succeeding(self, ended: "Conversation") -> "Conversation":
         """This new session in the place of one that has ended, with what outlives that."""

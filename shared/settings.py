@@ -89,6 +89,9 @@ class Settings(BaseSettings):
         "an NCRONTAB expression of six fields, seconds first ('0 * * * * *' is every minute)",
     )
     expiry_notice: Literal["on", "off"] = _setting("ExpiryNotice", "on or off", default="on")
+    max_notice_age_seconds: WholeSeconds | None = _setting(
+        "MaxNoticeAgeSeconds", "whole seconds, 1 or more, or left out", default=None
+    )
     sweep_budget_seconds: WholeSeconds = _setting(
         "SweepBudgetSeconds", "whole seconds, less than functionTimeout in host.json", default=45
     )

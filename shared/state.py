@@ -7,7 +7,7 @@ ConversationState, UserState, PrivateConversationState  what a bot author works 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -101,6 +101,14 @@ class TurnState(Storage):
     def conversation(self) -> Conversation:
         """The session's row as this attempt found it, at its present ETag."""
         return self._user_rows.conversation
+
+    async def keep_alive(self) -> None:
+        """Say that the session is in use now; if that fails, the turn must start over."""
+        now_used = replace(self.conversation, last_accessed=self._now())
+        try:
+            self._user_rows.conversation = await self._store.save(now_used)
+        except StoreError as error:
+            self.failure = error
 
     # The SDK's storage contract
 

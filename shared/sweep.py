@@ -84,6 +84,7 @@ class SweepReport:
     finished_already: int = 0
     retried_later: int = 0
     given_up: int = 0
+    too_old: int = 0
     failed: int = 0
     notice_failures: Counter[str] = field(default_factory=Counter)
     lateness_seconds: list[float] = field(default_factory=list, repr=False)
@@ -111,6 +112,7 @@ class SweepReport:
             "finished_already",
             "retried_later",
             "given_up",
+            "too_old",
             "failed",
         )
         counts = [f"{name.replace('_', ' ')} {getattr(self, name)}" for name in names]
@@ -140,6 +142,7 @@ class Sweep:
             answers whether it is complete.
         expire_after: how long a conversation may be idle.
         budget_seconds: no further due row is looked at once this is spent.
+        max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
         now: the clock, in aware UTC.
         randomness: shuffles the shards and spreads retries.
     """
@@ -153,6 +156,7 @@ class Sweep:
         expire_after: timedelta,
         budget_seconds: float,
         now: Callable[[], datetime],
+        max_notice_age_seconds: float | None = None,
         randomness: random.Random | None = None,
     ) -> None:
         self._store = store
@@ -161,6 +165,7 @@ class Sweep:
         self._expire_after = expire_after
         self._budget_seconds = budget_seconds
         self._now = now
+        self._max_notice_age_seconds = max_notice_age_seconds
         # Only to spread load: nobody gains from guessing it.
         self._random = randomness or random.Random()  # noqa: S311
         self._report = SweepReport()
@@ -276,14 +281,19 @@ class Sweep:
         except ConflictError:
             self._report.came_back += 1
             return
+        stale_since = conversation.last_accessed + self._expire_after
+        lateness_seconds = (claimed_at - stale_since).total_seconds()
         if first_time:
             self._report.expired += 1
-            stale_since = conversation.last_accessed + self._expire_after
-            self._report.lateness_seconds.append((claimed_at - stale_since).total_seconds())
+            self._report.lateness_seconds.append(lateness_seconds)
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
             return  # held up: by the time the channel answers, another sweep may hold the lease
-        result = await self._send_notice(claimed)
-        await self._conclude(claimed, row, result)
+        limit = self._max_notice_age_seconds
+        if limit is not None and lateness_seconds > limit:
+            self._report.too_old += 1
+            await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
+        else:
+            await self._conclude(claimed, row, await self._send_notice(claimed))
 
     async def _conclude(self, claimed: Conversation, row: DueRow, result: NoticeResult) -> None:
         now = self._now()

@@ -12,8 +12,8 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -46,6 +46,7 @@ from shared.conversations import (
     utc_now,
 )
 from shared.replies import Replies, pack, unpack
+from shared.settings import MAX_SECONDS
 from shared.state import TurnState
 
 logger = logging.getLogger(__name__)
@@ -289,7 +290,8 @@ class Turns:
         context.turn_state[TurnState.TURN_STATE_KEY] = state
         if row is not None and is_new and counts:
             await context.send_activity(notices.WELCOME_BACK)
-        await self._adapter.run_pipeline(context, self._bot.on_turn)
+        async with self._heartbeat(state, is_needed=counts and not is_new):
+            await self._adapter.run_pipeline(context, self._bot.on_turn)
         if state.failure:
             raise state.failure
         outcome = _Outcome(context, self._adapter.response(context))
@@ -305,6 +307,37 @@ class Turns:
             saved = await self._commit(session, state, taken, is_new=is_new, is_from_user=counts)
             return replace(outcome, saved=saved)
         return outcome
+
+    @asynccontextmanager
+    async def _heartbeat(self, state: TurnState, *, is_needed: bool) -> AsyncIterator[None]:
+        """Keep the session of a long turn alive: whenever it gets close to its expiry, say so."""
+        beats: list[asyncio.Task[None]] = []
+        done = asyncio.Event()
+
+        async def beat() -> None:
+            while not done.is_set() and not state.failure:
+                await state.keep_alive()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), self._seconds_to_guard(state))
+
+        def begin() -> None:
+            beats.append(asyncio.create_task(beat()))
+
+        # A turn that is over before then pays for one timer, no task and no request.
+        timer = asyncio.get_running_loop().call_later(
+            self._seconds_to_guard(state) if is_needed else MAX_SECONDS, begin
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
+            done.set()
+            # A write under way is not cancelled: whether it took effect could not be told.
+            await asyncio.gather(*beats)
+
+    def _seconds_to_guard(self, state: TurnState) -> float:
+        wait = state.conversation.guard_begins(self._expire_after) - self._now()
+        return max(wait.total_seconds(), 0)
 
     def _new_session(
         self,

@@ -163,7 +163,10 @@ class BotInMemory:
         return await self.turns.take(inbound, anonymous())
 
     async def sweep(
-        self, send_notice: SendNotice | None = None, budget_seconds: float = 60
+        self,
+        send_notice: SendNotice | None = None,
+        budget_seconds: float = 60,
+        max_notice_age_seconds: float | None = None,
     ) -> SweepReport:
         """Run one sweep."""
         return await Sweep(
@@ -172,6 +175,7 @@ class BotInMemory:
             self.erasure.finish,
             expire_after=self.expire_after,
             budget_seconds=budget_seconds,
+            max_notice_age_seconds=max_notice_age_seconds,
             now=self.clock,
         ).run()
 

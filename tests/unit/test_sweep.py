@@ -494,6 +494,16 @@ async def test_after_downtime_everything_overdue_is_expired() -> None:
     assert 172_800 - 100 <= report.lateness(50) <= report.lateness(99) <= 172_801
 
 
+@pytest.mark.parametrize(("limit", "told"), [(5, 1), (2, 0)])
+async def test_a_notice_older_than_the_limit_is_dropped_and_the_state_cleared_all_the_same(
+    limit: int, told: int
+) -> None:
+    bot = await idle_bot()
+    report = await bot.sweep(max_notice_age_seconds=limit)
+    assert (report.expired, report.notified, report.too_old) == (1, told, 1 - told)
+    assert bot.keys() == []
+
+
 def test_the_report_reads_as_one_line() -> None:
     report = SweepReport(looked_at=3, expired=2, notified=1, requests=9, seconds=0.5)
     report.notice_failures["503"] += 1

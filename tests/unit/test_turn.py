@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,12 +10,13 @@ from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes
 
-from shared import notices, turn
+from shared import notices, sweep, turn
 from shared.connector.client import ConnectorError
-from shared.conversations import ConflictError, Status, StorageUnavailableError
+from shared.conversations import ConflictError, Status, StorageUnavailableError, utc_now
 from shared.storage.store import user_hash
 from tests.bot_in_memory import (
     BotInMemory,
+    Clock,
     FakeConnector,
     FunctionBot,
     activity,
@@ -836,3 +838,51 @@ async def test_replies_too_large_or_of_the_bots_own_objects_are_sent_but_not_kep
     row = await bot.row()
     assert row is not None
     assert row.replies == b""
+
+
+# Long turns
+
+
+async def test_a_long_turn_keeps_its_session_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "CLOCK_SKEW", timedelta(0))  # it is longer than the test
+
+    async def think(self: FunctionBot, context: TurnContext) -> None:
+        if context.activity.text == "think":
+            for _ in range(12):
+                await asyncio.sleep(0.05)
+                await bot.another_process().sweep()
+        await count_in_conversation(self, context)
+
+    bot = BotInMemory(FunctionBot(think), expire_after=timedelta(seconds=0.4), clock=_RealClock())
+    await bot.say()
+    assert await bot.say("think") == ["2"]
+    assert notices.EXPIRED not in bot.connector.texts
+    assert bot.bot.runs == 2  # type: ignore[attr-defined] # FunctionBot's
+
+
+class _RealClock(Clock):
+    """The real time."""
+
+    def __call__(self) -> datetime:
+        return utc_now()
+
+
+async def test_a_turn_whose_heartbeat_finds_another_writer_starts_over() -> None:
+    async def think(self: FunctionBot, context: TurnContext) -> None:
+        if context.activity.text == "think" and self.runs < 3:
+            await bot.another_process().say("meanwhile")
+            await asyncio.sleep(0.3)
+        await count_in_conversation(self, context)
+
+    bot = BotInMemory(FunctionBot(think), expire_after=timedelta(seconds=0.3), clock=_RealClock())
+    await bot.say()
+    await bot.say("think")
+    assert bot.connector.texts == ["1", "2", "3"]
+
+
+async def test_a_short_turn_makes_no_heartbeat() -> None:
+    bot = counting_bot(conversations=(table := MemoryTable()))
+    await bot.say()
+    table.requests = 0
+    await bot.say()
+    assert table.requests == 2
