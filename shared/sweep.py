@@ -20,7 +20,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -90,8 +90,13 @@ class SweepReport:
     lateness_seconds: list[float] = field(default_factory=list, repr=False)
     seconds: float = 0.0
     requests: int = 0
-    complete: bool = True
+    unfinished: list[str] = field(default_factory=list, repr=False)
     stopped: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard was looked through to its end."""
+        return not self.unfinished
 
     def lateness(self, percent: int) -> float:
         """The lateness, in seconds, that `percent` of the expiries stayed within; 0 if none."""
@@ -144,6 +149,7 @@ class Sweep:
         budget_seconds: no further due row is looked at once this is spent.
         max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
         now: the clock, in aware UTC.
+        shards: sweep these only; None: all of them.
         randomness: shuffles the shards and spreads retries.
     """
 
@@ -157,6 +163,7 @@ class Sweep:
         budget_seconds: float,
         now: Callable[[], datetime],
         max_notice_age_seconds: float | None = None,
+        shards: Sequence[str] | None = None,
         randomness: random.Random | None = None,
     ) -> None:
         self._store = store
@@ -166,6 +173,7 @@ class Sweep:
         self._budget_seconds = budget_seconds
         self._now = now
         self._max_notice_age_seconds = max_notice_age_seconds
+        self._shards = list(store.shards if shards is None else shards)
         # Only to spread load: nobody gains from guessing it.
         self._random = randomness or random.Random()  # noqa: S311
         self._report = SweepReport()
@@ -179,24 +187,22 @@ class Sweep:
         reached within the budget is due at the next run.
         """
         self._started = time.monotonic()
-        shards = list(self._store.shards)
         # Two sweeps at once should not follow each other from shard to shard.
-        self._random.shuffle(shards)
+        self._random.shuffle(self._shards)
         shards_at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
 
         async def sweep_shard(shard: str) -> None:
             async with shards_at_once:
                 await self._isolated(self._sweep_shard(shard), f"shard {shard}")
 
-        await asyncio.gather(*(sweep_shard(shard) for shard in shards))
+        await asyncio.gather(*(sweep_shard(shard) for shard in self._shards))
         self._report.seconds = time.monotonic() - self._started
         return self._report
 
     @property
     def _must_stop(self) -> bool:
-        if time.monotonic() - self._started >= self._budget_seconds:
-            self._report.complete = False
-        return self._report.stopped or not self._report.complete
+        spent = time.monotonic() - self._started >= self._budget_seconds
+        return spent or self._report.stopped
 
     async def _isolated(self, work: Awaitable[None], what: str) -> None:
         try:
@@ -211,15 +217,17 @@ class Sweep:
         touched: list[tuple[DueRow, int]] = []
         async with asyncio.TaskGroup() as rows:
             if self._must_stop:
+                self._report.unfinished.append(shard)
                 return
             async for page in self._store.due(shard, until):
                 for row in page:
                     await self._slots.acquire()
                     if self._must_stop:
                         self._slots.release()
+                        self._report.unfinished.append(shard)
                         break
                     rows.create_task(self._look_at(row, until, touched))
-                if self._must_stop:
+                if shard in self._report.unfinished:
                     break
                 await self._refile(touched)
         await self._refile(touched)
