@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity
@@ -29,6 +30,7 @@ from shared.storage import codec
 from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable, Table, Tables
 from shared.sweep import Sweep, SweepReport
+from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
 
 
@@ -100,15 +102,21 @@ class App:
         """
         async with self.with_tables():
             conversations = CountingTable(self._conversations)
-            report = await Sweep(
-                self._store(conversations),
-                self._send_notice,
-                self.erasure.finish,
-                expire_after=self._settings.expire_after,
-                budget_seconds=self._settings.sweep_budget_seconds,
-                max_notice_age_seconds=self._settings.max_notice_age_seconds,
-                now=utc_now,
-            ).run()
+            store = self._store(conversations)
+
+            def run(ahead: tuple[datetime, datetime] | None) -> Awaitable[SweepReport]:
+                return Sweep(
+                    store,
+                    self._send_notice,
+                    self.erasure.finish,
+                    expire_after=self._settings.expire_after,
+                    budget_seconds=self._settings.sweep_budget_seconds,
+                    max_notice_age_seconds=self._settings.max_notice_age_seconds,
+                    ahead=ahead,
+                    now=utc_now,
+                ).run()
+
+            report = await sweep_with_timeout(store, self._settings.expire_after, utc_now(), run)
             report.requests = conversations.requests
             return report
 
@@ -137,14 +145,15 @@ class App:
         names = self._settings.conversations_table, self._settings.users_table
         store = self._store(self._conversations)
         try:
-            made_with = await store.control()
+            control = await store.control()
         except StorageUnavailableError:
             # Most likely a first start; the control row is written when both tables are there.
             await self._tables.create(*names)
-            made_with = await store.control()
-        if made_with != self._settings.table_shards:
+            control = await store.control()
+        if control.shard_count != self._settings.table_shards:
             raise SettingsError(
-                f"TableShards is {self._settings.table_shards}; it must be {made_with}, as when the"
+                f"TableShards is {self._settings.table_shards}; it must be"
+                f" {control.shard_count}, as when the"
                 f" table {names[0]} was made"
             )
 

@@ -299,8 +299,10 @@ class ConversationStore(Protocol):
             StateTooLargeError: nothing was written.
         """
 
-    def due(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
-        """Pages of the shard's work items due by `until`, oldest first."""
+    def due(
+        self, shard: str, until: datetime, after: datetime | None = None
+    ) -> AsyncIterator[Sequence[DueRow]]:
+        """Pages of the shard's work items due by `until`, and after `after`, oldest first."""
 
     async def load_tracking(self, address: Address) -> Conversation | None:
         """The row without its state, or None."""

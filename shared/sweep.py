@@ -20,7 +20,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 # Shares the process and its event loop with the messages function: more only adds lag there.
 CONCURRENCY = 16
 SHARDS_AT_ONCE = 4
+
+# How often a long sweep says how far it is.
+PROGRESS_SECONDS = 10
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(hours=1)
@@ -150,6 +153,7 @@ class Sweep:
         max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
         now: the clock, in aware UTC.
         shards: sweep these only; None: all of them.
+        ahead: the due times (after, until) to look at as well: see `shared.timeout_change`.
         randomness: shuffles the shards and spreads retries.
     """
 
@@ -164,6 +168,7 @@ class Sweep:
         now: Callable[[], datetime],
         max_notice_age_seconds: float | None = None,
         shards: Sequence[str] | None = None,
+        ahead: tuple[datetime, datetime] | None = None,
         randomness: random.Random | None = None,
     ) -> None:
         self._store = store
@@ -173,6 +178,7 @@ class Sweep:
         self._budget_seconds = budget_seconds
         self._now = now
         self._max_notice_age_seconds = max_notice_age_seconds
+        self._ahead = ahead
         self._shards = list(store.shards if shards is None else shards)
         # Only to spread load: nobody gains from guessing it.
         self._random = randomness or random.Random()  # noqa: S311
@@ -195,9 +201,19 @@ class Sweep:
             async with shards_at_once:
                 await self._isolated(self._sweep_shard(shard), f"shard {shard}")
 
-        await asyncio.gather(*(sweep_shard(shard) for shard in self._shards))
+        progress = asyncio.create_task(self._log_progress())
+        try:
+            await asyncio.gather(*(sweep_shard(shard) for shard in self._shards))
+        finally:
+            progress.cancel()
         self._report.seconds = time.monotonic() - self._started
         return self._report
+
+    async def _log_progress(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            self._report.seconds = time.monotonic() - self._started
+            logger.info("sweep: so far %s", self._report)
 
     @property
     def _must_stop(self) -> bool:
@@ -219,7 +235,7 @@ class Sweep:
             if self._must_stop:
                 self._report.unfinished.append(shard)
                 return
-            async for page in self._store.due(shard, until):
+            async for page in self._pages(shard, until):
                 for row in page:
                     await self._slots.acquire()
                     if self._must_stop:
@@ -231,6 +247,14 @@ class Sweep:
                     break
                 await self._refile(touched)
         await self._refile(touched)
+
+    async def _pages(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
+        async for page in self._store.due(shard, until):
+            yield page
+        if self._ahead:
+            after, ahead_until = self._ahead
+            async for page in self._store.due(shard, ahead_until, after=max(after, until)):
+                yield page
 
     async def _refile(self, touched: list[tuple[DueRow, int]]) -> None:
         if touched:

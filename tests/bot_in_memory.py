@@ -22,6 +22,7 @@ from shared.state import state_bags
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
 from shared.sweep import SendNotice, Sweep, SweepReport
+from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
 from tests.memory_table import MemoryTable
 
@@ -167,17 +168,26 @@ class BotInMemory:
         send_notice: SendNotice | None = None,
         budget_seconds: float = 60,
         max_notice_age_seconds: float | None = None,
+        *,
+        with_timeout: bool = False,
     ) -> SweepReport:
-        """Run one sweep."""
-        return await Sweep(
-            self.store,
-            send_notice or notice_sender(self.connector),
-            self.erasure.finish,
-            expire_after=self.expire_after,
-            budget_seconds=budget_seconds,
-            max_notice_age_seconds=max_notice_age_seconds,
-            now=self.clock,
-        ).run()
+        """Run one sweep; `with_timeout` also notes in the control row what the timeout is."""
+
+        def run(ahead: tuple[datetime, datetime] | None) -> Awaitable[SweepReport]:
+            return Sweep(
+                self.store,
+                send_notice or notice_sender(self.connector),
+                self.erasure.finish,
+                expire_after=self.expire_after,
+                budget_seconds=budget_seconds,
+                max_notice_age_seconds=max_notice_age_seconds,
+                ahead=ahead,
+                now=self.clock,
+            ).run()
+
+        if not with_timeout:
+            return await run(None)
+        return await sweep_with_timeout(self.store, self.expire_after, self.clock.now, run)
 
     async def row(self, conversation: str = "talk") -> Conversation | None:
         """The conversation's row."""

@@ -18,7 +18,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -37,6 +37,7 @@ from shared.conversations import (
     UserRow,
 )
 from shared.storage.tables import Operation, Row, Table
+from shared.timeout_change import Control
 
 # A binary property holds 64 KiB; an entity 1 MiB, of which Azurite counts the base64 form.
 CHUNK_BYTES = 64_000
@@ -101,20 +102,45 @@ class TableStore:
         """The names of all shards."""
         return [f"s{number:03d}" for number in range(self._shard_count)]
 
-    async def control(self) -> int:
-        """The shard count the table was made with; recorded now if it is new.
+    async def control(self) -> Control:
+        """The row that describes the table; written now if the table is new.
 
         Raises:
             StorageUnavailableError: the table does not exist, or no answer.
         """
         row = await self._conversations.get(CONTROL, CONTROL)
         if row is None:
-            row = Row(CONTROL, CONTROL, {"Shards": self._shard_count})
             try:
-                await self._conversations.write([Operation("insert", row)])
+                return await self.save_control(Control(self._shard_count))
             except ConflictError:  # another instance was first
-                row = await self._conversations.get(CONTROL, CONTROL) or row
-        return int(row.columns["Shards"])
+                return await self.control()
+        columns = row.columns
+        return Control(
+            shard_count=int(columns["Shards"]),
+            expire_after=_seconds(columns.get("ExpireAfter")),
+            longest=_seconds(columns.get("LongestExpireAfter")),
+            looked_until=columns.get("LookedUntil"),
+            over_at=columns.get("LookAheadOverAt"),
+            etag=row.etag,
+        )
+
+    async def save_control(self, control: Control) -> Control:
+        """Write that row over the version it was read at.
+
+        Raises:
+            ConflictError: it is another version by now.
+        """
+        columns = {
+            "Shards": control.shard_count,
+            "ExpireAfter": control.expire_after and int(control.expire_after.total_seconds()),
+            "LongestExpireAfter": control.longest and int(control.longest.total_seconds()),
+            "LookedUntil": control.looked_until,
+            "LookAheadOverAt": control.over_at,
+        }
+        present = {name: value for name, value in columns.items() if value is not None}
+        row = Row(CONTROL, CONTROL, present, control.etag)
+        (etag,) = await self._conversations.write([_write_over(row)])
+        return replace(control, etag=etag)
 
     # What a turn needs
 
@@ -179,11 +205,14 @@ class TableStore:
 
     # What a sweep needs
 
-    async def due(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
+    async def due(
+        self, shard: str, until: datetime, after: datetime | None = None
+    ) -> AsyncIterator[Sequence[DueRow]]:
         """See `ConversationStore.due`."""
+        first = f"d|{int(after.timestamp()):010d}|~" if after else "d|"
         # '~' sorts after every digit and letter: rows of that very second are included.
         last = f"d|{int(until.timestamp()):010d}|~"
-        async for page in self._conversations.query(shard, "d|", last, ["RowKey"]):
+        async for page in self._conversations.query(shard, first, last, ["RowKey"]):
             yield [_parsed_due_row(row) for row in page]
 
     async def load_tracking(self, address: Address) -> Conversation | None:
@@ -412,6 +441,10 @@ def _user_row(row: Row) -> UserRow:
         base_etag=columns.get("BaseETag", ""),
         written_at=columns.get("WrittenAt"),
     )
+
+
+def _seconds(value: int | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)
 
 
 def _due_row(row: DueRow) -> Row:

@@ -356,8 +356,36 @@ async def test_cleaning_up_removes_the_sessions_leftovers_and_no_others(store: T
 
 
 async def test_the_shard_count_is_recorded_once(tables: tuple[Table, Table]) -> None:
-    assert await TableStore(*tables, 64).control() == 64
-    assert await TableStore(*tables, 4).control() == 64
+    assert (await TableStore(*tables, 64).control()).shard_count == 64
+    assert (await TableStore(*tables, 4).control()).shard_count == 64
+
+
+async def test_the_control_row_comes_back_as_it_was_saved(store: TableStore) -> None:
+    fresh = await store.control()
+    saved = await store.save_control(
+        replace(
+            fresh,
+            expire_after=timedelta(seconds=60),
+            longest=timedelta(hours=1),
+            looked_until=NOW,
+            over_at=NOW + timedelta(hours=1),
+        )
+    )
+    assert await store.control() == saved
+    with pytest.raises(ConflictError):
+        await store.save_control(fresh)
+
+
+async def test_due_rows_can_be_asked_for_from_a_time_on(store: TableStore) -> None:
+    for number in range(5):
+        await store.save(conversation(f"talk{number}"), due=DUE + number)
+    later = [
+        row.due_seconds - DUE
+        for shard in store.shards
+        async for page in store.due(shard, NOW + timedelta(seconds=3), after=NOW)
+        for row in page
+    ]
+    assert sorted(later) == [1, 2, 3]
 
 
 async def test_conversations_spread_over_all_shards() -> None:

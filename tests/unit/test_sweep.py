@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared import notices
+from shared import notices, sweep
 from shared.connector.client import ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.conversations import ConflictError, Conversation, Status, StorageUnavailableError
@@ -462,6 +462,21 @@ async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on() -> None:
     assert rest.complete
     assert report.expired + rest.expired == 50
     assert bot.keys() == []
+
+
+async def test_a_long_sweep_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(sweep, "PROGRESS_SECONDS", 0.001)
+    bot = await idle_bot()
+
+    async def slow(_: Conversation) -> NoticeResult:
+        await asyncio.sleep(0.05)
+        return NoticeResult(Verdict.DELIVERED)
+
+    await bot.sweep(slow)
+    assert "sweep: so far looked at 1, expired 1" in caplog.text
 
 
 async def test_never_more_than_16_notices_are_under_way() -> None:
