@@ -180,7 +180,7 @@ class Turns:
                 row = await self._load(address)
                 saved = attempts.committed(row)
                 if saved:
-                    return _Outcome(saved, self._adapter.response(saved), row)
+                    return _Outcome(saved, self._adapter.response(saved))
                 copy = attempts.earlier_copy(row)
                 if row and copy:
                     return await self._answer_copy(context, row, copy)

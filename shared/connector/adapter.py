@@ -109,12 +109,14 @@ class BufferingAdapter(CloudAdapterBase):
         for position, item in enumerate(held):
             try:
                 await self._deliver(context, item)
-            except (ConnectorError, CredentialError) as error:
+            except Exception as error:
+                # Whatever it is, the turn is saved, and the channel must not send it again.
                 logger.warning(
                     "turn: saved, but %d of %d replies could not be delivered: %s",
                     len(held) - position,
                     len(held),
                     error,
+                    exc_info=not isinstance(error, ConnectorError | CredentialError),
                 )
                 return
 

@@ -324,6 +324,20 @@ async def test_a_reply_that_cannot_be_delivered_leaves_the_turn_saved(status: in
     assert await bot.say() == ["2"]
 
 
+async def test_a_reply_that_fails_unexpectedly_leaves_the_turn_saved(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def break_down(_: dict[str, Any]) -> None:
+        raise TypeError("a bug in the client")
+
+    bot = counting_bot()
+    bot.connector.refuse = break_down
+    assert await bot.say() == []
+    assert "a bug in the client" in caplog.text
+    bot.connector.refuse = lambda _: None
+    assert await bot.say() == ["2"]
+
+
 async def test_what_follows_a_failed_reply_is_not_sent() -> None:
     async def talk(_: FunctionBot, context: TurnContext) -> None:
         for text in ("one", "two", "three"):
