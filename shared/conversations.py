@@ -99,8 +99,8 @@ class Status(StrEnum):
 class Participant:
     """What a conversation knows of a user who wrote in it.
 
-    `writer` is the write of the user's state that belongs to this session, if any. `index_etag`
-    is the version of the row that lists the conversation with the user.
+    `writer` is the turn whose write of the user's state belongs to this session, if any.
+    `index_etag` is the version of the row that lists the conversation with the user.
     """
 
     writer: str = ""
@@ -167,8 +167,6 @@ class Conversation:
         return replace(
             self,
             recent=ended.recent,
-            # Private rows of that session may still be there, for the sweep to remove.
-            has_private=ended.has_private,
             users={user: replace(each, writer="") for user, each in listed.items()},
             etag=ended.etag,
         )
@@ -233,8 +231,9 @@ class UserRow:
     """One user's bag, packed, and who wrote it last.
 
     A turn writes the user's row before the conversation's, and the conversation's write is the
-    commit. Until then `before` is the user's state that still counts: `writer`, `address`,
-    `session` and `base_etag` tell whose commit decides.
+    commit. Until then `before` is the user's state that still counts: `writer` (the turn),
+    `address`, `session` and `base_etag` tell whose commit decides, and `last_accessed`, of that
+    session, how long it would have lasted at least.
     """
 
     state: bytes
@@ -245,6 +244,7 @@ class UserRow:
     session: str = ""
     base_etag: str = ""
     written_at: datetime | None = None
+    last_accessed: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

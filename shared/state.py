@@ -58,7 +58,7 @@ class TurnState(Storage):
         store: where the rows are.
         activity: the turn's activity; names the conversation and the user.
         conversation: the session's row, as loaded or freshly made (then with an empty state).
-        my_writers: the ids under which earlier attempts of this turn tried to commit.
+        turn: the id of the turn, the same in each of its attempts.
         expire_after: how long a conversation may be idle.
         now: the clock, in aware UTC.
     """
@@ -71,7 +71,7 @@ class TurnState(Storage):
         activity: Activity,
         conversation: Conversation,
         *,
-        my_writers: Iterable[str],
+        turn: str,
         expire_after: timedelta,
         now: Callable[[], datetime],
     ) -> None:
@@ -82,11 +82,12 @@ class TurnState(Storage):
         self.failure: StoreError | None = None
         self._store = store
         self._now = now
+        self._turn = turn
         self._user_rows = UserRows(
             store,
             expire_after=expire_after,
             now=now,
-            my_writers=frozenset(my_writers),
+            turn=turn,
             conversation=conversation,
         )
         self._user_row: UserRow | None = None
@@ -194,13 +195,12 @@ class TurnState(Storage):
         """The conversation's bag as it is to be written, if it changed."""
         return self._conversation_bag.change
 
-    async def save_user(self, writer: str, *, joining: bool) -> Participant | None:
+    async def save_user(self, *, joining: bool) -> Participant | None:
         """Write the user's row, if it changed, to count once the conversation says so.
 
         Returns what the conversation's row is to say of the user; None if that is what it says.
 
         Args:
-            writer: the id of this attempt.
             joining: whether the conversation is to be listed with the user.
 
         Raises:
@@ -213,11 +213,12 @@ class TurnState(Storage):
                 state=change,
                 etag=self._user_row.etag if self._user_row else "",
                 before=self._user_bag.loaded or b"",
-                writer=writer,
+                writer=self._turn,
                 address=self.conversation.address,
                 session=self.conversation.session,
                 base_etag=self.conversation.etag,
                 written_at=self._now(),
+                last_accessed=self.conversation.last_accessed,
             )
         known = self.conversation.users.get(self.user)
         joins = joining and (known is None or not known.index_etag)
@@ -228,7 +229,7 @@ class TurnState(Storage):
         self._user_row = saved or self._user_row
         known = known or Participant()
         return Participant(
-            writer=writer if row else known.writer, index_etag=index_etag or known.index_etag
+            writer=self._turn if row else known.writer, index_etag=index_etag or known.index_etag
         )
 
     async def save_user_alone(self) -> None:

@@ -35,6 +35,7 @@ from shared.conversations import (
     DueRow,
     StateUnreadableError,
     Status,
+    StoreError,
     due_seconds,
 )
 
@@ -135,7 +136,7 @@ class SweepReport:
         if self.stopped:
             parts.append("stopped: the channel refused the bot's credentials")
         elif not self.complete:
-            parts.append("out of time: the next sweep goes on")
+            parts.append(f"{len(self.unfinished)} shards unfinished: the next sweep goes on")
         return ", ".join(parts)
 
 
@@ -231,22 +232,38 @@ class Sweep:
     async def _sweep_shard(self, shard: str) -> None:
         until = self._now() - CLOCK_SKEW
         touched: list[tuple[DueRow, int]] = []
+        failure: StoreError | None = None
         async with asyncio.TaskGroup() as rows:
-            if self._must_stop:
-                self._report.unfinished.append(shard)
-                return
-            async for page in self._pages(shard, until):
-                for row in page:
-                    await self._slots.acquire()
-                    if self._must_stop:
-                        self._slots.release()
-                        self._report.unfinished.append(shard)
-                        break
-                    rows.create_task(self._look_at(row, until, touched))
-                if shard in self._report.unfinished:
-                    break
-                await self._refile(touched)
+            try:
+                finished = await self._look_through(shard, until, touched, rows)
+            except StoreError as error:
+                # Raised in here, it would make the group cancel the notices that are under way.
+                finished, failure = False, error
+        if not finished:
+            self._report.unfinished.append(shard)
         await self._refile(touched)
+        if failure:
+            raise failure
+
+    async def _look_through(
+        self,
+        shard: str,
+        until: datetime,
+        touched: list[tuple[DueRow, int]],
+        rows: asyncio.TaskGroup,
+    ) -> bool:
+        """Begin to look at each due row of the shard; returns whether there was time for all."""
+        if self._must_stop:
+            return False
+        async for page in self._pages(shard, until):
+            for row in page:
+                await self._slots.acquire()
+                if self._must_stop:
+                    self._slots.release()
+                    return False
+                rows.create_task(self._look_at(row, until, touched))
+            await self._refile(touched)
+        return True
 
     async def _pages(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
         async for page in self._store.due(shard, until):
@@ -288,11 +305,8 @@ class Sweep:
             await self._store.discard(row.address, error.etag)
             conversation = None
         if conversation is None or conversation.session != row.session:
-            # The session ended without this row: its leftovers are nobody's. A later session
-            # inherits the flag that says whether there may be private ones.
-            await self._store.clean_up(
-                row, has_private=conversation is None or conversation.has_private
-            )
+            # The session ended without this row, and nothing says any more what it left.
+            await self._store.clean_up(row, has_private=True)
             self._report.finished_already += 1
         elif conversation.status is Status.EXPIRED:
             if conversation.lease_until and conversation.lease_until > self._now():

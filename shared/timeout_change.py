@@ -96,7 +96,7 @@ async def sweep_with_timeout(
             control = await store.save_control(control)
     ahead = control.range_ahead(now)
     report = await run(ahead)
-    if ahead and report.complete and not report.stopped:
+    if ahead and report.complete and not report.failed:
         with suppress(ConflictError):
             await store.save_control(replace(control, looked_until=ahead[1]))
     return report

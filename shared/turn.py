@@ -85,6 +85,7 @@ class _Attempts:
     """The attempts of one turn so far: by writer id, what each would send."""
 
     activity_hash: str
+    turn: str = field(default_factory=lambda: uuid4().hex[:16])
     contexts: dict[str, TurnContext] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
@@ -283,7 +284,7 @@ class Turns:
             self._store,
             activity,
             session,
-            my_writers=attempts.contexts,
+            turn=attempts.turn,
             expire_after=self._expire_after,
             now=self._now,
         )
@@ -372,18 +373,17 @@ class Turns:
         is_new: bool,
         is_from_user: bool,
     ) -> Conversation:
-        writer = taken.writer
-        participant = await state.save_user(writer, joining=is_from_user)
+        participant = await state.save_user(joining=is_from_user)
         if participant:
             session = replace(session, users={**session.users, state.user: participant})
         change = state.conversation_change
         if change is not None:
-            session = replace(session, state=change, state_version=writer)
-        private = state.private_changes(version=writer)
+            session = replace(session, state=change, state_version=taken.writer)
+        private = state.private_changes(version=taken.writer)
         session = replace(
             session,
             etag=state.conversation.etag,  # stopping a crashed turn has changed it
-            writer=writer,
+            writer=taken.writer,
             recent=(*session.recent, taken)[-RECENT_TURNS:],
             has_private=session.has_private or bool(private),
         )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.conversations import (
+    CLOCK_SKEW,
     ConflictError,
     Conversation,
     ConversationStore,
@@ -28,7 +29,7 @@ class UserRows:
         store: where the rows are.
         expire_after: how long a conversation may be idle.
         now: the clock, in aware UTC.
-        my_writers: the ids under which earlier attempts of this turn tried to commit.
+        turn: the id of the turn, the same in each of its attempts; a request from outside has none.
         conversation: this turn's, as it was loaded; kept up to date, as its ETag may change.
             A request from outside has none, and gives one that is nowhere.
     """
@@ -39,14 +40,14 @@ class UserRows:
         *,
         expire_after: timedelta,
         now: Callable[[], datetime],
-        my_writers: frozenset[str] = frozenset(),
+        turn: str = "",
         conversation: Conversation,
     ) -> None:
         self.conversation = conversation
         self._store = store
         self._expire_after = expire_after
         self._now = now
-        self._my_writers = my_writers
+        self._turn = turn
 
     async def read(self, user: str) -> tuple[bytes, UserRow | None]:
         """The user's state that counts, and the row to write over.
@@ -70,7 +71,7 @@ class UserRows:
         """
         if not row.writer or row.address is None or row.written_at is None:
             return False
-        if row.writer in self._my_writers:
+        if row.writer == self._turn:
             return True
         is_mine = row.address == self.conversation.address
         if is_mine and _has_committed(self.conversation, user, row):
@@ -79,9 +80,10 @@ class UserRows:
         etag = there.etag if there else ""
         if is_mine and etag != self.conversation.etag:
             raise ConflictError("the conversation has moved on since this turn loaded it")
+        # A turn that opens a session tries another one each time: its id tells, not the session's.
+        if there is not None and _has_committed(there, user, row):
+            return False
         if there is not None and there.session == row.session:
-            if _has_committed(there, user, row):
-                return False
             if etag == row.base_etag:
                 await self._stop(there)
             return True
@@ -106,13 +108,12 @@ class UserRows:
         age = self._now() - written_at
         if may_still_commit and age < COMMIT_TAKES_AT_MOST:
             raise ConflictError(f"another turn ({row.writer}) of this user is being committed")
-        return not may_still_commit and age < self._expire_after
+        if may_still_commit or row.last_accessed is None:
+            return False
+        # Had it committed, its session would have lasted so long at least.
+        return self._now() - row.last_accessed < self._expire_after - CLOCK_SKEW
 
 
 def _has_committed(conversation: Conversation, user: str, row: UserRow) -> bool:
     participant = conversation.users.get(user)
-    return (
-        conversation.session == row.session
-        and participant is not None
-        and participant.writer == row.writer
-    )
+    return participant is not None and participant.writer == row.writer

@@ -419,6 +419,7 @@ def _user_columns(row: UserRow) -> dict[str, Any]:
         "SessionId": row.session or None,
         "BaseETag": row.base_etag or None,
         "WrittenAt": row.written_at,
+        "LastAccessed": row.last_accessed,
         **_split(row.state, "State"),
         **_split(row.before, "Before"),
     }
@@ -440,6 +441,7 @@ def _user_row(row: Row) -> UserRow:
         session=columns.get("SessionId", ""),
         base_etag=columns.get("BaseETag", ""),
         written_at=columns.get("WrittenAt"),
+        last_accessed=columns.get("LastAccessed"),
     )
 
 

@@ -44,15 +44,14 @@ class Rows:
             self.store,
             activity(),
             await self.store.load(self.address) or fresh,
-            my_writers=(),
+            turn=new_session_id(),
             expire_after=timedelta(seconds=100),
             now=self.clock,
         )
 
     async def commit(self, state: TurnState) -> None:
-        writer = new_session_id()
         session = state.conversation
-        participant = await state.save_user(writer, joining=False)
+        participant = await state.save_user(joining=False)
         if participant:
             session = replace(session, users={state.user: participant})
         private = state.private_changes("v")

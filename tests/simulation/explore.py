@@ -1,0 +1,149 @@
+"""The two ways through a scenario's choices: at random from a seed, or all of them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.simulation.scenario import Kind, Mutant, Scenario, Simulation, random_scenario
+from tests.simulation.world import Option, Violation, World
+
+
+class AtRandom:
+    """Chooses by weight, as the seed says."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def choose(self, world: World, options: Sequence[Option]) -> Option:
+        weights = [option.weight for option in options]
+        (option,) = self._chance.choices(options, weights)
+        world.note(option.what)
+        return option
+
+
+@dataclass
+class Failure:
+    """A violation, and all that led to it."""
+
+    seed: int
+    what: str
+    trace: list[str]
+
+    def __str__(self) -> str:
+        """The trace, and how to see it again."""
+        return "\n".join(
+            [
+                *self.trace,
+                f"VIOLATION: {self.what}",
+                f"python -m tests.simulation --seed {self.seed}",
+            ]
+        )
+
+
+def simulation(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) -> Simulation:
+    """The run that the seed stands for."""
+    chance = random.Random(seed)
+    return Simulation(random_scenario(chance, kind), AtRandom(chance), mutant)
+
+
+def run_seed(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) -> Failure | None:
+    """Run it; a violation comes back with its trace."""
+    run = simulation(seed, mutant, kind)
+    try:
+        run.run()
+    except Violation as violation:
+        return Failure(seed, str(violation), [str(run.scenario), *run.world.trace])
+    return None
+
+
+class _SeenBefore(Exception):  # noqa: N818 - no error: this way was followed already
+    pass
+
+
+@dataclass
+class _EveryWay:
+    """Follows a given beginning, then the first option each time; notes the ways not taken."""
+
+    beginning: Sequence[int]
+    graph: dict[int, list[int]]
+    unexplored: list[tuple[int, ...]]
+    taken: list[int] = field(default_factory=list)
+    last: int = 0
+
+    def choose(self, world: World, options: Sequence[Option]) -> Option:
+        if len(options) == 1:
+            choice = 0
+        elif len(self.taken) < len(self.beginning):
+            choice = self.beginning[len(self.taken)]
+            self.taken.append(choice)
+            if len(self.taken) == len(self.beginning):
+                self.last = world.fingerprint()
+        else:
+            self.arrive(world)
+            so_far = tuple(self.taken)
+            self.unexplored += [(*so_far, other) for other in range(1, len(options))]
+            choice = 0
+            self.taken.append(0)
+        option = options[choice]
+        world.note(option.what)
+        return option
+
+    def arrive(self, world: World) -> None:
+        """Note that this state follows the last one; go on only if it is new."""
+        here = world.fingerprint()
+        self.graph.setdefault(self.last, []).append(here)
+        if here in self.graph:
+            raise _SeenBefore
+        self.graph[here] = []
+        self.last = here
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """How much was explored: distinct states, runs from the start, and interleavings covered."""
+
+    states: int
+    runs: int
+    interleavings: int
+
+
+END = -1
+
+
+def explore(scenario: Scenario, mutant: Mutant | None = None) -> Exploration:
+    """Take every choice of a scenario.
+
+    Raises:
+        Violation: with the trace as its text.
+    """
+    graph: dict[int, list[int]] = {0: []}
+    unexplored: list[tuple[int, ...]] = [()]
+    runs = 0
+    while unexplored:
+        chooser = _EveryWay(unexplored.pop(), graph, unexplored)
+        run = Simulation(scenario, chooser, mutant)
+        runs += 1
+        run.before_end = chooser.arrive
+        try:
+            run.run()
+        except _SeenBefore:
+            continue
+        except Violation as violation:
+            raise Violation("\n".join([*run.world.trace, str(violation)])) from violation
+        graph[chooser.last].append(END)
+    return Exploration(len(graph) - 1, runs, _paths(graph))
+
+
+def _paths(graph: dict[int, list[int]]) -> int:
+    """How many ways lead from the first state to an end."""
+    counts = {END: 1}
+    stack = [0]
+    while stack:
+        here = stack[-1]
+        missing = [there for there in graph[here] if there not in counts]
+        if missing:
+            stack += missing
+        else:
+            counts[here] = sum(counts[there] for there in graph[here])
+            stack.pop()
+    return counts[0]

@@ -1,0 +1,462 @@
+"""Ways to break the product, one rule each. The simulation must catch them all.
+
+Most rewrite requests between the store and the table, so they say what goes over the wire and
+survive a change of the code above. "The turn" and "the sweep" are told apart by who asks.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+import shared.sweep
+from shared.connector.adapter import BufferingAdapter
+from shared.conversations import Address, ConflictError, Conversation
+from shared.storage.store import TableStore
+from shared.storage.tables import Operation, Row, Table
+from shared.sweep import NoticeResult, SendNotice, Verdict
+from tests.simulation.loop import ORIGIN
+from tests.simulation.scenario import (
+    Kind,
+    Mutant,
+    Simulation,
+    anything,
+    messages_at_expiry,
+    slow_sweeps,
+    user_returns,
+    writes_in_doubt,
+)
+from tests.simulation.world import ScheduledTable
+
+Operations = Sequence[Operation]
+Write = Callable[[Operations], Awaitable[list[str]]]
+
+
+class _Between:
+    """Stands between the store and a table; `change` does the write in its own way."""
+
+    def __init__(
+        self,
+        table: ScheduledTable,
+        simulation: Simulation,
+        change: "Change",
+        hidden_columns: str,
+    ) -> None:
+        self.table = table
+        self.simulation = simulation
+        self.remembered: dict[str, Any] = {}
+        self._change = change
+        self._hidden = hidden_columns
+
+    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
+        if key.startswith("c|"):  # so begins an attempt
+            self.simulation.bot_is_done.discard(ORIGIN.get().name)
+        row = await self.table.get(partition, key, select)
+        return row and self._without_hidden(row)
+
+    async def write(self, operations: Operations) -> list[str]:
+        return await self._change(self, operations)
+
+    async def query(
+        self,
+        partition: str,
+        first: str,
+        last: str,
+        select: Sequence[str] = (),
+        page_size: int = 500,
+    ) -> AsyncIterator[list[Row]]:
+        async for page in self.table.query(partition, first, last, select, page_size):
+            yield page
+
+    def _without_hidden(self, row: Row) -> Row:
+        if not self._hidden:
+            return row
+        kept = {n: value for n, value in row.columns.items() if not n.startswith(self._hidden)}
+        return replace(row, columns=kept)
+
+    # What a rewrite needs to know
+
+    @property
+    def is_turn(self) -> bool:
+        return not self.is_sweep
+
+    @property
+    def is_sweep(self) -> bool:
+        return "sweep" in ORIGIN.get().name
+
+    @property
+    def bot_is_done(self) -> bool:
+        """Whether this attempt's bot has run, so that what comes is the commit."""
+        return ORIGIN.get().name in self.simulation.bot_is_done
+
+    def stored(self, row: Row) -> Mapping[str, Any]:
+        """The row's columns as they are now."""
+        found = self.table.memory.rows.get((row.partition, row.key))
+        return found.columns if found else {}
+
+    def due_rows(self, row: Row) -> list[Operation]:
+        """Deletions of the conversation's due rows."""
+        key = row.key.removeprefix("c|")
+        return [
+            Operation("delete", Row(partition, found))
+            for partition, found in self.table.memory.rows
+            if found.startswith("d|") and key in found
+        ]
+
+
+Change = Callable[[_Between, Operations], Awaitable[list[str]]]
+
+
+async def _as_it_is(on: _Between, operations: Operations) -> list[str]:
+    return await on.table.write(operations)
+
+
+@dataclass
+class OnTheWire(Mutant):
+    """Rewrites the writes of one table, or hides columns from those who read it."""
+
+    which: str = "conversations"
+    change: Change = _as_it_is
+    hidden_columns: str = ""
+
+    def table(self, table: ScheduledTable, simulation: Simulation) -> Table:
+        if table.name != self.which:
+            return table
+        return _Between(table, simulation, self.change, self.hidden_columns)
+
+
+@dataclass
+class InTheCode(Mutant):
+    """Replaces an attribute of the product."""
+
+    target: Any
+    name: str
+    value: Any
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.target, self.name, self.value)
+            yield
+
+
+# If-Match
+
+
+def unconditional(when: Callable[[_Between, Operation], bool]) -> Change:
+    """Drop the If-Match of the writes it is said of."""
+
+    def dropped(on: _Between, operation: Operation) -> Operation:
+        if not operation.row.etag or not when(on, operation):
+            return operation
+        kind = "upsert" if operation.kind == "replace" else operation.kind
+        return Operation(kind, replace(operation.row, etag=""))
+
+    async def change(on: _Between, operations: Operations) -> list[str]:
+        return await on.table.write([dropped(on, operation) for operation in operations])
+
+    return change
+
+
+def _is_conversation(operation: Operation) -> bool:
+    return operation.row.key.startswith("c|")
+
+
+def _is_claim(on: _Between, operation: Operation) -> bool:
+    return (
+        on.is_sweep
+        and _is_conversation(operation)
+        and operation.kind == "replace"
+        and on.stored(operation.row).get("ExpiredAt") is None
+    )
+
+
+def _is_settling(on: _Between, operation: Operation) -> bool:
+    return on.is_sweep and _is_conversation(operation) and operation.kind == "delete"
+
+
+# Orders and transactions
+
+
+def in_steps(when: Callable[[_Between, Operations], bool], *, reverse: bool = False) -> Change:
+    """Make several writes of what is to be one transaction."""
+
+    async def change(on: _Between, operations: Operations) -> list[str]:
+        if len(operations) == 1 or not when(on, operations):
+            return await on.table.write(operations)
+        steps = list(operations)[:: -1 if reverse else 1]
+        etags = [(await on.table.write([step]))[0] for step in steps]
+        return etags[:: -1 if reverse else 1]
+
+    return change
+
+
+async def due_row_deleted_first(on: _Between, operations: Operations) -> list[str]:
+    if _is_settling(on, operations[0]):
+        for deletion in on.due_rows(operations[0].row):
+            await on.table.write([deletion])
+    return await on.table.write(operations)
+
+
+async def due_row_deleted_on_refused_claim(on: _Between, operations: Operations) -> list[str]:
+    is_claim = any(_is_claim(on, operation) for operation in operations)
+    try:
+        return await on.table.write(operations)
+    except ConflictError:
+        if is_claim:
+            for deletion in on.due_rows(operations[0].row):
+                await on.table.write([deletion])
+        raise
+
+
+async def no_due_row(on: _Between, operations: Operations) -> list[str]:
+    """A session that follows another gets no due row of its own."""
+    is_first = operations[0].kind != "replace"
+    kept = [o for o in operations if is_first or o.kind != "upsert" or o.row.key[0] != "d"]
+    return (await on.table.write(kept)) + [""] * (len(operations) - len(kept))
+
+
+async def no_fence(on: _Between, operations: Operations) -> list[str]:
+    """What only changes the ETag, so that a stopped turn's commit fails, is not written."""
+    row = operations[0].row
+    if on.is_turn and _is_conversation(operations[0]) and row.columns == on.stored(row):
+        return [row.etag]
+    return await on.table.write(operations)
+
+
+async def no_state_before(on: _Between, operations: Operations) -> list[str]:
+    """The user's row does not keep the state as it was."""
+    return await on.table.write(
+        [
+            replace(
+                operation,
+                row=replace(
+                    operation.row,
+                    columns={
+                        name: value
+                        for name, value in operation.row.columns.items()
+                        if not name.startswith("Before")
+                    },
+                ),
+            )
+            for operation in operations
+        ]
+    )
+
+
+class UserRowAfterTheConversation(Mutant):
+    """A turn writes the user's row once its conversation is committed."""
+
+    def table(self, table: ScheduledTable, simulation: Simulation) -> Table:
+        return _Between(table, simulation, self._write, "")
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[_Between, Operations]] = {}
+
+    async def _write(self, on: _Between, operations: Operations) -> list[str]:
+        turn = ORIGIN.get().name
+        if on.table.name == "users" and on.bot_is_done and operations[0].row.key == "user":
+            self._waiting[turn] = (on, operations[:1])
+            rest = operations[1:]
+            return ["later", *(await on.table.write(rest) if rest else [])]
+        etags = await on.table.write(operations)
+        if on.bot_is_done and turn in self._waiting:
+            users, waiting = self._waiting.pop(turn)
+            await users.table.write(waiting)
+        return etags
+
+
+# Notices
+
+
+class NoticeBeforeTheClaim(Mutant):
+    """A sweep tells the user first, and claims then."""
+
+    def __init__(self) -> None:
+        self._send: SendNotice | None = None
+
+    def table(self, table: ScheduledTable, simulation: Simulation) -> Table:
+        return _Between(table, simulation, self._write, "")
+
+    def sender(self, send: SendNotice, simulation: Simulation) -> SendNotice:
+        del simulation
+        self._send = send
+
+        async def already_sent(_: Conversation) -> NoticeResult:
+            return NoticeResult(Verdict.DELIVERED)
+
+        return already_sent
+
+    async def _write(self, on: _Between, operations: Operations) -> list[str]:
+        row = operations[0].row
+        if _is_claim(on, operations[0]) and self._send:
+            address = Address(row.partition, row.key.removeprefix("c|"))
+            conversation = await on.simulation.store.load_tracking(address)
+            if conversation:
+                await self._send(conversation)
+        return await on.table.write(operations)
+
+
+class SettledBeforeTheNotice(Mutant):
+    """A sweep deletes the conversation, and tells the user then."""
+
+    def sender(self, send: SendNotice, simulation: Simulation) -> SendNotice:
+        async def settle_and_send(conversation: Conversation) -> NoticeResult:
+            await simulation.store.settle(conversation)
+            return await send(conversation)
+
+        return settle_and_send
+
+
+# In the code
+
+
+def _sweeps_take_all_for_stale() -> InTheCode:
+    is_stale = Conversation.is_stale
+
+    def always_for_sweeps(self: Conversation, now: datetime, expire_after: timedelta) -> bool:
+        return "sweep" in ORIGIN.get().name or is_stale(self, now, expire_after)
+
+    return InTheCode(Conversation, "is_stale", always_for_sweeps)
+
+
+def _no_conflict_at_settling() -> InTheCode:
+    settle = TableStore.settle
+
+    async def settle_blindly(self: TableStore, conversation: Conversation) -> None:
+        with suppress(ConflictError):
+            await settle(self, conversation)
+
+    return InTheCode(TableStore, "settle", settle_blindly)
+
+
+def _replies_not_held_back() -> InTheCode:
+    prepare = BufferingAdapter.prepare
+
+    async def prepare_to_send(self: BufferingAdapter, *arguments: Any) -> Any:
+        context = await prepare(self, *arguments)
+        context.turn_state.pop(BufferingAdapter._HELD)
+        return context
+
+    return InTheCode(BufferingAdapter, "prepare", prepare_to_send)
+
+
+def _is_commit(on: _Between, operation: Operation) -> bool:
+    return on.is_turn and on.bot_is_done and _is_conversation(operation)
+
+
+def _is_guard(on: _Between, operation: Operation) -> bool:
+    row = operation.row
+    return (
+        on.is_turn
+        and not on.bot_is_done
+        and _is_conversation(operation)
+        and row.columns.get("LastAccessed") != on.stored(row).get("LastAccessed")
+    )
+
+
+def _is_retry(on: _Between, operation: Operation) -> bool:
+    return on.is_sweep and operation.kind == "replace" and not _is_claim(on, operation)
+
+
+def _has(*kinds: str) -> Callable[[_Between, Operations], bool]:
+    return lambda _, operations: set(kinds) <= {each.row.key[0] for each in operations}
+
+
+async def _private_rows_kept(on: _Between, operations: Operations) -> list[str]:
+    if on.is_sweep and operations[0].row.key.startswith("p|"):
+        return [""]
+    return await on.table.write(operations)
+
+
+def _on_user_rows(_: _Between, operation: Operation) -> bool:
+    return operation.row.key == "user"
+
+
+MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
+    "turn commits without If-Match": (
+        anything,
+        lambda: OnTheWire(change=unconditional(_is_commit)),
+    ),
+    "guard without If-Match": (
+        messages_at_expiry,
+        lambda: OnTheWire(change=unconditional(_is_guard)),
+    ),
+    "claim without If-Match": (user_returns, lambda: OnTheWire(change=unconditional(_is_claim))),
+    "settling without If-Match": (
+        user_returns,
+        lambda: OnTheWire(change=unconditional(_is_settling)),
+    ),
+    "retry_later without If-Match": (
+        slow_sweeps,
+        lambda: OnTheWire(change=unconditional(_is_retry)),
+    ),
+    "user row without If-Match": (
+        writes_in_doubt,
+        lambda: OnTheWire("users", unconditional(_on_user_rows)),
+    ),
+    "private rows deleted without If-Match": (
+        user_returns,
+        lambda: OnTheWire(change=unconditional(lambda _, each: each.row.key.startswith("p|"))),
+    ),
+    "conversation first, due row second": (
+        anything,
+        lambda: OnTheWire(
+            change=in_steps(lambda on, each: on.is_turn and _has("c", "d")(on, each))
+        ),
+    ),
+    "no due row for a following session": (anything, lambda: OnTheWire(change=no_due_row)),
+    "conversation first, private row second": (
+        anything,
+        lambda: OnTheWire(
+            change=in_steps(lambda on, each: on.is_turn and _has("c", "p")(on, each))
+        ),
+    ),
+    "re-filed in two steps": (
+        anything,
+        lambda: OnTheWire(
+            change=in_steps(lambda on, each: on.is_sweep and not _has("c")(on, each))
+        ),
+    ),
+    "tried later in three steps": (
+        slow_sweeps,
+        lambda: OnTheWire(change=in_steps(lambda on, each: on.is_sweep and _has("c")(on, each))),
+    ),
+    "due row deleted before the conversation": (
+        anything,
+        lambda: OnTheWire(change=due_row_deleted_first),
+    ),
+    "due row deleted on a refused claim": (
+        user_returns,
+        lambda: OnTheWire(change=due_row_deleted_on_refused_claim),
+    ),
+    "due row deleted on a refused settling": (slow_sweeps, _no_conflict_at_settling),
+    "private rows kept": (anything, lambda: OnTheWire(change=_private_rows_kept)),
+    "notice before the claim": (slow_sweeps, NoticeBeforeTheClaim),
+    "settled before the notice": (slow_sweeps, SettledBeforeTheNotice),
+    "no guard": (
+        messages_at_expiry,
+        lambda: InTheCode(Conversation, "needs_guard", lambda *_: False),
+    ),
+    "staleness not checked again": (anything, _sweeps_take_all_for_stale),
+    "clocks taken to agree": (
+        messages_at_expiry,
+        lambda: InTheCode(shared.sweep, "CLOCK_SKEW", timedelta(0)),
+    ),
+    "lease ignored": (slow_sweeps, lambda: OnTheWire(hidden_columns="LeaseUntil")),
+    "held-up sweep sends all the same": (
+        slow_sweeps,
+        lambda: InTheCode(shared.sweep, "LEASE", timedelta(days=1)),
+    ),
+    "own commit not recognised": (writes_in_doubt, lambda: OnTheWire(hidden_columns="Recent")),
+    "replies not held back": (anything, _replies_not_held_back),
+    "user row after the conversation": (writes_in_doubt, UserRowAfterTheConversation),
+    "no state before in the user row": (
+        writes_in_doubt,
+        lambda: OnTheWire("users", no_state_before),
+    ),
+    "crashed turn not fenced off": (writes_in_doubt, lambda: OnTheWire(change=no_fence)),
+}

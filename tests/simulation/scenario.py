@@ -1,0 +1,442 @@
+"""Who does what in one run, and the real bot that does it."""
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from botbuilder.core import TurnContext
+
+from shared.connector.adapter import BufferingAdapter
+from shared.connector.authentication import InboundAuthentication
+from shared.conversations import ConversationKey, StorageUnavailableError
+from shared.notices import notice_sender, say_nothing
+from shared.storage.store import TableStore
+from shared.storage.tables import Table
+from shared.sweep import SendNotice, Sweep
+from shared.turn import Turns
+from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous
+from tests.simulation.invariants import Promises, TurnSpec, reply
+from tests.simulation.loop import ORIGIN, Process
+from tests.simulation.world import (
+    Arrival,
+    Chooser,
+    Limits,
+    ScheduledConnector,
+    ScheduledTable,
+    Violation,
+    World,
+)
+
+EXPIRE_AFTER = timedelta(seconds=100)
+BEYOND_EVERY_RETRY_SECONDS = 4000
+MOST_ROUNDS = 6  # of sweeps, until nothing is left
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A run before anything is chosen.
+
+    Attributes:
+        before: turns taken at the start, in order and with no fault.
+        idle_seconds: what passes after them.
+        turns: turns that may start at any time, each with the process that takes it.
+        sweeps: the processes that each run a sweep, at any time.
+        skews: the processes, and by how many seconds their clocks are off.
+        limits: what else may happen.
+        ask_first: whether user state is looked at before everything has expired, or after.
+    """
+
+    turns: Sequence[tuple[TurnSpec, str]]
+    sweeps: Sequence[str]
+    skews: dict[str, float]
+    limits: Limits
+    before: Sequence[TurnSpec] = ()
+    idle_seconds: float = 0
+    shards: int = 1
+    notices_on: bool = True
+    ask_first: bool = True
+
+
+class Mutant:
+    """A change of the product; this one changes nothing."""
+
+    def table(self, table: ScheduledTable, simulation: "Simulation") -> Table:
+        """What the store gets for that table."""
+        del simulation
+        return table
+
+    def sender(self, send: SendNotice, simulation: "Simulation") -> SendNotice:
+        """What sweeps get for that sender of notices."""
+        del simulation
+        return send
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """While this lasts, the product's own code is patched."""
+        yield
+
+
+class Simulation:
+    """One run of a scenario."""
+
+    def __init__(self, scenario: Scenario, chooser: Chooser, mutant: Mutant | None = None) -> None:
+        self.scenario = scenario
+        self.world = World(chooser, replace(scenario.limits), self._edges)
+        self.conversations = ScheduledTable(self.world, "conversations")
+        self.users = ScheduledTable(self.world, "users")
+        self.connector = ScheduledConnector(self.world)
+        self.mutant = mutant or Mutant()
+        self.store = self._store(self.conversations, self.users)  # for mutants: not their own
+        self.before_end: Callable[[World], object] = lambda _: None
+        self.bot_is_done: set[str] = set()  # turns whose bot has run, in this attempt
+        turns = [*scenario.before, *(turn for turn, _ in scenario.turns)]
+        users = sorted({turn.user for turn in turns if "u" in turn.bags})
+        self._asking = [TurnSpec(f"ask-{user}", user, f"own-{user}", "cu") for user in users]
+        turns += self._asking
+        self.promises = Promises(
+            self.world,
+            self._store(self.conversations.memory, self.users.memory),
+            self.conversations,
+            self.users,
+            turns,
+            expire_after=EXPIRE_AFTER,
+            notices_on=scenario.notices_on,
+        )
+        self.world.watcher = self.promises
+        self.world.processes = {name: Process(name, skew) for name, skew in scenario.skews.items()}
+        for turn in turns:
+            key = ConversationKey(CHANNEL, turn.conversation).address(scenario.shards).key
+            self.world.names[key] = turn.conversation
+        self._bots: dict[int, tuple[Process, TableStore, Turns]] = {}
+
+    def run(self) -> None:
+        """Run to the very end.
+
+        Raises:
+            Violation: a promise was broken.
+        """
+        world, scenario = self.world, self.scenario
+        try:
+            with self.mutant.applied(), self._log_kept():
+                home = next(iter(world.processes))
+                world.run_healthy(*(self._turn(turn, home) for turn in scenario.before))
+                world.loop.pass_time(scenario.idle_seconds)
+                world.note("from here on, anything may happen")
+                world.arrivals = [
+                    *(self._turn(turn, process) for turn, process in scenario.turns),
+                    *(
+                        self._sweep(f"sweep{number}", process)
+                        for number, process in enumerate(scenario.sweeps, 1)
+                    ),
+                ]
+                world.run()
+                self.before_end(world)
+                self._finish(home)
+        finally:
+            world.close()
+
+    def _edges(self) -> list[float]:
+        return self.promises.edges()
+
+    def _finish(self, home: str) -> None:
+        world = self.world
+        world.note("from here on, all is well")
+        asking = [self._turn(turn, home) for turn in self._asking]
+        if self.scenario.ask_first:
+            world.run_healthy(*asking)
+        self._expire_all(home, "first")
+        if not self.scenario.ask_first:
+            world.run_healthy(*asking)
+            self._expire_all(home, "last")
+        self.promises.check_end()
+
+    def _expire_all(self, home: str, which: str) -> None:
+        for number in range(MOST_ROUNDS):
+            self.world.loop.pass_time(BEYOND_EVERY_RETRY_SECONDS)
+            self.world.run_healthy(self._sweep(f"{which}-sweep{number}", home))
+            if not self.conversations.memory.rows:
+                return
+
+    # The real bot
+
+    def _turn(self, turn: TurnSpec, process: str) -> Arrival:
+        inbound = activity(
+            turn.bags, turn.user, id=turn.name, conversation={"id": turn.conversation}
+        )
+
+        async def take(process: Process) -> None:
+            self.promises.received(turn.name)
+            _, turns = self._bot(process)
+            await turns.take(inbound, anonymous())
+
+        return Arrival(turn.name, process, take)
+
+    def _sweep(self, name: str, process: str) -> Arrival:
+        send = notice_sender(self.connector) if self.scenario.notices_on else say_nothing
+
+        async def run(process: Process) -> None:
+            store, _ = self._bot(process)
+            await Sweep(
+                store,
+                self.mutant.sender(send, self),
+                _erase_nobody,
+                expire_after=EXPIRE_AFTER,
+                budget_seconds=1e9,
+                now=self.world.clock(process),
+                randomness=random.Random(name),
+            ).run()
+
+        return Arrival(name, process, run)
+
+    def _bot(self, process: Process) -> tuple[TableStore, Turns]:
+        if id(process) not in self._bots:
+            tables = (self.mutant.table(each, self) for each in (self.conversations, self.users))
+            store = self._store(*tables)
+            turns = Turns(
+                store,
+                BufferingAdapter(self.connector, _authentication(), ""),
+                FunctionBot(self._count),
+                expire_after=EXPIRE_AFTER,
+                shard_count=self.scenario.shards,
+                now=self.world.clock(process),
+            )
+            self._bots[id(process)] = (process, store, turns)
+        _, store, turns = self._bots[id(process)]
+        return store, turns
+
+    def _store(self, conversations: Table, users: Table) -> TableStore:
+        return TableStore(conversations, users, self.scenario.shards)
+
+    async def _count(self, bot: FunctionBot, context: TurnContext) -> None:
+        """Count in the bags that the message names; the conversation's bag keeps it all."""
+        turn, bags = ORIGIN.get().name, str(context.activity.text)
+        self.bot_is_done.discard(turn)
+        log = bot.conversation.create_property("log")
+        before = await log.get(context, [])
+        self.promises.bot_runs(turn, before)
+        await log.set(context, [*before, turn])
+        seen: dict[str, list[str]] = {"user": [], "private": []}
+        for name, bag in (("user", bot.user), ("private", bot.private)):
+            if name[0] in bags:
+                count = bag.create_property("log")
+                seen[name] = [*await count.get(context, []), turn]
+                await count.set(context, seen[name])
+            await bot.conversation.create_property(name).set(context, seen[name])
+        await context.send_activity(reply(turn, [*before, turn], seen["user"], seen["private"]))
+        self.bot_is_done.add(turn)
+
+    @contextmanager
+    def _log_kept(self) -> Iterator[None]:
+        """The product logs what it survives; but for storage's absence, nothing should need it."""
+        logger = logging.getLogger("shared")
+        handler = _Unforeseen()
+        level, propagate = logger.level, logger.propagate
+        logger.addHandler(handler)
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        if handler.errors:
+            raise Violation(f"unforeseen: {handler.errors[0]!r}") from handler.errors[0]
+
+
+class _Unforeseen(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, BaseExceptionGroup):
+            error = error.split(StorageUnavailableError)[1]
+        if error and not isinstance(error, StorageUnavailableError):
+            self.errors.append(error)
+
+
+async def _erase_nobody(user: str) -> bool:
+    raise AssertionError(f"nobody asked to erase {user}")
+
+
+@cache
+def _authentication() -> Any:
+    return InboundAuthentication(app_id="").sdk
+
+
+Kind = Callable[[random.Random], Scenario]
+
+
+def random_scenario(chance: random.Random, kind: Kind | None = None) -> Scenario:
+    """A scenario as the seed says: of any kind, or one of those where much is at stake."""
+    scenario = (kind or chance.choice((anything, anything, *KINDS)))(chance)
+    return replace(
+        scenario,
+        skews={process: round(chance.uniform(-1, 1), 2) for process in PROCESSES},
+        shards=chance.choice((1, 1, 2)),
+        ask_first=chance.random() < 0.5,
+    )
+
+
+def anything(chance: random.Random) -> Scenario:
+    users = ["ann", "bob"][: chance.choice((1, 1, 2))]
+    talks = ["talk0", "talk1"][: chance.choice((1, 1, 2))]
+    before = [_turn(chance, n, users, talks) for n in range(chance.choice((0, 1, 1, 2)))]
+    later = range(len(before), len(before) + chance.choice((1, 2, 2, 3, 4)))
+    jumps = (0.3, 3, 12, 18, 26, 33, 45, 61, 99, 103, 250)
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 74, 98.5, 99.9, 103.5, 103.5, 150)) if before else 0,
+        turns=[(_turn(chance, n, users, talks), chance.choice(PROCESSES)) for n in later],
+        sweeps=_sweeps(chance, (0, 1, 1, 2, 2, 3)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1, 1, 2, 3)),
+            crashes=chance.choice((0, 0, 0, 1, 2)),
+            jumps=chance.choice((0, 1, 2, 4, 6)),
+            jump_seconds=(*chance.sample(jumps, 3), *_a_day(chance)),
+            edges=chance.random() < 0.6,
+            holds=chance.random() < 0.4,
+        ),
+        notices_on=chance.random() < 0.95,
+    )
+
+
+def messages_at_expiry(chance: random.Random) -> Scenario:
+    """Messages arrive just before a session expires, or just after, and sweeps run."""
+    before = [_turn(chance, 0, ["ann"], ["talk0"])]
+    later = range(1, chance.choice((2, 3)))
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((76, 98.5, 99.9, 101, 103.5)),
+        turns=[(_turn(chance, n, ["ann"], ["talk0"]), chance.choice(PROCESSES)) for n in later],
+        sweeps=_sweeps(chance, (1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 0, 1)), jumps=4, jump_seconds=(2.2, 3), edges=True
+        ),
+    )
+
+
+def slow_sweeps(chance: random.Random) -> Scenario:
+    """Several sweeps find the same conversations, and are slower than they should be."""
+    talks = ["talk0", "talk1", "talk2", "talk3"]
+    idle = talks[: chance.choice((1, 1, 4))]
+    before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(idle)]
+    after = range(len(before), len(before) + chance.choice((0, 0, 1)))
+    return Scenario(
+        before=before,
+        idle_seconds=103.5,
+        turns=[(_turn(chance, n, ["ann"], talks), chance.choice(PROCESSES)) for n in after],
+        sweeps=_sweeps(chance, (2, 3)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1, 2)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=5,
+            jump_seconds=(12, 18, 33, *_a_day(chance)),
+            jump_weight=chance.choice((1.5, 6)),
+            edges=chance.random() < 0.4,
+            holds=chance.random() < 0.5,
+        ),
+        notices_on=chance.random() < 0.95,
+    )
+
+
+def user_returns(chance: random.Random) -> Scenario:
+    """A user writes while a sweep expires the conversation."""
+    turns = [replace(_turn(chance, n, ["ann"], ["talk0"]), bags="cp") for n in (1, 2, 3)]
+    return Scenario(
+        before=[TurnSpec("turn0", "ann", "talk0", "cp")],
+        idle_seconds=103.5,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in turns],
+        sweeps=_sweeps(chance, (1, 1, 2)),
+        skews={},
+        limits=Limits(faults=chance.choice((0, 0, 0, 1)), crashes=chance.choice((0, 0, 0, 1))),
+    )
+
+
+def writes_in_doubt(chance: random.Random) -> Scenario:
+    """One user in two conversations; answers are lost and processes crash between two writes."""
+    turns = [_turn(chance, n, ["ann"], ["talk0", "talk1"]) for n in range(5)]
+    return Scenario(
+        before=[replace(turns[0], bags="cu")],
+        turns=[(replace(turn, bags="cu"), chance.choice(PROCESSES)) for turn in turns[1:]],
+        sweeps=[],
+        skews={},
+        limits=Limits(faults=chance.choice((1, 2, 3)), crashes=chance.choice((0, 1, 1))),
+    )
+
+
+KINDS: Sequence[Kind] = (
+    anything,
+    messages_at_expiry,
+    slow_sweeps,
+    user_returns,
+    writes_in_doubt,
+)
+PROCESSES = ("P0", "P1", "P2")
+
+
+def _turn(
+    chance: random.Random, number: int, users: Sequence[str], talks: Sequence[str]
+) -> TurnSpec:
+    bags = chance.choice(("c", "cu", "cp", "cup", "cup"))
+    return TurnSpec(f"turn{number}", chance.choice(users), chance.choice(talks), bags)
+
+
+def _sweeps(chance: random.Random, counts: Sequence[int]) -> list[str]:
+    return [chance.choice(PROCESSES) for _ in range(chance.choice(counts))]
+
+
+def _a_day(chance: random.Random) -> tuple[float, ...]:
+    """Now and then, long enough for a notice to be given up."""
+    return (90_000,) if chance.random() < 0.05 else ()
+
+
+def _small(
+    turns: int, sweeps: int, *, idle_seconds: float = 103.5, bags: str = "c", **limits: Any
+) -> Scenario:
+    """Turns and sweeps of one conversation, each in a process of its own."""
+    return Scenario(
+        before=[TurnSpec("turn0", "ann", "talk0", bags)],
+        idle_seconds=idle_seconds,
+        turns=[(TurnSpec(f"turn{n}", "ann", "talk0", bags), f"T{n}") for n in range(1, turns + 1)],
+        sweeps=[f"S{n}" for n in range(1, sweeps + 1)],
+        skews=dict.fromkeys(
+            [
+                "P0",
+                *(f"T{n}" for n in range(1, turns + 1)),
+                *(f"S{n}" for n in range(1, sweeps + 1)),
+            ],
+            0.0,
+        ),
+        limits=Limits(**limits),
+    )
+
+
+# Small enough to take every choice within seconds.
+SMALL = {
+    "a late message and a sweep": _small(1, 1),
+    "a late message, a sweep, a crash": _small(1, 1, crashes=1),
+    "a message in time, a sweep, 3.5 s": _small(
+        1, 1, idle_seconds=99, jumps=1, jump_seconds=(3.5,)
+    ),
+    "two sweeps": _small(0, 2),
+    "two sweeps, a crash": _small(0, 2, crashes=1),
+}
+# These take minutes to hours.
+LARGER = {
+    "two sweeps, the lease over": _small(0, 2, jumps=1, jump_seconds=(61,)),
+    "a late message, a sweep, a fault": _small(1, 1, faults=1),
+    "two messages, user state": _small(2, 0, idle_seconds=10, bags="cu"),
+    "a late message and two sweeps": _small(1, 2),
+    "two late messages and a sweep": _small(2, 1),
+}
