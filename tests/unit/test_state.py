@@ -1,5 +1,6 @@
 """The three bags: the SDK's storage contract on each, and none of BotState's faults."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +22,7 @@ from shared.state import TurnState, state_bags
 from shared.storage import codec
 from shared.storage.store import TableStore
 from tests.bot_in_memory import SHARDS, BotInMemory, Clock, FunctionBot, activity
+from tests.faults import FaultyTable
 from tests.memory_table import MemoryTable
 
 KEYS = {
@@ -363,3 +365,24 @@ async def test_state_outside_of_a_turn_is_a_clear_error() -> None:
     context = TurnContext(ActivityHandler(), activity())
     with pytest.raises(TypeError, match="in a turn that the messages function runs"):
         await state_bags()[0].load(context)
+
+
+async def test_bags_that_are_asked_for_together_are_read_together() -> None:
+    async def read_all(bot: FunctionBot, context: TurnContext) -> None:
+        bags = (bot.conversation, bot.user, bot.private)
+        await asyncio.gather(*(bag.load(context) for bag in bags))
+        for bag in bags:
+            await bag.create_property("x").set(context, 1)
+
+    conversations, users = FaultyTable(MemoryTable()), FaultyTable(MemoryTable())
+    bot = BotInMemory(FunctionBot(read_all), conversations=conversations, users=users)
+    await bot.say()
+    both_under_way = asyncio.Barrier(2)
+
+    async def meet(doing: str) -> None:
+        if doing.startswith(("get user", "get p|")):
+            await asyncio.wait_for(both_under_way.wait(), 5)
+
+    conversations.before = users.before = meet
+    assert await bot.say() == []
+    assert not both_under_way.broken
