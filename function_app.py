@@ -2,6 +2,7 @@
 
 import azure.functions as func
 
+from expiry_queue_function import make_blueprint as make_expiry_queue
 from expiry_timer_function import blueprint as expiry_timer
 from messages_function import blueprint as messages
 from shared.app import close_app as shutdown  # the local host calls it when it stops
@@ -18,3 +19,4 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's to
 app.register_functions(messages)
 app.register_functions(expiry_timer)
 app.register_functions(make_state(settings))
+app.register_functions(make_expiry_queue(settings))

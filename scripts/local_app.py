@@ -19,7 +19,7 @@ from croniter import croniter
 
 logger = logging.getLogger(__name__)
 
-SUPPORTED_BINDINGS = {"httpTrigger", "http", "timerTrigger"}
+SUPPORTED_BINDINGS = {"httpTrigger", "http", "timerTrigger", "queueTrigger"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,22 @@ class HostedFunction:
 
     @property
     def is_timer(self) -> bool:
-        """Says whether a schedule starts it, and not a request."""
+        """Says whether a schedule starts it."""
         return bool(self.trigger["type"] == "timerTrigger")
+
+    @property
+    def is_queue(self) -> bool:
+        """Says whether a message in a queue starts it."""
+        return bool(self.trigger["type"] == "queueTrigger")
+
+    @property
+    def is_http(self) -> bool:
+        """Says whether a request starts it."""
+        return bool(self.trigger["type"] == "httpTrigger")
+
+
+class InvocationError(Exception):
+    """A function failed or took too long; it has been logged."""
 
 
 @dataclass(frozen=True)
@@ -130,24 +144,33 @@ def routing_table(prefix: str, functions: Iterable[HostedFunction]) -> list[Rout
 
 
 def schedule(function: HostedFunction) -> str:
-    """Reads a timer's NCRONTAB expression, filling in %SETTING% from the environment.
+    """Reads a timer's NCRONTAB expression.
 
     Raises:
-        SystemExit: The setting is missing or the expression is not understood.
+        SystemExit: A setting in it is missing or the expression is not understood.
     """
-
-    def setting(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1])
-        return value or sys.exit(
-            f"{function.name}: the setting {match[1]}, its schedule, is missing."
-        )
-
-    expression = re.sub("%([^%]+)%", setting, function.trigger["schedule"])
+    expression = filled_in(function, "schedule")
     try:
         next_occurrence(expression, datetime.now(UTC))
     except ValueError as error:
         sys.exit(f"{function.name}: its schedule {expression!r} is not NCRONTAB: {error}")
     return expression
+
+
+def filled_in(function: HostedFunction, what: str) -> str:
+    """Reads a property of the trigger, filling in %SETTING% from the environment.
+
+    Raises:
+        SystemExit: The setting is missing.
+    """
+
+    def setting(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        return value or sys.exit(
+            f"{function.name}: the setting {match[1]}, its {what}, is missing."
+        )
+
+    return re.sub("%([^%]+)%", setting, function.trigger[what])
 
 
 def next_occurrence(expression: str, after: datetime) -> datetime:

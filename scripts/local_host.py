@@ -1,6 +1,6 @@
 """A small stand-in for `func start`, for machines where Core Tools cannot be installed.
 
-It loads function_app.py, serves the HTTP functions, fires the timers and answers
+It loads function_app.py, serves the HTTP functions, fires the timers, polls the queues and answers
 `POST /admin/functions/NAME`, with those behaviours of the real host that an app can tell. It is
 for development only: no keys, no leases, no scale-out.
 """
@@ -27,17 +27,14 @@ from azure.functions.timer import TimerRequest
 from multidict import CIMultiDict
 
 from scripts import local_app
-from scripts.local_app import HostedFunction
+from scripts.local_app import HostedFunction, InvocationError
+from scripts.local_queue import QueueListener
 from scripts.processes import ROOT, on_stop_signal
 
 logger = logging.getLogger("local_host")
 
 MAX_BODY_BYTES = 100 * 1024 * 1024  # the real host's limit
-GRACE_SECONDS = 10  # for requests, and again for timers, that are under way at the stop
-
-
-class InvocationError(Exception):
-    """A function failed or took too long; it has been logged."""
+GRACE_SECONDS = 10  # for requests, and again for all else, under way at the stop
 
 
 class LocalHost:
@@ -50,11 +47,14 @@ class LocalHost:
         self.functions = local_app.supported_functions(app_module.app)
         self.timers = {f.name: f for f in self.functions if f.is_timer}
         self.schedules = {f.name: local_app.schedule(f) for f in self.timers.values()}
-        enabled_http = [f for f in self.functions if not f.is_timer and not f.disabled]
+        queue_settings = host_json.get("extensions", {}).get("queues", {})
+        enabled_queues = [f for f in self.functions if f.is_queue and not f.disabled]
+        self.queues = [QueueListener(f, queue_settings) for f in enabled_queues]
+        enabled_http = [f for f in self.functions if f.is_http and not f.disabled]
         self.routes = local_app.routing_table(self.prefix, enabled_http)
         self.shut_down_app = getattr(app_module, "shutdown", None)
         self.stopping = asyncio.Event()
-        self.tasks: set[asyncio.Task[None]] = set()  # timers, and what /admin has started
+        self.tasks: set[asyncio.Task[None]] = set()  # timers, queues, and what /admin has started
 
     async def run(self, port: int) -> None:
         """Serves on 127.0.0.1 and fires timers until a signal to stop.
@@ -86,6 +86,8 @@ class LocalHost:
         for timer in self.timers.values():
             if not timer.disabled:
                 self.start_task(self.run_timer(timer))
+        for queue in self.queues:
+            self.start_task(queue.run(self.invoke, self.stopping))
         await self.stopping.wait()
         logger.info("Stopping")
         await runner.cleanup()
@@ -103,6 +105,8 @@ class LocalHost:
         for function in self.functions:
             if function.is_timer:
                 what = f"timerTrigger {self.schedules[function.name]}"
+            elif function.is_queue:
+                what = f"queueTrigger {function.trigger['queueName']}"
             else:
                 methods = ",".join(function.trigger.get("methods") or ["any method"])
                 route = local_app.full_route(self.prefix, function)

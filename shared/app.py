@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
@@ -23,6 +23,7 @@ from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.conversations import StorageUnavailableError, utc_now
 from shared.erasure import Erasure, asks_for_erasure
+from shared.fan_out import FanOut, InvalidMessageError, poison_name
 from shared.settings import Settings, SettingsError, read_settings
 from shared.state import state_bags
 from shared.state_data import StateData
@@ -42,6 +43,7 @@ class App:
         tables: the client of the storage account.
         authentication: who may call.
         connector: what speaks to channels.
+        fan_out: where sweeps leave what they do not finish, if they do.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class App:
         tables: Tables,
         authentication: InboundAuthentication,
         connector: Connector,
+        fan_out: FanOut | None = None,
     ) -> None:
         self.authentication = authentication
         self._settings = settings
+        self._fan_out = fan_out
         self._tables = tables
         self._conversations = tables.table(settings.conversations_table)
         self._users = tables.table(settings.users_table)
@@ -104,21 +108,56 @@ class App:
             conversations = CountingTable(self._conversations)
             store = self._store(conversations)
 
-            def run(ahead: tuple[datetime, datetime] | None) -> Awaitable[SweepReport]:
-                return Sweep(
-                    store,
-                    self._send_notice,
-                    self.erasure.finish,
-                    expire_after=self._settings.expire_after,
-                    budget_seconds=self._settings.sweep_budget_seconds,
-                    max_notice_age_seconds=self._settings.max_notice_age_seconds,
-                    ahead=ahead,
-                    now=utc_now,
-                ).run()
-
-            report = await sweep_with_timeout(store, self._settings.expire_after, utc_now(), run)
+            report = await sweep_with_timeout(
+                store,
+                self._settings.expire_after,
+                utc_now(),
+                lambda ahead: self._sweep(store, ahead).run(),
+            )
             report.requests = conversations.requests
-            return report
+        if self._fan_out:
+            await self._fan_out.warn_of_poison()
+            if report.unfinished and not report.stopped:
+                await self._fan_out.hand_over(report.unfinished)
+        return report
+
+    async def sweep_shard(self, shard: str) -> SweepReport:
+        """Sweep one shard, as a message of the fan-out asks; if unfinished, ask for it again.
+
+        Raises:
+            InvalidMessageError: there is no such shard.
+            StorageUnavailableError: the tables or the queue could not be reached.
+            SettingsError: the tables were made with another TableShards.
+        """
+        async with self.with_tables():
+            conversations = CountingTable(self._conversations)
+            store = self._store(conversations)
+            if shard not in store.shards:
+                raise InvalidMessageError(f"the table has no shard {shard[:20]!r}")
+            control = await store.control()
+            report = await self._sweep(store, control.range_ahead(utc_now()), [shard]).run()
+            report.requests = conversations.requests
+        if self._fan_out and report.unfinished and not report.stopped:
+            await self._fan_out.put(shard)
+        return report
+
+    def _sweep(
+        self,
+        store: TableStore,
+        ahead: tuple[datetime, datetime] | None,
+        shards: Sequence[str] | None = None,
+    ) -> Sweep:
+        return Sweep(
+            store,
+            self._send_notice,
+            self.erasure.finish,
+            expire_after=self._settings.expire_after,
+            budget_seconds=self._settings.sweep_budget_seconds,
+            max_notice_age_seconds=self._settings.max_notice_age_seconds,
+            shards=shards,
+            ahead=ahead,
+            now=utc_now,
+        )
 
     def _store(self, conversations: Table) -> TableStore:
         return TableStore(
@@ -184,7 +223,17 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
         authentication = InboundAuthentication(
             app_id=settings.microsoft_app_id, credentials=_sdk_credentials(settings)
         )
-        yield App(settings, tables, authentication, connector)
+        fan_out = None
+        if settings.expiry_fan_out == "on":
+            from shared.storage.queues import Queues  # noqa: PLC0415 - apps without it start faster
+
+            queues = await clients.enter_async_context(Queues.of(settings))
+            fan_out = FanOut(
+                queues.queue(settings.expiry_queue),
+                queues.queue(poison_name(settings.expiry_queue)),
+                most=settings.table_shards,
+            )
+        yield App(settings, tables, authentication, connector, fan_out)
 
 
 def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:

@@ -51,6 +51,8 @@ def _one_of_any_case(value: object) -> object:
 
 WholeSeconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=MAX_SECONDS)]
 TableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")]
+# A queue's name may have 63 characters; 7 are left for "-poison".
+QueueName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=3, max_length=56)]
 
 
 def _setting(name: str, must_be: str, **options: Any) -> Any:
@@ -95,6 +97,12 @@ class Settings(BaseSettings):
     sweep_budget_seconds: WholeSeconds = _setting(
         "SweepBudgetSeconds", "whole seconds, less than functionTimeout in host.json", default=45
     )
+    expiry_fan_out: Literal["off", "on"] = _setting("ExpiryFanOut", "off or on", default="off")
+    expiry_queue: QueueName = _setting(
+        "ExpiryQueue",
+        "a queue name: 3 to 56 lower-case letters, digits and single hyphens between them",
+        default="expiry-shards",
+    )
     conversations_table: TableName = _setting(
         "ConversationsTable",
         "a table name: 3 to 63 letters and digits, a letter first",
@@ -121,6 +129,12 @@ class Settings(BaseSettings):
     storage_table_uri: str = _setting(
         "AzureWebJobsStorage__tableServiceUri",
         "the table service's https address",
+        default="",
+        pattern=r"^(https://\S+)?$",
+    )
+    storage_queue_uri: str = _setting(
+        "AzureWebJobsStorage__queueServiceUri",
+        "the queue service's https address",
         default="",
         pattern=r"^(https://\S+)?$",
     )
@@ -154,6 +168,14 @@ class Settings(BaseSettings):
             return self.storage_table_uri
         name = self.storage_account_name
         return f"https://{name}.table.core.windows.net" if name else ""
+
+    @property
+    def storage_queue_endpoint(self) -> str:
+        """The queue service's address for identity-based access; empty with a connection string."""
+        if self.storage_queue_uri:
+            return self.storage_queue_uri
+        name = self.storage_account_name
+        return f"https://{name}.queue.core.windows.net" if name else ""
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
@@ -190,6 +212,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "AzureWebJobsStorage is empty; it must be a storage connection string, or"
                 " AzureWebJobsStorage__tableServiceUri or __accountName must name the account"
+            )
+        if (
+            self.expiry_fan_out == "on"
+            and not self.storage_connection.get_secret_value()
+            and not self.storage_queue_endpoint
+        ):
+            raise ValueError(
+                "AzureWebJobsStorage__queueServiceUri is missing; where ExpiryFanOut is on it must"
+                " be the queue service's https address, or __accountName must name the account"
             )
         return self
 

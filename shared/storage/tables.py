@@ -118,7 +118,7 @@ class AzureTable:
         except ResourceNotFoundError as error:
             if _is_table_missing(error):
                 raise
-            raise ConflictError(_reason(error)) from error
+            raise ConflictError(reason(error)) from error
         return str(answer["etag"])
 
     async def query(
@@ -167,18 +167,13 @@ class Tables:
         client_id: str = "",
         managed_identity: bool = False,
     ) -> None:
-        self._credential: DefaultAzureCredential | ManagedIdentityCredential | None = None
+        self._credential = None
         if connection_string:
             self._service = TableServiceClient.from_connection_string(
                 connection_string, **self.OPTIONS
             )
         else:
-            if managed_identity:
-                self._credential = ManagedIdentityCredential(client_id=client_id or None)
-            else:
-                self._credential = DefaultAzureCredential(
-                    managed_identity_client_id=client_id or None
-                )
+            self._credential = azure_credential(client_id, managed_identity=managed_identity)
             self._service = TableServiceClient(
                 endpoint, credential=self._credential, **self.OPTIONS
             )
@@ -209,6 +204,15 @@ class Tables:
         await self.close()
 
 
+def azure_credential(
+    client_id: str, *, managed_identity: bool
+) -> DefaultAzureCredential | ManagedIdentityCredential:
+    """What identity-based access shows; `client_id` is of a user-assigned identity, or empty."""
+    if managed_identity:
+        return ManagedIdentityCredential(client_id=client_id or None)
+    return DefaultAzureCredential(managed_identity_client_id=client_id or None)
+
+
 class _RowMissingError(Exception):
     """The service answered 404 for the row (not for the whole table)."""
 
@@ -221,23 +225,23 @@ def _errors_told_apart() -> Iterator[None]:
     except ResourceNotFoundError as error:
         if _is_table_missing(error):
             raise StorageUnavailableError("the table does not exist") from error
-        raise _RowMissingError(_reason(error)) from error
+        raise _RowMissingError(reason(error)) from error
     except (ResourceModifiedError, ResourceExistsError) as error:
-        raise ConflictError(_reason(error)) from error
+        raise ConflictError(reason(error)) from error
     except HttpResponseError as error:  # TableTransactionError is one too
         raise _classified(error) from error
     except AzureError as error:  # no answer at all
-        raise StorageUnavailableError(_reason(error)) from error
+        raise StorageUnavailableError(reason(error)) from error
 
 
 def _classified(error: HttpResponseError) -> Exception:
     if _is_table_missing(error):
         return StorageUnavailableError("the table does not exist")
     if error.status_code in (404, 409, 412):
-        return ConflictError(_reason(error))
+        return ConflictError(reason(error))
     if error.status_code in (400, 413):  # keys and types are ours: only a size can be refused
-        return StateTooLargeError(_reason(error))
-    return StorageUnavailableError(_reason(error))
+        return StateTooLargeError(reason(error))
+    return StorageUnavailableError(reason(error))
 
 
 def _is_table_missing(error: HttpResponseError) -> bool:
@@ -246,7 +250,7 @@ def _is_table_missing(error: HttpResponseError) -> bool:
     return "TableNotFound" in f"{getattr(code, 'value', code)} {error}"
 
 
-def _reason(error: AzureError) -> str:
+def reason(error: AzureError) -> str:
     """The service's own words in one line; requests and their keys are not part of it."""
     status = getattr(error, "status_code", None)
     code = getattr(error, "error_code", None)

@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -97,7 +97,12 @@ class RunningBot:
 
 @asynccontextmanager
 async def running_bot(
-    settings: Mapping[str, str], folder: Path, *, changes: str = ""
+    settings: Mapping[str, str],
+    folder: Path,
+    *,
+    changes: str = "",
+    queues: Mapping[str, Any] | None = None,
+    may_fail: bool = False,
 ) -> AsyncIterator[RunningBot]:
     """Start a bot with these settings and no others; stop it in the end.
 
@@ -105,8 +110,12 @@ async def running_bot(
         settings: see `settings_on`.
         folder: for its files; a local.settings.json in the project's own must not reach the tests.
         changes: Python to run before the app is loaded, for what no setting can change.
+        queues: what is changed in extensions.queues of host.json.
+        may_fail: the test makes a function raise.
     """
-    shutil.copy(processes.ROOT / "host.json", folder)
+    host = json.loads((processes.ROOT / "host.json").read_text())
+    host["extensions"]["queues"].update(queues or {})
+    (folder / "host.json").write_text(json.dumps(host))
     real_app = (processes.ROOT / "function_app.py").read_text()
     (folder / "function_app.py").write_text(changes + real_app)
     log = folder / f"{uuid4().hex}.log"
@@ -121,7 +130,7 @@ async def running_bot(
         # In a thread: a bot that is stopped may still want an answer from the fake channel.
         await asyncio.to_thread(processes.stop, process)
     # Whatever a test looked at, no request and no sweep may have failed unexpectedly.
-    assert "Traceback" not in bot.log, bot.log
+    assert may_fail or "Traceback" not in bot.log, bot.log
 
 
 def _start_host(settings: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:

@@ -99,12 +99,20 @@ async def worker(
     del sys.modules["function_app"]
 
 
-async def test_both_functions_are_found_with_their_route_and_schedule(worker: Worker) -> None:
+async def test_all_functions_are_found_and_those_two_with_route_and_schedule(
+    worker: Worker,
+) -> None:
     bindings = {
         name: [json.loads(binding) for binding in function.raw_bindings]
         for name, function in worker.functions.items()
     }
-    assert bindings.keys() == {"messages", "expiry_timer"}
+    assert bindings.keys() == {
+        "messages",
+        "expiry_timer",
+        "state_users",
+        "state_conversations",
+        "state_private",
+    }
     http = next(each for each in bindings["messages"] if each["type"] == "httpTrigger")
     (timer,) = bindings["expiry_timer"]
     assert http["route"] == "messages"

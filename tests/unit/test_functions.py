@@ -8,17 +8,28 @@ from typing import Any
 
 import azure.functions as func
 import pytest
+from azure.functions.queue import QueueMessage
 from azure.functions.timer import TimerRequest
 from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes, AdaptiveCardInvokeResponse
 
+import expiry_queue_function
 import expiry_timer_function
 import messages_function
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
 from shared.conversations import StorageUnavailableError
+from shared.fan_out import InvalidMessageError, message_for
+from shared.settings import read_settings
 from shared.sweep import SweepReport
 from tests.bot_in_memory import BotInMemory, FunctionBot, activity, anonymous, count_in_conversation
+
+DEVELOPMENT = {
+    "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "ExpireAfterSeconds": "30",
+    "ExpirySchedule": "*/10 * * * * *",
+}
 
 
 class AppInMemory:
@@ -40,6 +51,13 @@ class AppInMemory:
     async def sweep(self) -> SweepReport:
         return await self.bot.sweep()
 
+    async def sweep_shard(self, shard: str) -> SweepReport:
+        if self.refuse:
+            raise self.refuse
+        if shard not in self.bot.store.shards:
+            raise InvalidMessageError("no such shard")
+        return await self.bot.sweep()
+
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> AppInMemory:
@@ -50,6 +68,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> AppInMemory:
 
     monkeypatch.setattr(messages_function, "get_app", get_app)
     monkeypatch.setattr(expiry_timer_function, "get_app", get_app)
+    monkeypatch.setattr(expiry_queue_function, "get_app", get_app)
     return app
 
 
@@ -161,16 +180,57 @@ async def test_the_timer_runs_one_sweep_and_logs_its_report(
     assert ("running late" in caplog.text) is past_due
 
 
+async def test_a_message_runs_the_sweep_of_its_shard_and_logs_its_report(
+    app: AppInMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await app.bot.say()
+    app.bot.clock.sleep(103)
+    await expiry_queue_function.expiry_queue(QueueMessage(id="1", body=message_for("s001")))
+    assert "sweep of s001: looked at 1, expired 1, notified 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body", ["", "s001", "[]", "null", "{}", '{"shard": 1}', '{"shard": "s999"}', b"\xff"]
+)
+async def test_a_message_that_names_no_shard_is_logged_and_raises(
+    app: AppInMemory, caplog: pytest.LogCaptureFixture, body: str | bytes
+) -> None:
+    assert app
+    with pytest.raises(InvalidMessageError):
+        await expiry_queue_function.expiry_queue(QueueMessage(id="the-id", body=body))
+    assert "message the-id" in caplog.text
+
+
+async def test_a_storage_outage_raises_so_that_the_host_tries_the_message_again(
+    app: AppInMemory,
+) -> None:
+    app.refuse = StorageUnavailableError("down")
+    with pytest.raises(StorageUnavailableError):
+        await expiry_queue_function.expiry_queue(QueueMessage(id="1", body=message_for("s001")))
+
+
+@pytest.mark.parametrize("fan_out", ["off", "on"])
+def test_the_queue_has_a_trigger_only_where_fan_out_is_on(
+    monkeypatch: pytest.MonkeyPatch, fan_out: str
+) -> None:
+    for name, value in {**DEVELOPMENT, "ExpiryFanOut": fan_out, "ExpiryQueue": "work"}.items():
+        monkeypatch.setenv(name, value)
+    functions = func.FunctionApp()
+    functions.register_functions(expiry_queue_function.make_blueprint(read_settings()))
+    functions.register_functions(expiry_timer_function.blueprint)  # an app of no function warns
+    triggers = [json.loads(str(each))["bindings"][0] for each in functions.get_functions()]
+    queues = [each for each in triggers if each["type"] == "queueTrigger"]
+    assert [(each["queueName"], each["connection"]) for each in queues] == (
+        [("work", "AzureWebJobsStorage")] if fan_out == "on" else []
+    )
+
+
 @pytest.fixture
 async def bindings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Callable[[str], dict[str, Any]]]:
-    for name, value in {
-        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
-        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-        "ExpireAfterSeconds": "30",
-        "ExpirySchedule": "*/10 * * * * *",
-    }.items():
+    for name, value in DEVELOPMENT.items():
         monkeypatch.setenv(name, value)
     import function_app  # noqa: PLC0415 - it checks the settings when it is imported
 

@@ -51,11 +51,25 @@ def ticks(timer: func.TimerRequest) -> None:
     time.sleep(0.3)
     running -= 1
 
-@app.queue_trigger(arg_name="message", queue_name="q", connection="c")
-def queued(message: func.QueueMessage) -> None: ...
+@app.blob_trigger(arg_name="blob", path="p", connection="c")
+def stored(blob: func.InputStream) -> None: ...
 
 async def shutdown() -> None:
     print("app closed", flush=True)
+"""
+QUEUE_APP = """
+import azure.functions as func
+
+app = func.FunctionApp()
+
+@app.queue_trigger(arg_name="message", queue_name="%Name%", connection="Storage")
+def queued(message: func.QueueMessage) -> None: ...
+
+@app.route()
+def web(req: func.HttpRequest) -> str: ...
+
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+def last(timer: func.TimerRequest) -> None: ...
 """
 HOST_JSON = '{"version": "2.0", "functionTimeout": "00:00:01"}'
 SETTINGS = '{"Values": {"Every": "0 0 0 1 1 *", "Word": "from the file"}}'
@@ -141,7 +155,7 @@ def test_says_that_it_stands_in_and_lists_what_it_serves(host: Host) -> None:
 
 
 def test_a_trigger_it_does_not_know_is_named_and_left_out(host: Host) -> None:
-    assert "queued is left out: the local host has no queueTrigger" in host.head
+    assert "stored is left out: the local host has no blobTrigger" in host.head
 
 
 def test_a_function_sees_the_request_as_on_the_real_host(host: Host) -> None:
@@ -227,6 +241,20 @@ def test_a_missing_schedule_setting_is_named(folder: Path) -> None:
 
 def test_a_schedule_that_is_not_ncrontab_is_named(folder: Path) -> None:
     assert "ticks: its schedule 'sometimes' is not NCRONTAB" in refusal(folder, Every="sometimes")
+
+
+@pytest.mark.parametrize("setting", ["Storage", "Name"])
+def test_a_missing_setting_of_a_queue_is_named(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "function_app.py").write_text(QUEUE_APP)
+    settings = {"Storage": "a connection string", "Name": "a-queue", setting: ""}
+    assert f"queued: the setting {setting}, its " in refusal(tmp_path, 0, **settings)
+
+
+def test_a_disabled_queue_is_not_polled(tmp_path: Path) -> None:
+    (tmp_path / "function_app.py").write_text(QUEUE_APP)
+    disabled = {"AzureWebJobs.queued.Disabled": "true"}
+    with running_host(tmp_path, **disabled) as host:  # which has neither setting
+        assert "queued: queueTrigger %Name% (disabled)" in host.head
 
 
 def test_a_taken_port_is_named(folder: Path) -> None:

@@ -61,12 +61,15 @@ def test_the_example_settings_are_enough_in_development(read: Read) -> None:
         ("ExpirySchedule", "every minute please now ok"),
         ("ExpiryNotice", "maybe"),
         ("SweepBudgetSeconds", "0"),
+        ("ExpiryFanOut", "yes"),
+        *[("ExpiryQueue", bad) for bad in ("", "ab", "Upper", "a--b", "-ab", "ab-", "q" * 57)],
         ("TableShards", "0"),
         ("TableShards", "257"),
         ("ConversationsTable", "no-hyphens"),
         ("UsersTable", "1st"),
         ("MicrosoftAppType", "Managed"),
         ("AzureWebJobsStorage__tableServiceUri", "http://not-encrypted"),
+        ("AzureWebJobsStorage__queueServiceUri", "http://not-encrypted"),
         ("AzureWebJobsStorage__accountName", "Not A Name"),
         ("AzureWebJobsStorage__credential", "password"),
     ],
@@ -128,18 +131,34 @@ def test_no_storage_at_all_is_refused(read: Read) -> None:
 
 def test_identity_based_storage_needs_the_account_name_only(read: Read) -> None:
     settings = read(
-        DEVELOPMENT, AzureWebJobsStorage=None, AzureWebJobsStorage__accountName="account"
+        DEVELOPMENT,
+        AzureWebJobsStorage=None,
+        AzureWebJobsStorage__accountName="account",
+        ExpiryFanOut="on",
     )
     assert settings.storage_table_endpoint == "https://account.table.core.windows.net"
+    assert settings.storage_queue_endpoint == "https://account.queue.core.windows.net"
 
 
-def test_a_table_uri_goes_before_an_account_name(read: Read) -> None:
+def test_a_service_uri_goes_before_an_account_name(read: Read) -> None:
     settings = read(
         DEVELOPMENT,
         AzureWebJobsStorage__accountName="account",
         AzureWebJobsStorage__tableServiceUri="https://account.table.core.usgovcloudapi.net",
+        AzureWebJobsStorage__queueServiceUri="https://account.queue.core.usgovcloudapi.net",
     )
     assert settings.storage_table_endpoint == "https://account.table.core.usgovcloudapi.net"
+    assert settings.storage_queue_endpoint == "https://account.queue.core.usgovcloudapi.net"
+
+
+def test_fan_out_needs_the_queue_service_too(read: Read) -> None:
+    tables_only = {
+        "AzureWebJobsStorage": None,
+        "AzureWebJobsStorage__tableServiceUri": "https://account.table.core.windows.net",
+    }
+    assert read(DEVELOPMENT, **tables_only).expiry_fan_out == "off"
+    with pytest.raises(SettingsError, match=r"^AzureWebJobsStorage__queueServiceUri is missing"):
+        read(DEVELOPMENT, **tables_only, ExpiryFanOut="on")
 
 
 def test_secrets_are_in_no_error_and_no_repr(read: Read) -> None:

@@ -1,0 +1,77 @@
+"""For whoever runs the bot: `python -m shared.cli poison list|replay|drop`.
+
+Reads the app's settings from the environment. `poison` is about messages of the fan-out that
+failed too often: `list` shows them, `replay` puts them back into the queue, `drop` deletes them.
+"""
+
+import argparse
+import asyncio
+import sys
+
+from shared.conversations import StorageUnavailableError
+from shared.fan_out import Queue, poison_name
+from shared.settings import SettingsError, read_settings
+from shared.storage.queues import Queues
+
+_HIDDEN_SECONDS = 60  # from others who do the same at the time
+
+
+def main() -> None:
+    """Read the command line and do it.
+
+    Raises:
+        SystemExit: a setting is wrong or the storage cannot be reached, in one line.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m shared.cli",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True)
+    poison = commands.add_parser("poison", help="messages of the fan-out that failed too often")
+    poison.add_argument("action", choices=["list", "replay", "drop"])
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(_poison(arguments.action))
+    except (SettingsError, StorageUnavailableError) as error:
+        sys.exit(str(error))
+
+
+async def _poison(action: str) -> None:
+    settings = read_settings()
+    if not settings.storage_connection.get_secret_value() and not settings.storage_queue_endpoint:
+        raise SettingsError("AzureWebJobsStorage__queueServiceUri is missing")
+    async with Queues.of(settings) as queues:
+        poison = queues.queue(poison_name(settings.expiry_queue))
+        if action == "list":
+            await _list(poison)
+        else:
+            back_to = queues.queue(settings.expiry_queue) if action == "replay" else None
+            await _empty(poison, back_to)
+
+
+async def _list(poison: Queue) -> None:
+    messages = await poison.peek()
+    for message in messages:
+        _say(f"{message.id} {message.text!r}")
+    _say(f"{len(messages)} shown of about {await poison.count()}")
+
+
+async def _empty(poison: Queue, back_to: Queue | None) -> None:
+    done = "replayed" if back_to else "dropped"
+    count = 0
+    while message := await poison.receive(_HIDDEN_SECONDS):
+        if back_to:
+            await back_to.put(message.text)
+        await poison.delete(message)  # last: a crash before may replay it twice, never lose it
+        _say(f"{message.id} {message.text!r} {done}")
+        count += 1
+    _say(f"{count} {done}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Queue Storage: `shared.fan_out.Queue` on the azure-storage-queue SDK.
+
+Messages are base64, as the Functions host expects them ("messageEncoding" in host.json).
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+from urllib.request import getproxies
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.storage.queue import QueueMessage
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+
+from shared.conversations import StorageUnavailableError
+from shared.fan_out import Message
+from shared.settings import Settings
+from shared.storage.tables import azure_credential, reason
+
+_OPTIONS: dict[str, Any] = {
+    # The SDK waits 15 s before it tries again, and 60 s for an answer.
+    "connection_timeout": 3,
+    "read_timeout": 10,
+    "retry_total": 2,
+    "initial_backoff": 1,
+    "increment_base": 1,
+    "random_jitter_range": 1,
+    "use_env_settings": bool(getproxies()),
+    # The SDK asks for the newest, which Azurite learns of later only.
+    "api_version": "2023-11-03",
+}
+_MOST_AT_ONCE = 32  # the service's limit
+
+
+class AzureQueue:
+    """A `Queue` on the azure-storage-queue SDK."""
+
+    def __init__(self, client: QueueClient) -> None:
+        self._client = client
+
+    async def put(self, text: str) -> None:
+        """See `Queue.put`."""
+        content = b64encode(text.encode()).decode()
+        with _errors_as_ours():
+            try:
+                await self._client.send_message(content)
+            except ResourceNotFoundError:
+                await self._create()
+                await self._client.send_message(content)
+
+    async def _create(self) -> None:
+        try:
+            await self._client.create_queue()
+        except HttpResponseError as error:
+            if _code(error) != "QueueAlreadyExists":  # another put was first
+                raise
+
+    async def receive(self, hidden_seconds: int) -> Message | None:
+        """See `Queue.receive`."""
+        with _errors_as_ours():
+            try:
+                message = await self._client.receive_message(visibility_timeout=hidden_seconds)
+            except ResourceNotFoundError:
+                return None
+        return _message(message) if message else None
+
+    async def hide(self, message: Message, seconds: int) -> None:
+        """See `Queue.hide`."""
+        with _errors_as_ours():
+            await self._client.update_message(
+                message.id, message.receipt, visibility_timeout=seconds
+            )
+
+    async def delete(self, message: Message) -> None:
+        """See `Queue.delete`."""
+        with _errors_as_ours():
+            try:
+                await self._client.delete_message(message.id, message.receipt)
+            except HttpResponseError as error:
+                if _code(error) not in ("MessageNotFound", "PopReceiptMismatch"):
+                    raise
+
+    async def peek(self) -> Sequence[Message]:
+        """See `Queue.peek`."""
+        with _errors_as_ours():
+            try:
+                messages = await self._client.peek_messages(max_messages=_MOST_AT_ONCE)
+            except ResourceNotFoundError:
+                return []
+        return [_message(message) for message in messages]
+
+    async def count(self) -> int:
+        """See `Queue.count`."""
+        with _errors_as_ours():
+            try:
+                properties = await self._client.get_queue_properties()
+            except ResourceNotFoundError:
+                return 0
+        return properties.approximate_message_count or 0
+
+
+class Queues:
+    """The queues of one storage account, over one client; an async context manager."""
+
+    def __init__(
+        self,
+        *,
+        connection_string: str = "",
+        endpoint: str = "",
+        client_id: str = "",
+        managed_identity: bool = False,
+    ) -> None:
+        self._credential = None
+        if connection_string:
+            self._service = QueueServiceClient.from_connection_string(connection_string, **_OPTIONS)
+        else:
+            self._credential = azure_credential(client_id, managed_identity=managed_identity)
+            self._service = QueueServiceClient(endpoint, credential=self._credential, **_OPTIONS)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the app's storage account."""
+        return cls(
+            connection_string=settings.storage_connection.get_secret_value(),
+            endpoint=settings.storage_queue_endpoint,
+            client_id=settings.storage_client_id,
+            managed_identity=settings.storage_credential == "managedidentity",
+        )
+
+    def queue(self, name: str) -> AzureQueue:
+        """The queue of that name, which may not exist yet."""
+        return AzureQueue(self._service.get_queue_client(name))
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        await self._service.close()
+        if self._credential:
+            await self._credential.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+@contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except AzureError as error:
+        raise StorageUnavailableError(reason(error)) from error
+
+
+def _code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code))
+
+
+def _message(message: QueueMessage) -> Message:
+    return Message(
+        id=message.id,
+        text=_decoded(message.content),
+        dequeue_count=message.dequeue_count or 0,
+        receipt=message.pop_receipt or "",
+    )
+
+
+def _decoded(content: str) -> str:
+    """The text; what is not base64 was put there by someone else, and is shown as it is."""
+    try:
+        return b64decode(content, validate=True).decode()
+    except ValueError:
+        return content

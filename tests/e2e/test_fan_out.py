@@ -1,0 +1,127 @@
+"""Fan-out, over real HTTP, tables and queues: a sweep out of time is finished from the queue."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from scripts import processes
+from shared.fan_out import poison_name
+from shared.storage.queues import AzureQueue, Queues
+from shared.storage.tables import Tables
+from tests.e2e.running_bot import EXPIRED, StoredRows, User, running_bot, settings_on
+from tests.fake_channel import Answer, FakeChannel, until
+
+EXPIRE_AFTER = 600  # seconds, as in `settings_on`
+USERS = 300
+RETRY_AT_ONCE = {"visibilityTimeout": "00:00:00"}
+
+
+@pytest.fixture
+def settings(storage_connection_string: str) -> dict[str, str]:
+    return settings_on(
+        storage_connection_string,
+        ExpiryFanOut="on",
+        ExpiryQueue=f"q{uuid4().hex}",
+        SweepBudgetSeconds="1",
+    )
+
+
+@pytest.fixture
+async def queues(
+    storage_connection_string: str, settings: dict[str, str]
+) -> AsyncIterator[tuple[AzureQueue, AzureQueue]]:
+    """The queue of shards, and its poison queue."""
+    name = settings["ExpiryQueue"]
+    async with Queues(connection_string=storage_connection_string) as queues:
+        yield queues.queue(name), queues.queue(poison_name(name))
+
+
+async def poison(settings: dict[str, str], action: str) -> str:
+    """Run `python -m shared.cli poison ACTION`; returns what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "shared.cli", "poison", action),
+        cwd=processes.ROOT,
+        env={"PATH": os.environ["PATH"], **settings},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()
+
+
+async def test_the_queue_finishes_what_one_sweep_cannot_and_each_user_is_told_once(
+    settings: dict[str, str],
+    channel: FakeChannel,
+    azure_tables: Tables,
+    queues: tuple[AzureQueue, AzureQueue],
+    tmp_path: Path,
+) -> None:
+    rows = StoredRows(azure_tables, settings)
+    async with running_bot(settings, tmp_path) as bot:
+        users = [User(bot, channel) for _ in range(USERS)]
+        at_once = asyncio.Semaphore(30)
+
+        async def say_hello(user: User) -> None:
+            async with at_once:
+                await user.say("hello")
+
+        await asyncio.gather(*(say_hello(user) for user in users))
+        await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+        slow = [Answer(201, {"id": "notice"}, delay_seconds=0.1)]
+        channel.answers.update((user.conversation, slow) for user in users)
+        report = await bot.sweep()
+        assert "unfinished" in report
+        assert sum(len(user.heard) > 1 for user in users) < USERS
+        await until(lambda: all(len(user.heard) > 1 for user in users))
+        while await rows.keys():  # noqa: ASYNC110 - the table has no event
+            await asyncio.sleep(0.2)
+        assert bot.log.count("expiry_timer ran") == 1
+    assert "shards handed over" in bot.log
+    assert "expiry_queue_function: sweep of s00" in bot.log
+    assert [[EXPIRED in text for text in user.heard] for user in users] == [[False, True]] * USERS
+    queue, poisoned = queues
+    assert (await queue.count(), await poisoned.count()) == (0, 0)
+
+
+async def test_a_malformed_message_ends_as_poison_which_is_listed_replayed_and_dropped(
+    settings: dict[str, str], queues: tuple[AzureQueue, AzureQueue], tmp_path: Path
+) -> None:
+    queue, poisoned = queues
+    async with running_bot(settings, tmp_path, queues=RETRY_AT_ONCE, may_fail=True) as bot:
+        assert "0 shown of about 0" in await poison(settings, "list")
+        await queue.put("no shard")
+        await until(lambda: "is poison" in bot.log)
+        assert bot.log.count("fan-out: message") == 5  # maxDequeueCount of host.json
+        while not await poisoned.count():  # noqa: ASYNC110 - the queue has no event
+            await asyncio.sleep(0.1)
+        await bot.sweep()
+        assert "about 1 messages in the poison queue" in bot.log
+        listed = await poison(settings, "list")
+        assert "'no shard'\n1 shown of about 1" in listed
+        assert await poison(settings, "list") == listed
+        assert "1 replayed" in await poison(settings, "replay")
+        await until(lambda: bot.log.count("is poison") == 2)
+        while not await poisoned.count():  # noqa: ASYNC110 - the queue has no event
+            await asyncio.sleep(0.1)
+    assert "'no shard' dropped\n1 dropped" in await poison(settings, "drop")
+    assert (await queue.count(), await poisoned.count()) == (0, 0)
+
+
+async def test_a_disabled_queue_function_leaves_its_messages_alone(
+    settings: dict[str, str], queues: tuple[AzureQueue, AzureQueue], tmp_path: Path
+) -> None:
+    disabled = {**settings, "AzureWebJobs.expiry_queue.Disabled": "true"}
+    queue, _ = queues
+    await queue.put('{"shard": "s000"}')
+    async with running_bot(disabled, tmp_path) as without:
+        await without.sweep()
+        assert "(disabled)" in without.log
+    (message,) = await queue.peek()
+    assert message.dequeue_count == 0
+    async with running_bot(settings, tmp_path) as bot:
+        await until(lambda: "sweep of s000: nothing due" in bot.log)
