@@ -134,7 +134,6 @@ class Conversation:
     locale: str | None = None
     state: bytes | None = None
     state_version: str = ""
-    writer: str = ""
     recent: tuple["Taken", ...] = ()
     replies: bytes = b""
     has_private: bool = False
@@ -143,6 +142,21 @@ class Conversation:
     lease_until: datetime | None = None
     attempts: int = 0
     etag: str = ""
+
+    @classmethod
+    def begun(cls, key: ConversationKey, address: Address, at: datetime) -> "Conversation":
+        """A new session that begins now, with nothing in it and nothing stored."""
+        return cls(
+            address=address,
+            session=new_session_id(),
+            last_accessed=at,
+            readable_key=f"{key.channel_id}|{key.conversation_id}"[:1000],
+            state=b"",
+        )
+
+    def due(self, expire_after: timedelta) -> int:
+        """When it will be stale, in Unix seconds as due rows have it."""
+        return due_seconds(self.last_accessed + expire_after)
 
     def is_stale(self, now: datetime, expire_after: timedelta) -> bool:
         """Idle for `expire_after` or longer, or expired already.

@@ -157,7 +157,7 @@ class TurnState(Storage):
             if bag is self._user_bag:
                 state, self._user_row = await self._user_rows.read(self.user)
                 return state
-            if not self.conversation.has_private or not self.conversation.etag:
+            if not self.conversation.has_private:
                 return b""
             return (await self._store.load_private(self.conversation, self.user)).state
         except StoreError as error:

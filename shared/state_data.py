@@ -24,8 +24,6 @@ from shared.conversations import (
     StateUnreadableError,
     StorageUnavailableError,
     UserRow,
-    due_seconds,
-    new_session_id,
 )
 from shared.storage import codec
 from shared.storage.store import user_hash
@@ -200,29 +198,21 @@ class StateData:
         )
 
     async def _private_bag(self, session: _Session, user: str) -> _Bag:
-        if session.is_new or not session.conversation.has_private:
+        if not session.conversation.has_private:
             return _Bag(b"", "", _named(session.conversation, user))
         private = await self._store.load_private(session.conversation, user)
         return _Bag(private.state, private.version, _named(session.conversation, user))
 
     def _due(self, session: _Session) -> int | None:
         """When a new session is due; one that was there has its due row."""
-        if not session.is_new:
-            return None
-        return due_seconds(session.conversation.last_accessed + self._expire_after)
+        return session.conversation.due(self._expire_after) if session.is_new else None
 
     async def _session(self, key: ConversationKey) -> _Session:
         address = key.address(self._shard_count)
         row = await self._store.load(address)
         if row is not None and not row.is_stale(self._now(), self._expire_after):
             return _Session(row, is_new=False)
-        fresh = Conversation(
-            address=address,
-            session=new_session_id(),
-            last_accessed=self._now(),
-            readable_key=f"{key.channel_id}|{key.conversation_id}"[:1000],
-            state=b"",
-        )
+        fresh = Conversation.begun(key, address, self._now())
         if row is not None:
             # What ended has not been announced: its user is told when this session ends.
             fresh = replace(fresh.succeeding(row), reference=row.reference, locale=row.locale)

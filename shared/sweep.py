@@ -316,8 +316,7 @@ class Sweep:
         elif conversation.is_stale(until, self._expire_after):
             await self._expire(conversation, row)
         else:
-            due = due_seconds(conversation.last_accessed + self._expire_after)
-            touched.append((row, due))
+            touched.append((row, conversation.due(self._expire_after)))
 
     async def _expire(self, conversation: Conversation, row: DueRow) -> None:
         first_time = conversation.status is Status.ACTIVE

@@ -41,12 +41,9 @@ from shared.conversations import (
     StorageUnavailableError,
     StoreError,
     Taken,
-    due_seconds,
-    new_session_id,
     utc_now,
 )
 from shared.replies import Replies, pack, unpack
-from shared.settings import MAX_SECONDS
 from shared.state import TurnState
 
 logger = logging.getLogger(__name__)
@@ -162,7 +159,7 @@ class Turns:
         # Turns of one conversation follow each other, and their replies do too.
         queue = self._queues.setdefault(address, asyncio.Lock())
         async with queue:
-            outcome = await self._run_until_committed(activity, caller, address, received_at)
+            outcome = await self._run_until_committed(activity, caller, key, received_at)
             await self._deliver(outcome)
         return outcome.response
 
@@ -170,9 +167,10 @@ class Turns:
         self,
         activity: Activity,
         caller: AuthenticateRequestResult,
-        address: Address,
+        key: ConversationKey,
         received_at: datetime,
     ) -> _Outcome:
+        address = key.address(self._shard_count)
         attempts = _Attempts(_hash_of(activity))
         for attempt in range(MAX_ATTEMPTS):
             # The bot may change what it is given: every attempt gets the activity as it came.
@@ -185,7 +183,7 @@ class Turns:
                 copy = attempts.earlier_copy(row)
                 if row and copy:
                     return await self._answer_copy(context, row, copy)
-                return await self._attempt(context, row, address, received_at, attempts)
+                return await self._attempt(context, row, key, received_at, attempts)
             except ConflictError:
                 logger.info("turn: conversation %s changed meanwhile, again", address.key)
             except StateUnreadableError as error:
@@ -265,7 +263,7 @@ class Turns:
         self,
         context: TurnContext,
         row: Conversation | None,
-        address: Address,
+        key: ConversationKey,
         received_at: datetime,
         attempts: _Attempts,
     ) -> _Outcome:
@@ -273,7 +271,8 @@ class Turns:
         counts = _is_from_user(activity)
         is_new = row is None or attempts.start_over or row.is_stale(received_at, self._expire_after)
         if row is None or is_new:
-            session = self._new_session(row, address, activity, received_at)
+            session = Conversation.begun(key, key.address(self._shard_count), received_at)
+            session = session.succeeding(row) if row else session
         else:
             session = row
             if counts:
@@ -312,6 +311,9 @@ class Turns:
     @asynccontextmanager
     async def _heartbeat(self, state: TurnState, *, is_needed: bool) -> AsyncIterator[None]:
         """Keep the session of a long turn alive: whenever it gets close to its expiry, say so."""
+        if not is_needed:
+            yield
+            return
         beats: list[asyncio.Task[None]] = []
         done = asyncio.Event()
 
@@ -325,9 +327,7 @@ class Turns:
             beats.append(asyncio.create_task(beat()))
 
         # A turn that is over before then pays for one timer, no task and no request.
-        timer = asyncio.get_running_loop().call_later(
-            self._seconds_to_guard(state) if is_needed else MAX_SECONDS, begin
-        )
+        timer = asyncio.get_running_loop().call_later(self._seconds_to_guard(state), begin)
         try:
             yield
         finally:
@@ -339,22 +339,6 @@ class Turns:
     def _seconds_to_guard(self, state: TurnState) -> float:
         wait = state.conversation.guard_begins(self._expire_after) - self._now()
         return max(wait.total_seconds(), 0)
-
-    def _new_session(
-        self,
-        row: Conversation | None,
-        address: Address,
-        activity: Activity,
-        received_at: datetime,
-    ) -> Conversation:
-        fresh = Conversation(
-            address=address,
-            session=new_session_id(),
-            last_accessed=received_at,
-            readable_key=f"{activity.channel_id}|{activity.conversation.id}"[:1000],
-            state=b"",
-        )
-        return fresh.succeeding(row) if row else fresh
 
     async def _save_without_session(self, state: TurnState) -> None:
         """What is not a user's doing opens no session: only the user's own bag can be kept."""
@@ -383,11 +367,10 @@ class Turns:
         session = replace(
             session,
             etag=state.conversation.etag,  # stopping a crashed turn has changed it
-            writer=taken.writer,
             recent=(*session.recent, taken)[-RECENT_TURNS:],
             has_private=session.has_private or bool(private),
         )
-        due = due_seconds(session.last_accessed + self._expire_after) if is_new else None
+        due = session.due(self._expire_after) if is_new else None
         return await self._store.save(session, due=due, private=private)
 
 

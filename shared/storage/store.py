@@ -367,7 +367,6 @@ def _conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Reference": _json(conversation.reference),
         "Locale": conversation.locale,
         "StateVersion": conversation.state_version or None,
-        "Writer": conversation.writer,
         "Recent": _json([(each.activity, each.writer) for each in conversation.recent]),
         "HasPrivate": conversation.has_private or None,
         "Users": _json(
@@ -395,7 +394,6 @@ def _conversation(address: Address, row: Row, *, with_state: bool = True) -> Con
             locale=columns.get("Locale"),
             state=_join(row, "State") if with_state else None,
             state_version=columns.get("StateVersion", ""),
-            writer=columns.get("Writer", ""),
             recent=tuple(Taken(*each) for each in json.loads(columns.get("Recent") or "[]")),
             replies=_join(row, "Replies") if with_state else b"",
             has_private=columns.get("HasPrivate", False),

@@ -82,7 +82,6 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
             conversation_id,
             reference={"conversation": {"id": conversation_id}, "user": {"id": conversation_id}},
             locale="it-IT",
-            writer="w2",
             recent=(Taken("a1", "w1"), Taken("", "w2")),
             replies=b"packed replies",
             has_private=True,
@@ -143,7 +142,7 @@ async def test_two_first_messages_at_once_open_one_session(store: TableStore) ->
 async def test_of_fifty_writers_at_one_version_exactly_one_wins(store: TableStore) -> None:
     saved = await store.save(conversation(), due=DUE)
     results = await asyncio.gather(
-        *(store.save(replace(saved, writer=f"w{n}")) for n in range(50)), return_exceptions=True
+        *(store.save(replace(saved, locale=f"w{n}")) for n in range(50)), return_exceptions=True
     )
     winners = [result for result in results if isinstance(result, Conversation)]
     assert len(winners) == 1
@@ -152,7 +151,7 @@ async def test_of_fifty_writers_at_one_version_exactly_one_wins(store: TableStor
 
 async def test_a_stale_etag_writes_nothing_not_even_the_other_rows(store: TableStore) -> None:
     stale = await store.save(conversation(), due=DUE)
-    current = await store.save(replace(stale, writer="other"))
+    current = await store.save(replace(stale, locale="other"))
     with pytest.raises(ConflictError):
         await store.save(
             replace(stale, session="session2", has_private=True),

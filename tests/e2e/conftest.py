@@ -7,6 +7,7 @@ import pytest
 
 from shared.storage.tables import Tables
 from tests.e2e.running_bot import RunningBot, StoredRows, running_bot, settings_on
+from tests.e2e.state_client import StateClient, state_client
 from tests.fake_channel import FakeChannel
 
 # Microsoft's worker library needs Python 3.13, so on 3.11 and 3.12 there is nothing to test.
@@ -28,11 +29,25 @@ def settings(storage_connection_string: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 async def bot(
-    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    settings: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[RunningBot]:
-    """One for all tests of a module: it takes two seconds to start."""
-    async with running_bot(settings, tmp_path_factory.mktemp("bot")) as bot:
+    """One for all tests of a module: it takes two seconds to start.
+
+    A module's CHANGES, if it has any, are what `running_bot` changes in it.
+    """
+    changes = getattr(request.module, "CHANGES", "")
+    folder = tmp_path_factory.mktemp("bot")
+    async with running_bot(settings, folder, changes=changes) as bot:
         yield bot
+
+
+@pytest.fixture
+async def state(bot: RunningBot) -> AsyncIterator[StateClient]:
+    """A back office of `bot`."""
+    async with state_client(bot) as client:
+        yield client
 
 
 @pytest.fixture

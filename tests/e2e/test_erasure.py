@@ -5,7 +5,6 @@ Which rule each test proves: docs/state-data.md.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -67,20 +66,7 @@ AzureTable.write = hold_and_write
 """
 
 
-@pytest.fixture(scope="module")
-async def bot(
-    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBot]:
-    """The notebook bot, for all tests of this module."""
-    folder = tmp_path_factory.mktemp("notebook")
-    async with running_bot(settings, folder, changes=INSTEAD_OF_THE_SAMPLE) as bot:
-        yield bot
-
-
-@pytest.fixture
-async def state(bot: RunningBot) -> AsyncIterator[StateClient]:
-    async with state_client(bot) as client:
-        yield client
+CHANGES = INSTEAD_OF_THE_SAMPLE  # of `bot`: the notebook bot
 
 
 class Person:

@@ -9,7 +9,7 @@ import random
 import re
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,20 +55,7 @@ SURVIVES_A_PATH = ["a/b", "a#b", "a?b", "100%", "%41", "a b", "a+b", "a&b=c", "Ã
 NEEDS_A_QUERY = ["..", ".", "a%2Fb", "../users/x"]
 
 
-@pytest.fixture(scope="module")
-async def bot(
-    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBot]:
-    """The notebook bot, for all tests of this module."""
-    folder = tmp_path_factory.mktemp("notebook")
-    async with running_bot(settings, folder, changes=INSTEAD_OF_THE_SAMPLE) as bot:
-        yield bot
-
-
-@pytest.fixture
-async def state(bot: RunningBot) -> AsyncIterator[StateClient]:
-    async with state_client(bot) as client:
-        yield client
+CHANGES = INSTEAD_OF_THE_SAMPLE  # of `bot`: the notebook bot
 
 
 @pytest.fixture
