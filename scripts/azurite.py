@@ -9,6 +9,36 @@ from scripts import processes
 FIRST_PORT = 10000  # blobs; queues are on the next port, tables on the one after
 AZURITE = processes.ROOT / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 
+# Azurite's published account; nothing secret about it.
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def free_ports() -> int:
+    """The first of three ports that nothing listens on.
+
+    Raises:
+        OSError: There are none.
+    """
+    for first in range(20100, 29000, 10):
+        if all(processes.get(first + offset, "/") is None for offset in range(3)):
+            return first
+    raise OSError("no three free ports")
+
+
+def connection_string(first_port: int) -> str:
+    """What a client of the Azurite on these three ports needs."""
+    return ";".join(
+        [
+            "DefaultEndpointsProtocol=http",
+            f"AccountName={_ACCOUNT}",
+            f"AccountKey={_KEY}",
+            f"BlobEndpoint=http://127.0.0.1:{first_port}/{_ACCOUNT}",
+            f"QueueEndpoint=http://127.0.0.1:{first_port + 1}/{_ACCOUNT}",
+            f"TableEndpoint=http://127.0.0.1:{first_port + 2}/{_ACCOUNT}",
+        ]
+    )
+
 
 def answers(first_port: int = FIRST_PORT) -> bool:
     """Says whether an Azurite is there already, asking its table service."""

@@ -10,10 +10,6 @@ import pytest
 from scripts import azurite, processes
 from shared.storage.tables import AzureTable, Tables
 
-# Azurite's published account; nothing secret about it.
-_ACCOUNT = "devstoreaccount1"
-_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-
 
 def free_port() -> int:
     """A port that nothing listens on, below the ephemeral range's reach of a moment ago."""
@@ -23,29 +19,13 @@ def free_port() -> int:
         return port
 
 
-def three_free_ports() -> int:
-    for first in range(20100, 29000, 10):
-        if all(processes.get(first + offset, "/") is None for offset in range(3)):
-            return first
-    raise OSError("no three free ports")
-
-
 @pytest.fixture(scope="session")
 def storage_connection_string(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of an Azurite that lives as long as the test run."""
-    first_port = three_free_ports()
+    first_port = azurite.free_ports()
     data: Path = tmp_path_factory.mktemp("azurite")
     process = azurite.start(data, first_port)
-    yield ";".join(
-        [
-            "DefaultEndpointsProtocol=http",
-            f"AccountName={_ACCOUNT}",
-            f"AccountKey={_KEY}",
-            f"BlobEndpoint=http://127.0.0.1:{first_port}/{_ACCOUNT}",
-            f"QueueEndpoint=http://127.0.0.1:{first_port + 1}/{_ACCOUNT}",
-            f"TableEndpoint=http://127.0.0.1:{first_port + 2}/{_ACCOUNT}",
-        ]
-    )
+    yield azurite.connection_string(first_port)
     processes.stop(process)
 
 

@@ -15,7 +15,6 @@ from botbuilder.dialogs.prompts import (
     PromptRecognizerResult,
     TextPrompt,
 )
-from recognizers_number import recognize_number
 from recognizers_text import Culture
 
 LONGEST_ANSWER = 200  # characters; a longer text is neither a choice nor a number
@@ -81,6 +80,8 @@ class WholeNumberPrompt(TextPrompt):
         text = turn_context.activity.text or ""
         if len(text) > LONGEST_ANSWER:
             return _not_understood()
+        from recognizers_number import recognize_number  # noqa: PLC0415 - 60 ms of the cold start
+
         numbers = [
             str(found.resolution["value"]) for found in recognize_number(text, Culture.English)
         ]
