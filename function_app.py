@@ -5,6 +5,7 @@ import azure.functions as func
 from expiry_queue_function import make_blueprint as make_expiry_queue
 from expiry_timer_function import blueprint as expiry_timer
 from messages_function import blueprint as messages
+from shared import telemetry
 from shared.app import close_app as shutdown  # the local host calls it when it stops
 from shared.settings import read_settings
 from state_function import make_blueprint as make_state
@@ -14,6 +15,8 @@ __all__ = ["app", "shutdown"]
 settings = (
     read_settings()
 )  # a wrong setting stops the app here, with its name, not at a user's first message
+
+telemetry.configure(settings)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked
 app.register_functions(messages)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from botframework.connector.auth import (
     ServiceClientCredentialsFactory,
 )
 
-from shared import notices
+from shared import notices, telemetry
 from shared.bot import STATE_TYPES, create_bot
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
@@ -29,7 +29,7 @@ from shared.state import state_bags
 from shared.state_data import StateData
 from shared.storage import codec
 from shared.storage.store import TableStore
-from shared.storage.tables import CountingTable, Table, Tables
+from shared.storage.tables import CountingTable, Table, Tables, TracedTable
 from shared.sweep import Sweep, SweepReport
 from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
@@ -58,8 +58,8 @@ class App:
         self._settings = settings
         self._fan_out = fan_out
         self._tables = tables
-        self._conversations = tables.table(settings.conversations_table)
-        self._users = tables.table(settings.users_table)
+        self._conversations = TracedTable(tables.table(settings.conversations_table))
+        self._users = TracedTable(tables.table(settings.users_table))
         self._send_notice = (
             notices.notice_sender(connector)
             if settings.expiry_notice == "on"
@@ -104,17 +104,14 @@ class App:
             StorageUnavailableError: the tables could not be reached at all.
             SettingsError: the tables were made with another TableShards.
         """
-        async with self.with_tables():
-            conversations = CountingTable(self._conversations)
-            store = self._store(conversations)
-
-            report = await sweep_with_timeout(
+        report = await self._run_sweep(
+            lambda store: sweep_with_timeout(
                 store,
                 self._settings.expire_after,
                 utc_now(),
                 lambda ahead: self._sweep(store, ahead).run(),
             )
-            report.requests = conversations.requests
+        )
         if self._fan_out:
             await self._fan_out.warn_of_poison()
             if report.unfinished and not report.stopped:
@@ -129,16 +126,25 @@ class App:
             StorageUnavailableError: the tables or the queue could not be reached.
             SettingsError: the tables were made with another TableShards.
         """
-        async with self.with_tables():
-            conversations = CountingTable(self._conversations)
-            store = self._store(conversations)
+
+        async def run(store: TableStore) -> SweepReport:
             if shard not in store.shards:
                 raise InvalidMessageError(f"the table has no shard {shard[:20]!r}")
             control = await store.control()
-            report = await self._sweep(store, control.range_ahead(utc_now()), [shard]).run()
-            report.requests = conversations.requests
+            return await self._sweep(store, control.range_ahead(utc_now()), [shard]).run()
+
+        report = await self._run_sweep(run)
         if self._fan_out and report.unfinished and not report.stopped:
             await self._fan_out.put(shard)
+        return report
+
+    async def _run_sweep(self, run: Callable[[TableStore], Awaitable[SweepReport]]) -> SweepReport:
+        with telemetry.tracer.start_as_current_span("sweep"):
+            async with self.with_tables():
+                conversations = CountingTable(self._conversations)
+                report = await run(self._store(conversations))
+                report.requests = conversations.requests
+        telemetry.record_sweep(report)
         return report
 
     def _sweep(

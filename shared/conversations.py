@@ -122,7 +122,7 @@ class Conversation:
     `etag` is empty for a row that was never stored. `state` is None where it was not read, and
     `state_version` is another after each change of it. `users` are who wrote in this session, by
     their hash. `recent` are the last turns, which outlive a session; `replies` is what the very
-    last one sends, packed, unless it is known to be sent.
+    last one sends, packed, unless it is known to be sent; `trace` is its span, where it was traced.
     """
 
     address: Address
@@ -136,6 +136,7 @@ class Conversation:
     state_version: str = ""
     recent: tuple["Taken", ...] = ()
     replies: bytes = b""
+    trace: str = ""
     has_private: bool = False
     users: Mapping[str, Participant] = field(default_factory=dict)
     expired_at: datetime | None = None

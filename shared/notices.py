@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
 
+from shared import telemetry
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.conversations import Conversation
@@ -56,6 +57,14 @@ def notice_sender(connector: Connector) -> Callable[[Conversation], Awaitable[No
         notice = notice_for(conversation)
         if notice is None:
             return NoticeResult(Verdict.NOT_WANTED)
+        with telemetry.tracer.start_as_current_span(
+            "notice",
+            links=telemetry.links_to(conversation.trace),
+            attributes={"conversation": conversation.address.key},
+        ):
+            return await deliver(notice)
+
+    async def deliver(notice: Activity) -> NoticeResult:
         try:
             await connector.for_service_url(notice.service_url).send(notice)
         except ConnectorError as error:

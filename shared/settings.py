@@ -152,6 +152,11 @@ class Settings(BaseSettings):
         "the client id of a user-assigned managed identity",
         default="",
     )
+    application_insights: SecretStr = _setting(
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        "the connection string of an Application Insights resource",
+        default=SecretStr(""),
+    )
     functions_environment: str = _setting(
         "AZURE_FUNCTIONS_ENVIRONMENT", "set by the Functions host", default=""
     )

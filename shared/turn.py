@@ -28,7 +28,7 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes, ChannelAccount, RoleTypes
 from botframework.connector.auth import AuthenticateRequestResult
 
-from shared import notices
+from shared import notices, telemetry
 from shared.connector.adapter import BufferingAdapter
 from shared.conversations import (
     Address,
@@ -109,6 +109,7 @@ class _Outcome:
     context: TurnContext
     response: InvokeResponse | None
     saved: Conversation | None = None
+    ended: str = "taken"
 
 
 class Turns:
@@ -158,9 +159,18 @@ class Turns:
         address = key.address(self._shard_count)
         # Turns of one conversation follow each other, and their replies do too.
         queue = self._queues.setdefault(address, asyncio.Lock())
-        async with queue:
-            outcome = await self._run_until_committed(activity, caller, key, received_at)
-            await self._deliver(outcome)
+        span = telemetry.tracer.start_as_current_span(
+            "turn", attributes={"conversation": address.key, "activity.type": activity.type}
+        )
+        ended = "failed"
+        with span:
+            try:
+                async with queue:
+                    outcome = await self._run_until_committed(activity, caller, key, received_at)
+                    ended = outcome.ended
+                    await self._deliver(outcome)
+            finally:
+                telemetry.turns.add(1, {"ended": ended})
         return outcome.response
 
     async def _run_until_committed(
@@ -185,6 +195,7 @@ class Turns:
                     return await self._answer_copy(context, row, copy)
                 return await self._attempt(context, row, key, received_at, attempts)
             except ConflictError:
+                telemetry.turn_conflicts.add(1)
                 logger.info("turn: conversation %s changed meanwhile, again", address.key)
             except StateUnreadableError as error:
                 logger.error("turn: %s", error)  # noqa: TRY400 - it names the row; no code is wrong
@@ -228,7 +239,7 @@ class Turns:
         is_last = row.recent[-1] == copy
         replies = unpack(row.replies) if is_last else None
         if replies is None:
-            return _Outcome(context, None)
+            return _Outcome(context, None, ended="copy")
         if (
             copy.writer not in self._my_writes
             and self._now() - replies.committed_at >= RESEND_AFTER
@@ -236,7 +247,7 @@ class Turns:
             # Whoever takes them out of the row sends them.
             await self._store.save(replace(row, replies=b""))
             self._adapter.hold(context, replies.held)
-        return _Outcome(context, replies.response)
+        return _Outcome(context, replies.response, ended="copy")
 
     async def _deliver(self, outcome: _Outcome) -> None:
         """Send the replies; one who takes long says so, lest a copy of the activity sends them."""
@@ -257,7 +268,7 @@ class Turns:
             await context.send_activity(Activity(type=ActivityTypes.invoke_response, value=failure))
         else:
             await context.send_activity(text)
-        return _Outcome(context, self._adapter.response(context))
+        return _Outcome(context, self._adapter.response(context), ended="apologized")
 
     async def _attempt(
         self,
@@ -368,6 +379,7 @@ class Turns:
             session,
             etag=state.conversation.etag,  # stopping a crashed turn has changed it
             recent=(*session.recent, taken)[-RECENT_TURNS:],
+            trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
         due = session.due(self._expire_after) if is_new else None

@@ -27,9 +27,11 @@ from botbuilder.schema import (
 )
 from msrest.serialization import Model, Serializer
 from multidict import CIMultiDictProxy
+from opentelemetry.trace import SpanKind
 from yarl import URL
 
 from shared.connector.credentials import TokenSource
+from shared.telemetry import tracer
 
 _M = TypeVar("_M", bound=Model)
 
@@ -122,6 +124,20 @@ class Connector:
             ConnectorError: the channel refused, or did not answer.
             CredentialError: there is no token to send.
         """
+        with tracer.start_as_current_span(
+            "send",
+            kind=SpanKind.CLIENT,
+            attributes={"http.request.method": method},
+        ) as span:
+            try:
+                return await self._request(method, service_url, path, body)
+            except ConnectorError as error:
+                span.set_attribute("http.response.status_code", error.status or 0)
+                raise
+
+    async def _request(
+        self, method: str, service_url: str, path: str, body: dict[str, Any] | None
+    ) -> Any:
         url = _url(service_url, path, secure=self._tokens.has_identity)
         headers = {"Accept": "application/json", "Content-Type": "application/json; charset=utf-8"}
         token = await self._tokens.token()

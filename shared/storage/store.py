@@ -57,6 +57,7 @@ _TRACKING = (
     "Reference",
     "Locale",
     "Recent",
+    "Trace",
     "HasPrivate",
     "Users",
     "ExpiredAt",
@@ -368,6 +369,7 @@ def _conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Locale": conversation.locale,
         "StateVersion": conversation.state_version or None,
         "Recent": _json([(each.activity, each.writer) for each in conversation.recent]),
+        "Trace": conversation.trace or None,
         "HasPrivate": conversation.has_private or None,
         "Users": _json(
             {user: (each.writer, each.index_etag) for user, each in conversation.users.items()}
@@ -396,6 +398,7 @@ def _conversation(address: Address, row: Row, *, with_state: bool = True) -> Con
             state_version=columns.get("StateVersion", ""),
             recent=tuple(Taken(*each) for each in json.loads(columns.get("Recent") or "[]")),
             replies=_join(row, "Replies") if with_state else b"",
+            trace=columns.get("Trace", ""),
             has_private=columns.get("HasPrivate", False),
             users={
                 user: Participant(*each)

@@ -5,16 +5,22 @@ import asyncio
 import pytest
 
 from shared.conversations import ConflictError, StateTooLargeError
-from shared.storage.tables import CountingTable, Operation, Row, Table
+from shared.storage.tables import CountingTable, Operation, Row, Table, TracedTable
 from tests.memory_table import MemoryTable
 
 
-@pytest.fixture(params=["azurite", "memory", "counting"])
+@pytest.fixture(params=["azurite", "memory", "counting", "traced"])
 def table(request: pytest.FixtureRequest) -> Table:
     if request.param == "azurite":
         azure: Table = request.getfixturevalue("two_azure_tables")[0]
         return azure
-    return MemoryTable() if request.param == "memory" else CountingTable(MemoryTable())
+    memory = MemoryTable()
+    wrapped: dict[str, Table] = {
+        "memory": memory,
+        "counting": CountingTable(memory),
+        "traced": TracedTable(memory),
+    }
+    return wrapped[request.param]
 
 
 def insert(key: str, **columns: object) -> Operation:

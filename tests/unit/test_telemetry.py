@@ -1,0 +1,266 @@
+"""What spans and metrics say, and what they never say."""
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from scripts.processes import ROOT
+from shared import telemetry
+from shared.connector.client import ConnectorError
+from shared.storage.tables import TracedTable
+from shared.sweep import SweepReport
+from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+from tests.memory_table import MemoryTable
+
+_exporter = InMemorySpanExporter()
+_reader = InMemoryMetricReader()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _providers() -> None:
+    # OpenTelemetry takes them once in the life of a process.
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(_exporter))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([_reader]))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_yet() -> None:
+    _exporter.clear()
+    measured()
+
+
+def spans(name: str) -> list[ReadableSpan]:
+    return [span for span in _exporter.get_finished_spans() if span.name == name]
+
+
+def measured() -> dict[tuple[str, ...], Any]:
+    """The latest point of each metric, by its name and the values of its attributes."""
+    found = {}
+    data = _reader.get_metrics_data()
+    for resource in data.resource_metrics if data else ():
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    values = [str(value) for value in (point.attributes or {}).values()]
+                    found[(metric.name, *values)] = getattr(point, "value", point)
+    return found
+
+
+def rise(before: dict[tuple[str, ...], Any], *key: str) -> Any:
+    return measured()[key] - before.get(key, 0)
+
+
+@pytest.fixture
+def bot() -> BotInMemory:
+    return BotInMemory(
+        FunctionBot(count_in_conversation),
+        conversations=TracedTable(MemoryTable()),
+        users=TracedTable(MemoryTable()),
+    )
+
+
+async def test_a_turn_is_a_span_with_its_storage_requests_beneath(bot: BotInMemory) -> None:
+    await bot.say("my secret is 42", sender="ann@example.com")
+
+    (turn,) = spans("turn")
+    row = await bot.row()
+    assert row
+    assert turn.attributes == {"conversation": row.address.key, "activity.type": "message"}
+    within = [span for span in spans("storage") if span.parent == turn.get_span_context()]
+    assert [span.attributes["db.operation.name"] for span in within if span.attributes] == [
+        "get",
+        "write",
+        "write",
+    ]
+
+
+async def test_no_span_says_what_a_user_said_or_who_it_was(bot: BotInMemory) -> None:
+    await bot.say("my secret is 42", sender="ann@example.com")
+    bot.clock.sleep(200)
+    await bot.sweep()
+
+    everything = "".join(span.to_json() for span in _exporter.get_finished_spans())
+    for private in ("secret", "ann@example.com", "talk", "channel.example"):
+        assert private not in everything
+
+
+async def test_a_notice_links_to_the_turn_that_last_touched_the_conversation(
+    bot: BotInMemory,
+) -> None:
+    await bot.say("one")
+    await bot.say("two")
+    bot.clock.sleep(200)
+    await bot.sweep()
+
+    (notice,) = spans("notice")
+    last_turn = spans("turn")[-1].get_span_context()
+    assert last_turn
+    assert [link.context.span_id for link in notice.links] == [last_turn.span_id]
+
+
+async def test_a_conversation_that_was_never_traced_links_to_nothing() -> None:
+    assert list(telemetry.links_to("")) == []
+    assert list(telemetry.links_to("rubbish")) == []
+    assert telemetry.traceparent() == ""
+
+
+async def test_turns_are_counted_by_how_they_ended(bot: BotInMemory) -> None:
+    before = measured()
+    await bot.say("one", id="m1")
+    await bot.say("one", id="m1")
+
+    assert rise(before, "expiry.turns", "taken") == 1
+    assert rise(before, "expiry.turns", "copy") == 1
+
+
+async def test_a_bot_that_fails_is_counted(bot: BotInMemory) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError
+
+    before = measured()
+    broken = BotInMemory(FunctionBot(fail))
+    await broken.say("one")
+
+    assert rise(before, "expiry.turns", "apologized") == 1
+
+
+async def test_a_sweep_counts_what_it_did(bot: BotInMemory) -> None:
+    await bot.say("one")
+    await bot.say("two", conversation={"id": "refuses"})
+    bot.connector.refuse = lambda body: (
+        ConnectorError("no", status=403) if body["conversation"]["id"] == "refuses" else None
+    )
+    bot.clock.sleep(200)
+    report = await bot.sweep()
+    before = measured()
+    telemetry.record_sweep(report)
+
+    assert rise(before, "expiry.sweeps", "complete") == 1
+    assert rise(before, "expiry.due") == 2
+    assert rise(before, "expiry.expired") == 2
+    assert rise(before, "expiry.notices", "delivered", "") == 1
+    assert rise(before, "expiry.notices", "refused", "403") == 1
+    assert measured()[("expiry.lateness",)].sum >= 200
+
+
+@pytest.mark.parametrize(
+    ("report", "ended"),
+    [(SweepReport(unfinished=["s001"]), "unfinished"), (SweepReport(stopped=True), "stopped")],
+)
+async def test_a_sweep_that_did_not_get_through_says_so(report: SweepReport, ended: str) -> None:
+    before = measured()
+    telemetry.record_sweep(report)
+
+    assert rise(before, "expiry.sweeps", ended) == 1
+
+
+class _Ingestion(BaseHTTPRequestHandler):
+    """What Application Insights is to its exporter."""
+
+    received: list[Any]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        items = json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
+        self.received.extend(items)
+        answer = json.dumps(
+            {"itemsReceived": len(items), "itemsAccepted": len(items), "errors": []}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing, where the base class prints each request."""
+
+
+@pytest.fixture
+def ingestion() -> Iterator[tuple[str, list[Any]]]:
+    """The address of a stand-in for Application Insights, and what it received."""
+    received: list[Any] = []
+    handler = type("Ingestion", (_Ingestion,), {"received": received})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", received
+        server.shutdown()
+
+
+_APP = """
+import logging
+import function_app
+from opentelemetry import metrics, trace
+from shared import telemetry
+
+with telemetry.tracer.start_as_current_span("turn"):
+    telemetry.turns.add(1, {"ended": "taken"})
+    logging.getLogger("shared.turn").error("this goes to the host")
+for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+    if hasattr(provider, "force_flush"):
+        provider.force_flush()
+"""
+
+
+def run_app(folder: Path, then: str = "", **settings: str) -> None:
+    environment = {
+        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "ExpireAfterSeconds": "30",
+        "ExpirySchedule": "0 * * * * *",
+        "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",  # its own, to an address outside
+        "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",  # not only some in each second
+        "OTEL_TRACES_SAMPLER_ARG": "1",
+        "TMPDIR": str(folder),  # where the exporter keeps what it could not send
+        **settings,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _APP + then],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_with_a_connection_string_spans_and_metrics_are_sent_and_the_log_is_not(
+    ingestion: tuple[str, list[Any]], tmp_path: Path
+) -> None:
+    address, received = ingestion
+    key = "00000000-0000-0000-0000-000000000001"
+    run_app(
+        tmp_path,
+        APPLICATIONINSIGHTS_CONNECTION_STRING=(
+            f"InstrumentationKey={key};IngestionEndpoint={address}"
+        ),
+    )
+
+    data = [item["data"]["baseData"] for item in received]
+    assert [each["name"] for each in data if "duration" in each] == ["turn"]
+    names = {metric["name"] for each in data for metric in each.get("metrics", ())}
+    assert "expiry.turns" in names
+    assert "this goes to the host" not in json.dumps(received)
+
+
+def test_without_one_nothing_of_the_exporter_is_even_imported(tmp_path: Path) -> None:
+    run_app(
+        tmp_path, "import sys; assert not {'azure.monitor', 'opentelemetry.sdk'} & {*sys.modules}"
+    )
