@@ -10,7 +10,16 @@ from os import cpu_count
 
 from benchmarks.report import progress
 
-PARTS = ("turn_requests", "turn_cpu", "proactive_sends", "sweep_requests", "import_time", "cold_start")
+PARTS = (
+    "turn_requests",
+    "turn_cpu",
+    "proactive_sends",
+    "sweep_requests",
+    "sweep_memory",
+    "day",
+    "import_time",
+    "cold_start",
+)
 
 print(f"Python {platform.python_version()}, {cpu_count()} cores. Lines with * are this project's.")
 print("ratio: how many times worse the alternative is (below 1: it is better).")

@@ -15,11 +15,12 @@ again. No step waits: what has to wait is re-filed. Every promise: docs/architec
 """
 
 import asyncio
+import heapq
 import logging
 import math
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -35,7 +36,6 @@ from shared.conversations import (
     DueRow,
     StateUnreadableError,
     Status,
-    StoreError,
     due_seconds,
 )
 
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 # Shares the process and its event loop with the messages function: more only adds lag there.
 CONCURRENCY = 16
 SHARDS_AT_ONCE = 4
+REFILES_AT_ONCE = 50
 
 # How often a long sweep says how far it is.
 PROGRESS_SECONDS = 10
@@ -140,8 +141,19 @@ class SweepReport:
         return ", ".join(parts)
 
 
+@dataclass
+class _Shard:
+    """A shard during a sweep: the rest of its page, and rows to be filed again."""
+
+    name: str
+    pages: AsyncIterator[Sequence[DueRow]]
+    rows: deque[DueRow] = field(default_factory=deque)
+    touched: list[tuple[DueRow, int]] = field(default_factory=list)
+    looked_through: bool = False
+
+
 class Sweep:
-    """One run over all shards.
+    """One run over all shards, oldest first.
 
     Args:
         store: where the conversations are.
@@ -194,17 +206,9 @@ class Sweep:
         reached within the budget is due at the next run.
         """
         self._started = time.monotonic()
-        # Two sweeps at once should not follow each other from shard to shard.
-        self._random.shuffle(self._shards)
-        shards_at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
-
-        async def sweep_shard(shard: str) -> None:
-            async with shards_at_once:
-                await self._isolated(self._sweep_shard(shard), f"shard {shard}")
-
         progress = asyncio.create_task(self._log_progress())
         try:
-            await asyncio.gather(*(sweep_shard(shard) for shard in self._shards))
+            await self._sweep()
         finally:
             progress.cancel()
         self._report.seconds = time.monotonic() - self._started
@@ -229,41 +233,65 @@ class Sweep:
             self._report.failed += 1
             logger.exception("sweep: %s failed; it stays due", what)
 
-    async def _sweep_shard(self, shard: str) -> None:
+    async def _sweep(self) -> None:
         until = self._now() - CLOCK_SKEW
-        touched: list[tuple[DueRow, int]] = []
-        failure: StoreError | None = None
-        async with asyncio.TaskGroup() as rows:
-            try:
-                finished = await self._look_through(shard, until, touched, rows)
-            except StoreError as error:
-                # Raised in here, it would make the group cancel the notices that are under way.
-                finished, failure = False, error
-        if not finished:
-            self._report.unfinished.append(shard)
-        await self._refile(touched)
-        if failure:
-            raise failure
-
-    async def _look_through(
-        self,
-        shard: str,
-        until: datetime,
-        touched: list[tuple[DueRow, int]],
-        rows: asyncio.TaskGroup,
-    ) -> bool:
-        """Begin to look at each due row of the shard; returns whether there was time for all."""
-        if self._must_stop:
-            return False
-        async for page in self._pages(shard, until):
-            for row in page:
+        shards = [_Shard(name, self._pages(name, until)) for name in self._shards]
+        async with asyncio.TaskGroup() as tasks:
+            async for shard, row in self._oldest_first(shards):
                 await self._slots.acquire()
                 if self._must_stop:
                     self._slots.release()
-                    return False
-                rows.create_task(self._look_at(row, until, touched))
-            await self._refile(touched)
-        return True
+                    break
+                tasks.create_task(self._look_at(row, until, shard.touched))
+                if len(shard.touched) >= REFILES_AT_ONCE:
+                    await self._slots.acquire()
+                    tasks.create_task(self._refile(shard))
+        for shard in shards:
+            await self._slots.acquire()
+            await self._refile(shard)
+        self._report.unfinished = [each.name for each in shards if not each.looked_through]
+
+    async def _oldest_first(
+        self, shards: Sequence["_Shard"]
+    ) -> AsyncIterator[tuple["_Shard", DueRow]]:
+        """The due rows of all shards, merged; in memory is one page of each."""
+        at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
+
+        async def begin(shard: _Shard) -> None:
+            async with at_once:
+                await self._next_page(shard)
+
+        await asyncio.gather(*(begin(shard) for shard in shards))
+        # The random number decides between rows of the same second: two sweeps at once should
+        # not go for the same ones.
+        heap = [
+            (each.rows[0].due_seconds, self._random.random(), each) for each in shards if each.rows
+        ]
+        heapq.heapify(heap)
+        while heap:
+            shard = heap[0][2]
+            yield shard, shard.rows.popleft()
+            if not shard.rows:
+                await self._next_page(shard)
+            if shard.rows:
+                entry = (shard.rows[0].due_seconds, self._random.random(), shard)
+                heapq.heapreplace(heap, entry)
+            else:
+                heapq.heappop(heap)
+
+    async def _next_page(self, shard: "_Shard") -> None:
+        # A failure must not leave the task group, which would cancel the notices under way: they
+        # would be sent again.
+        await self._isolated(self._read_page(shard), f"shard {shard.name}")
+
+    async def _read_page(self, shard: "_Shard") -> None:
+        """Read the shard's next page that is not empty, if there is one and time for it."""
+        while not shard.rows and not self._must_stop:
+            page = await anext(shard.pages, None)
+            if page is None:
+                shard.looked_through = True
+                return
+            shard.rows.extend(page)
 
     async def _pages(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
         async for page in self._store.due(shard, until):
@@ -273,12 +301,15 @@ class Sweep:
             async for page in self._store.due(shard, ahead_until, after=max(after, until)):
                 yield page
 
-    async def _refile(self, touched: list[tuple[DueRow, int]]) -> None:
-        if touched:
-            # Taken out before the wait: rows still being looked at go on adding to the list.
-            batch, touched[:] = list(touched), []
-            await self._store.refile(batch)
-            self._report.refiled += len(batch)
+    async def _refile(self, shard: "_Shard") -> None:
+        # Taken out before the wait: rows still being looked at go on adding to the list.
+        batch, shard.touched[:] = list(shard.touched), []
+        try:
+            if batch:
+                await self._isolated(self._store.refile(batch), f"shard {shard.name}")
+                self._report.refiled += len(batch)
+        finally:
+            self._slots.release()
 
     async def _look_at(
         self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]

@@ -1,8 +1,9 @@
 """The sweep: what is idle is expired and its user told, whatever else happens at the time."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +11,16 @@ import pytest
 from shared import notices, sweep
 from shared.connector.client import ConnectorError
 from shared.connector.credentials import CredentialError
-from shared.conversations import ConflictError, Conversation, Status, StorageUnavailableError
+from shared.conversations import (
+    ConflictError,
+    Conversation,
+    ConversationKey,
+    Status,
+    StorageUnavailableError,
+)
 from shared.notices import say_nothing
-from shared.sweep import NoticeResult, SweepReport, Verdict
+from shared.storage.store import TableStore
+from shared.sweep import NoticeResult, Sweep, SweepReport, Verdict
 from tests.bot_in_memory import (
     BotInMemory,
     FunctionBot,
@@ -496,6 +504,69 @@ async def test_never_more_than_16_notices_are_under_way() -> None:
 
     await bot.sweep(send)
     assert most == 16
+
+
+async def test_the_oldest_are_expired_first_whatever_their_shard() -> None:
+    bot = counting_bot()
+    names = [f"talk{number}" for number in range(40)]
+    for name in names:
+        await bot.say(conversation={"id": name})
+        bot.clock.sleep(1)
+    assert len({key[0] for key in bot.conversations.rows}) > 1  # type: ignore[attr-defined] # a MemoryTable
+    bot.clock.sleep(IDLE)
+    await bot.sweep()
+    told = [path.split("/")[2] for _, path, body in bot.connector.sent if "expired" in body["text"]]
+    assert told == names
+
+
+async def test_a_shard_that_cannot_be_read_stops_no_other() -> None:
+    table = FaultyTable(MemoryTable())
+    bot = counting_bot(conversations=table)
+    for number in range(10):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    queries = 0
+
+    async def fail_once(what: str) -> None:
+        nonlocal queries
+        if what.startswith("query d|"):
+            queries += 1
+            if queries == 1:
+                raise StorageUnavailableError
+
+    table.before = fail_once
+    report = await bot.sweep()
+    assert len(report.unfinished) == report.failed == 1
+    assert 0 < report.expired < 10
+    rest = await bot.sweep()
+    assert report.expired + rest.expired == 10
+
+
+async def test_memory_does_not_grow_with_what_is_due() -> None:
+    most = []
+    long_ago = datetime(2026, 11, 20, tzinfo=UTC)
+    for size in (2_000, 8_000):
+        store = TableStore(MemoryTable(), MemoryTable(), 4)
+        for number in range(size):
+            key = ConversationKey("test", f"talk{number}")
+            session = Conversation.begun(key, key.address(4), long_ago)
+            await store.save(session, due=session.due(timedelta(seconds=30)))
+        tracemalloc.start()
+        try:
+            report = await Sweep(
+                store,
+                say_nothing,
+                counting_bot().erasure.finish,
+                expire_after=timedelta(seconds=30),
+                budget_seconds=600,
+                now=lambda: long_ago + timedelta(days=2),
+            ).run()
+            most.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert report.expired == size
+    # Four pages of 500 due rows, and 16 conversations; the lateness of each expiry is 32 bytes.
+    assert most[1] < most[0] + 6_000 * 200
 
 
 async def test_after_downtime_everything_overdue_is_expired() -> None:
