@@ -21,11 +21,12 @@ from shared.connector.credentials import TokenSource
 from shared.state import state_bags
 from shared.storage import codec
 from shared.storage.store import TableStore
-from shared.storage.tables import CountingTable, Operation, Row
+from shared.storage.tables import CountingTable, Operation, Row, Table
 from shared.turn import Turns
 from tests.memory_table import MemoryTable
 from tests.unit.bot_chat import RecordingAdapter
 
+CHANNEL = "test"
 EXPIRE_AFTER = timedelta(minutes=30)
 
 
@@ -72,25 +73,25 @@ class _Clock:
         return self.time
 
 
-class _OurBot:
+class OurBot:
     """This project's turn; `take` returns the storage requests of a message."""
 
-    def __init__(self) -> None:
-        conversations, users = CountingTable(MemoryTable()), CountingTable(MemoryTable())
-        self._tables = (conversations, users)
+    def __init__(self, conversations: Table, users: Table, shards: int = 64) -> None:
+        self._tables = CountingTable(conversations), CountingTable(users)
         self.clock = _Clock()
         self._authentication = InboundAuthentication(app_id="")
         conversation_state, user_state, _ = state_bags()
         self._turns = Turns(
-            TableStore(conversations, users, 64),
+            TableStore(*self._tables, shards),
             BufferingAdapter(_Connector(TokenSource(app_id="")), self._authentication.sdk, ""),
             _CountingBot(conversation_state, user_state),
             expire_after=EXPIRE_AFTER,
-            shard_count=64,
+            shard_count=shards,
             now=self.clock,
         )
 
     async def take(self, text: str, conversation: str = "1", after_seconds: float = 60) -> int:
+        """Take one message, so long after the last one."""
         self.clock.time += timedelta(seconds=after_seconds)
         before = self._requests
         activity = _message(text, conversation)
@@ -149,7 +150,7 @@ def _message(text: str, conversation: str) -> Activity:
     return Activity(
         type="message",
         text=text,
-        channel_id="test",
+        channel_id=CHANNEL,
         service_url="https://channel.example/",
         from_property=ChannelAccount(id="user"),
         recipient=ChannelAccount(id="bot"),
@@ -158,7 +159,7 @@ def _message(text: str, conversation: str) -> Activity:
 
 
 async def _count() -> None:
-    ours, plain = _OurBot(), _StockBot(touches_row=False)
+    ours, plain = OurBot(MemoryTable(), MemoryTable()), _StockBot(touches_row=False)
     touching = _StockBot(touches_row=True)
     rows: list[list[object]] = []
     for what, text, conversation in (
@@ -181,7 +182,7 @@ async def _count() -> None:
     note("The bot without tracking forgets nothing and nobody; '-': it has no such case.")
 
 
-async def _only_ours(ours: _OurBot) -> list[list[object]]:
+async def _only_ours(ours: OurBot) -> list[list[object]]:
     almost = EXPIRE_AFTER.total_seconds() - 5
     await ours.take("hello", "2", after_seconds=0)
     guarded = await ours.take("hello", "2", after_seconds=almost)
