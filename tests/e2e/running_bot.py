@@ -210,6 +210,15 @@ class StoredRows:
         """The row keys of one kind (`c`, `d`, `p`), or of all rows but the control row."""
         return [row.key for row in await self._rows(kind)]
 
+    async def sessions(self) -> set[str]:
+        """The ids of the sessions that there are."""
+        found = set()
+        for row in await self._rows("c|"):
+            whole = await self.conversations.get(row.partition, row.key)
+            if whole:
+                found.add(whole.columns["SessionId"])
+        return found
+
     async def let_time_pass(self, **duration: float) -> None:
         """Make every conversation older, as if nothing had happened for so long.
 
