@@ -70,6 +70,7 @@ async def test_everything_about_the_user_goes_and_the_receipt_counts_it() -> Non
         "private_conversation_data": 3,
         "personal_conversations": 2,
         "due_rows": 2,
+        "dead_letters": 0,
         "left": 0,
     }
     assert bot.rows_about("ann") == []
