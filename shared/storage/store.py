@@ -69,6 +69,19 @@ _TRACKING = (
     "Moved",
 )
 
+_LETTER = (
+    "RowKey",
+    "ConversationKey",
+    "Reference",
+    "Locale",
+    "Reason",
+    "HttpStatus",
+    "Code",
+    "Attempts",
+    "ExpiredAt",
+    "DeadAt",
+)
+
 
 def user_hash(channel_id: str, user_id: str) -> str:
     """What stands for a user in keys: 32 hexadecimal digits of channel and user id."""
@@ -332,7 +345,7 @@ class TableStore:
 
     async def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
         """See `ConversationStore.dead_letters`."""
-        async for page in self._conversations.query(shard, "x|", "x|~"):
+        async for page in self._conversations.query(shard, "x|", "x|~", _LETTER):
             yield [_dead_letter(row) for row in page]
 
     async def replay(self, letter: DeadLetter, now: datetime) -> bool:

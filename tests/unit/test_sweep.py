@@ -227,7 +227,7 @@ async def test_waits_grow_from_10_seconds_to_an_hour_and_end_after_a_day() -> No
     bot.connector.refuse = refusing(503)
     waits = []
     started = bot.clock.now
-    while "d" in bot.keys():
+    while await bot.row():
         report = await bot.sweep()
         row = await bot.row()
         if row is not None and row.lease_until is not None:
