@@ -260,9 +260,22 @@ async def test_the_channels_own_waiting_time_is_respected_up_to_a_day(
     assert bot.keys() == ["c", "d"]
 
 
-async def test_401_stops_the_sweep_and_leaves_the_conversations_due(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_refused_credentials_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    bot = counting_bot()
+    for number in range(5):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+
+    async def refused(_: Conversation) -> NoticeResult:
+        await asyncio.sleep(0.01)  # all of them are under way by then
+        return NoticeResult(Verdict.STOP, 401, detail="no registration for this bot")
+
+    report = await bot.sweep(refused)
+    assert report.notice_failures == {"401": 5}
+    assert caplog.text.count("sweep: stopped: no registration for this bot") == 1
+
+
+async def test_401_stops_the_sweep_and_leaves_the_conversations_due() -> None:
     bot = counting_bot()
     for number in range(100):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -271,7 +284,6 @@ async def test_401_stops_the_sweep_and_leaves_the_conversations_due(
     report = await bot.sweep()
     assert report.stopped
     assert report.looked_at < 100
-    assert caplog.text.count("sweep: stopped: refused") == 1
     bot.connector.refuse = accepting
     bot.clock.sleep(100)
     assert (await bot.sweep()).notified == 100
@@ -321,8 +333,11 @@ async def test_a_damaged_row_is_removed_and_stops_no_other() -> None:
 # The channel says that the conversation is elsewhere
 
 
-WRONG = {"status": 403, "code": "InvalidBotApiHost"}
-TEAMS = {"channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/amer/"}
+WRONG: dict[str, Any] = {"status": 403, "code": "InvalidBotApiHost"}
+TEAMS: dict[str, Any] = {
+    "channelId": "msteams",
+    "serviceUrl": "https://smba.trafficmanager.net/amer/",
+}
 
 
 async def idle_in_teams(**changes: Any) -> BotInMemory:
@@ -369,7 +384,7 @@ async def test_where_no_other_service_url_is_known_it_is_a_dead_letter_at_once()
 
 
 async def test_the_newest_service_url_of_the_same_tenant_comes_first() -> None:
-    talk = {"conversation": {"id": "talk", "tenantId": "t1"}}
+    talk: dict[str, Any] = {"conversation": {"id": "talk", "tenantId": "t1"}}
     bot = await idle_in_teams(**talk)
     new = "https://smba.trafficmanager.net/emea/"
     bot.service_urls.received(activity(**{**TEAMS, **talk, "serviceUrl": new}))
@@ -379,6 +394,19 @@ async def test_the_newest_service_url_of_the_same_tenant_comes_first() -> None:
     bot.clock.sleep(15)
     await bot.sweep()
     assert sent_to(bot) == new
+
+
+async def test_a_service_url_is_refreshed_once_though_others_are_known() -> None:
+    talk: dict[str, Any] = {"conversation": {"id": "talk", "tenantId": "t1"}}
+    bot = await idle_in_teams(**talk)
+    new = "https://smba.trafficmanager.net/emea/"
+    bot.service_urls.received(activity(**{**TEAMS, **talk, "serviceUrl": new}))
+    bot.connector.refuse = refusing(**WRONG)
+    await bot.sweep()
+    bot.clock.sleep(15)
+    assert (await bot.sweep()).dead_lettered == 1
+    (letter,) = await bot.dead_letters()
+    assert letter.reference["serviceUrl"] == new
 
 
 async def test_a_delivered_notice_tells_its_tenants_service_url() -> None:
@@ -416,6 +444,17 @@ async def test_a_user_who_is_back_before_the_dead_letter_is_written_leaves_none(
     assert bot.keys() == ["c", "d"]
 
 
+async def test_a_dead_letter_whose_own_success_comes_back_as_a_conflict_is_counted() -> None:
+    table = FaultyTable(MemoryTable())
+    bot = counting_bot(conversations=table)
+    await bot.say()
+    bot.clock.sleep(IDLE)
+    bot.connector.refuse = refusing(500)
+    table.after = once("insert x|", ConflictError("412"))
+    report = await bot.sweep()
+    assert (report.dead_lettered, report.left_to_others) == (1, 0)
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("table", ["conversations", "users"])
 @pytest.mark.parametrize("request_number", range(6))
@@ -423,7 +462,11 @@ async def test_a_crash_at_any_request_of_a_dead_letter_leaves_one_and_nothing_el
     request_number: int, table: str, where: str
 ) -> None:
     tables = {"conversations": FaultyTable(MemoryTable()), "users": FaultyTable(MemoryTable())}
-    bot = BotInMemory(FunctionBot(count_in_every_bag), **tables)
+    bot = BotInMemory(
+        FunctionBot(count_in_every_bag),
+        conversations=tables["conversations"],
+        users=tables["users"],
+    )
     await bot.say()
     bot.clock.sleep(IDLE)
     left = [request_number]
