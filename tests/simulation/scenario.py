@@ -402,7 +402,7 @@ def _sweeps(chance: random.Random, counts: Sequence[int]) -> list[str]:
 
 
 def _a_day(chance: random.Random) -> tuple[float, ...]:
-    """Now and then, long enough for a notice to be given up."""
+    """Now and then, long enough for a notice to become a dead letter."""
     return (90_000,) if chance.random() < 0.05 else ()
 
 
