@@ -18,6 +18,7 @@ from benchmarks.turn_cpu import our_connector
 from shared.connector.client import Connector
 from shared.conversations import Address, Conversation, utc_now
 from shared.notices import EXPIRED, notice_sender
+from shared.service_urls import ServiceUrls
 from shared.sweep import Verdict
 
 DELAY_SECONDS = 0.05
@@ -40,7 +41,7 @@ def _reference(channel: Channel, number: int) -> dict[str, object]:
 
 
 def our_send(channel: Channel, connector: Connector) -> Send:
-    send_notice = notice_sender(connector)
+    send_notice = notice_sender(connector, ServiceUrls())
 
     async def send(number: int) -> None:
         result = await send_notice(

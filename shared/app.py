@@ -24,6 +24,7 @@ from shared.connector.credentials import TokenSource
 from shared.conversations import StorageUnavailableError, utc_now
 from shared.erasure import Erasure, asks_for_erasure
 from shared.fan_out import FanOut, InvalidMessageError, poison_name
+from shared.service_urls import ServiceUrls
 from shared.settings import Settings, SettingsError, read_settings
 from shared.state import state_bags
 from shared.state_data import StateData
@@ -60,8 +61,9 @@ class App:
         self._tables = tables
         self._conversations = TracedTable(tables.table(settings.conversations_table))
         self._users = TracedTable(tables.table(settings.users_table))
+        self._service_urls = ServiceUrls()
         self._send_notice = (
-            notices.notice_sender(connector)
+            notices.notice_sender(connector, self._service_urls)
             if settings.expiry_notice == "on"
             else notices.say_nothing
         )
@@ -91,6 +93,7 @@ class App:
             StorageUnavailableError: nothing was sent.
             SettingsError: the tables were made with another TableShards.
         """
+        self._service_urls.received(activity)
         async with self.with_tables():
             response = await self._turns.take(activity, caller)
             if asks_for_erasure(activity):
@@ -210,14 +213,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
     codec.register(*STATE_TYPES)
     async with AsyncExitStack() as clients:
-        tables = await clients.enter_async_context(
-            Tables(
-                connection_string=settings.storage_connection.get_secret_value(),
-                endpoint=settings.storage_table_endpoint,
-                client_id=settings.storage_client_id,
-                managed_identity=settings.storage_credential == "managedidentity",
-            )
-        )
+        tables = await clients.enter_async_context(Tables.of(settings))
         tokens = TokenSource(
             app_id=settings.microsoft_app_id,
             app_password=settings.microsoft_app_password.get_secret_value(),

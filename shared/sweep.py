@@ -5,9 +5,11 @@
             ── expired, and leased by another sweep ──────────────────► leave it
             ── idle: CLAIM (one conditional write: state gone, leased)
                  ── write refused: the user is back, or another sweep ► leave it
-                 ── notice delivered, refused for good, or given up ──► SETTLE: delete the row,
+                 ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
                  │                                                       then the due row
                  ── notice to be tried again ─────────────────────────► re-file at that time
+                 ── no use in trying (again) ─────────────────────────► a dead letter in the
+                 │                                                       place of both rows
                  ── our own credentials refused ──────────────────────► stop the sweep
 
 The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
@@ -33,6 +35,7 @@ from shared.conversations import (
     ConflictError,
     Conversation,
     ConversationStore,
+    DeadLetter,
     DueRow,
     StateUnreadableError,
     Status,
@@ -51,7 +54,10 @@ PROGRESS_SECONDS = 10
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(hours=1)
+LONGEST_ASKED_FOR = timedelta(days=1)  # a channel that asks for more is tried all the same
 GIVE_UP_AFTER = timedelta(hours=24)
+
+_LONGEST_CODE = 100
 
 
 class Verdict(Enum):
@@ -59,18 +65,32 @@ class Verdict(Enum):
 
     DELIVERED = "delivered"
     NOT_WANTED = "not wanted"  # notices are off, or there is nowhere to send one
-    REFUSED = "refused"  # the channel will never take it
+    TOO_OLD = "too old"  # not sent: the expiry is too long ago
+    REFUSED = "refused"  # the channel takes no more for this conversation
     TRY_LATER = "try later"
+    DEAD = "dead"  # sending it again would fail the same way
     STOP = "stop"  # our own credentials: no other notice would fare better
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeResult:
-    """One notice's outcome; `status` is the channel's HTTP status, None where it gave none."""
+    """What became of one notice.
+
+    Attributes:
+        verdict: what to do with it.
+        status: the channel's HTTP status, None where it gave none.
+        retry_after_seconds: how long the channel asks to be left alone, if it says so.
+        code: the channel's own word for a failure, if it gave one.
+        service_url: with TRY_LATER, the address to try then; empty: the same again.
+        detail: a failure in words, for the log.
+    """
 
     verdict: Verdict
     status: int | None = None
     retry_after_seconds: float | None = None
+    code: str = ""
+    service_url: str = ""
+    detail: str = ""
 
 
 SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
@@ -78,18 +98,42 @@ SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
 
 @dataclass
 class SweepReport:
-    """What one sweep did. Lateness runs from the moment a conversation became stale."""
+    """What one sweep did. Lateness runs from the moment a conversation became stale.
+
+    Each expiry is counted once among `notified`, `silent`, `too_old`, `refused`, `dead_lettered`
+    and `superseded`, by the sweep that ended it, unless the store's answer to that is lost.
+
+    Attributes:
+        looked_at: due rows.
+        refiled: conversations in use.
+        expired: claimed for the first time.
+        came_back: not claimed, as another writer was first.
+        notified: the channel took the notice.
+        silent: no notice, as they are off, or there is nowhere to send one.
+        too_old: no notice, as the expiry is too long ago.
+        refused: the channel takes no more for the conversation.
+        dead_lettered: the notice is kept as a dead letter.
+        superseded: the user was back before the expiry, or its notice, was done.
+        retried_later: notices re-filed.
+        left_to_others: another sweep has the conversation, or a later one will see the user back.
+        finished_already: due rows of what had ended before.
+        failed: what failed unexpectedly, and stays due.
+        notice_failures: by the channel's HTTP status.
+    """
 
     looked_at: int = 0
     refiled: int = 0
     expired: int = 0
     came_back: int = 0
     notified: int = 0
+    silent: int = 0
+    too_old: int = 0
+    refused: int = 0
+    dead_lettered: int = 0
+    superseded: int = 0
+    retried_later: int = 0
     left_to_others: int = 0
     finished_already: int = 0
-    retried_later: int = 0
-    given_up: int = 0
-    too_old: int = 0
     failed: int = 0
     notice_failures: Counter[str] = field(default_factory=Counter)
     lateness_seconds: list[float] = field(default_factory=list, repr=False)
@@ -118,11 +162,14 @@ class SweepReport:
             "expired",
             "came_back",
             "notified",
+            "silent",
+            "too_old",
+            "refused",
+            "dead_lettered",
+            "superseded",
+            "retried_later",
             "left_to_others",
             "finished_already",
-            "retried_later",
-            "given_up",
-            "too_old",
             "failed",
         )
         counts = [f"{name.replace('_', ' ')} {getattr(self, name)}" for name in names]
@@ -338,7 +385,10 @@ class Sweep:
         if conversation is None or conversation.session != row.session:
             # The session ended without this row, and nothing says any more what it left.
             await self._store.clean_up(row, has_private=True)
-            self._report.finished_already += 1
+            if conversation is None:
+                self._report.finished_already += 1
+            else:
+                self._report.superseded += 1
         elif conversation.status is Status.EXPIRED:
             if conversation.lease_until and conversation.lease_until > self._now():
                 self._report.left_to_others += 1
@@ -366,53 +416,89 @@ class Sweep:
             return  # held up: by the time the channel answers, another sweep may hold the lease
         limit = self._max_notice_age_seconds
         if limit is not None and lateness_seconds > limit:
-            self._report.too_old += 1
-            await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
+            await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
         else:
             await self._conclude(claimed, row, await self._send_notice(claimed))
 
     async def _conclude(self, claimed: Conversation, row: DueRow, result: NoticeResult) -> None:
         now = self._now()
-        if result.verdict is Verdict.DELIVERED:
-            self._report.notified += 1
-        elif result.verdict is not Verdict.NOT_WANTED:
+        if result.verdict in (Verdict.REFUSED, Verdict.TRY_LATER, Verdict.DEAD, Verdict.STOP):
             self._report.notice_failures[str(result.status or "no answer")] += 1
-        if result.verdict is Verdict.STOP:
-            self._report.stopped = True
-            return
-        if result.verdict is Verdict.TRY_LATER:
-            if claimed.expired_at is None or now - claimed.expired_at < GIVE_UP_AFTER:
-                await self._retry_later(claimed, row, now, result.retry_after_seconds)
-                return
-            self._report.given_up += 1
-            logger.warning(
-                "sweep: conversation %s/%s: notice given up after %d attempts",
-                row.address.shard,
-                row.address.key,
-                claimed.attempts,
-            )
+        match result.verdict:
+            case Verdict.STOP:
+                if not self._report.stopped:  # once: whatever is under way fails the same way
+                    logger.error("sweep: stopped: %s", result.detail)
+                self._report.stopped = True
+            case Verdict.TRY_LATER if now - (claimed.expired_at or now) < GIVE_UP_AFTER:
+                await self._retry_later(claimed, row, now, result)
+            case Verdict.TRY_LATER:
+                await self._dead_letter(claimed, row, now, result, "failing for a day")
+            case Verdict.DEAD:
+                await self._dead_letter(claimed, row, now, result, "no use in trying again")
+            case _:
+                await self._settle(claimed, row, result.verdict)
+
+    async def _settle(self, claimed: Conversation, row: DueRow, verdict: Verdict) -> None:
         try:
             await self._store.settle(claimed)
         except ConflictError:
             self._report.left_to_others += 1
             return
+        match verdict:
+            case Verdict.DELIVERED:
+                self._report.notified += 1
+            case Verdict.REFUSED:
+                self._report.refused += 1
+            case Verdict.TOO_OLD:
+                self._report.too_old += 1
+            case _:
+                self._report.silent += 1
         await self._store.clean_up(row, has_private=False)  # settling has removed them
 
+    async def _dead_letter(
+        self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
+    ) -> None:
+        letter = DeadLetter(
+            claimed.address,
+            claimed.session,
+            expired_at=claimed.expired_at or now,
+            dead_at=now,
+            attempts=claimed.attempts,
+            reason=reason,
+            status=result.status,
+            code=result.code[:_LONGEST_CODE],
+            readable_key=claimed.readable_key,
+            reference=claimed.reference or {},
+            locale=claimed.locale,
+        )
+        try:
+            await self._store.settle_dead(claimed, row, letter)
+        except ConflictError:
+            self._report.left_to_others += 1
+            return
+        self._report.dead_lettered += 1
+        logger.warning(
+            "sweep: conversation %s/%s: dead letter after %d attempts, %s: %s",
+            row.address.shard,
+            row.address.key,
+            claimed.attempts,
+            reason,
+            result.detail,
+        )
+
     async def _retry_later(
-        self,
-        claimed: Conversation,
-        row: DueRow,
-        now: datetime,
-        retry_after_seconds: float | None,
+        self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult
     ) -> None:
         wait = min(FIRST_RETRY * 2 ** min(claimed.attempts - 1, 30), LONGEST_RETRY)
         wait *= self._random.uniform(0.8, 1.2)  # many notices failed at once: spread them
-        wait = max(wait, timedelta(seconds=retry_after_seconds or 0))
         wait = min(max(wait, FIRST_RETRY), LONGEST_RETRY)
-        due = due_seconds(now + wait)
+        asked_for = min(result.retry_after_seconds or 0, LONGEST_ASKED_FOR.total_seconds())
+        wait = max(wait, timedelta(seconds=asked_for))
+        if result.service_url:
+            claimed = claimed.moved_to(result.service_url)
         leased = replace(claimed, lease_until=now + wait)
         try:
-            await self._store.retry_later(leased, row, due)
+            await self._store.retry_later(leased, row, due_seconds(now + wait))
             self._report.retried_later += 1
         except ConflictError:
             self._report.left_to_others += 1

@@ -15,9 +15,10 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
-from shared.conversations import Conversation, ConversationKey
+from shared.conversations import Conversation, ConversationKey, DeadLetter
 from shared.erasure import Erasure
 from shared.notices import notice_sender
+from shared.service_urls import ServiceUrls
 from shared.state import state_bags
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
@@ -134,6 +135,7 @@ class BotInMemory:
     conversations: Table = field(default_factory=MemoryTable)
     users: Table = field(default_factory=MemoryTable)
     connector: FakeConnector = field(default_factory=FakeConnector)
+    service_urls: ServiceUrls = field(default_factory=ServiceUrls)
 
     def __post_init__(self) -> None:
         self.store = TableStore(self.conversations, self.users, SHARDS)
@@ -176,7 +178,7 @@ class BotInMemory:
         def run(ahead: tuple[datetime, datetime] | None) -> Awaitable[SweepReport]:
             return Sweep(
                 self.store,
-                send_notice or notice_sender(self.connector),
+                send_notice or notice_sender(self.connector, self.service_urls),
                 self.erasure.finish,
                 expire_after=self.expire_after,
                 budget_seconds=budget_seconds,
@@ -192,6 +194,15 @@ class BotInMemory:
     async def row(self, conversation: str = "talk") -> Conversation | None:
         """The conversation's row."""
         return await self.store.load(ConversationKey(CHANNEL, conversation).address(SHARDS))
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """All dead letters."""
+        return [
+            letter
+            for shard in self.store.shards
+            async for page in self.store.dead_letters(shard)
+            for letter in page
+        ]
 
     def keys(self) -> list[str]:
         """The kinds of rows there are, by the first letter of their keys."""

@@ -21,6 +21,7 @@ from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 from opentelemetry.trace import Span, SpanKind
 
 from shared.conversations import ConflictError, StateTooLargeError, StorageUnavailableError
+from shared.settings import Settings
 from shared.telemetry import tracer
 
 
@@ -179,6 +180,16 @@ class Tables:
             self._service = TableServiceClient(
                 endpoint, credential=self._credential, **self.OPTIONS
             )
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the app's storage account."""
+        return cls(
+            connection_string=settings.storage_connection.get_secret_value(),
+            endpoint=settings.storage_table_endpoint,
+            client_id=settings.storage_client_id,
+            managed_identity=settings.storage_credential == "managedidentity",
+        )
 
     def table(self, name: str) -> AzureTable:
         """The table of that name, which may not exist yet."""

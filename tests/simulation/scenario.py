@@ -15,6 +15,7 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.conversations import ConversationKey, StorageUnavailableError
 from shared.notices import notice_sender, say_nothing
+from shared.service_urls import ServiceUrls
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
 from shared.sweep import SendNotice, Sweep
@@ -177,7 +178,11 @@ class Simulation:
         return Arrival(turn.name, process, take)
 
     def _sweep(self, name: str, process: str) -> Arrival:
-        send = notice_sender(self.connector) if self.scenario.notices_on else say_nothing
+        send = (
+            notice_sender(self.connector, ServiceUrls())
+            if self.scenario.notices_on
+            else say_nothing
+        )
 
         async def run(process: Process) -> None:
             store, _ = self._bot(process)
@@ -397,7 +402,7 @@ def _sweeps(chance: random.Random, counts: Sequence[int]) -> list[str]:
 
 
 def _a_day(chance: random.Random) -> tuple[float, ...]:
-    """Now and then, long enough for a notice to be given up."""
+    """Now and then, long enough for a notice to become a dead letter."""
     return (90_000,) if chance.random() < 0.05 else ()
 
 
