@@ -90,6 +90,12 @@ class TokenSource:
             ) from self._failure
         return self._token
 
+    async def close(self) -> None:
+        """Wait no longer for a token that is being fetched."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait({self._fetching})
+
     async def _fetch(self) -> None:
         """Replace the token, or remember why that failed."""
         try:
