@@ -52,8 +52,7 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
     """What the messages function does."""
     authentication = InboundAuthentication(
         app_id=app_id,
-        channel_keys_url=channel.channel_keys_url,
-        emulator_keys_url=channel.emulator_keys_url,
+        cloud=channel.cloud,
     )
     codec.register(*STATE_TYPES)
     turns = Turns(

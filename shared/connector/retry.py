@@ -44,7 +44,7 @@ class Retries:
         seconds: float = 8,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._seconds = seconds
         self._clock = clock
@@ -66,7 +66,7 @@ class TurnRetries:
         self,
         deadline: float,
         clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[object]],
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self.deadline = deadline
         self._clock = clock

@@ -42,8 +42,7 @@ def authentication(channel: FakeChannel) -> InboundAuthentication:
 def authentication_at(channel: FakeChannel, app_id: str = APP_ID) -> InboundAuthentication:
     return InboundAuthentication(
         app_id=app_id,
-        channel_keys_url=channel.channel_keys_url,
-        emulator_keys_url=channel.emulator_keys_url,
+        cloud=channel.cloud,
     )
 
 

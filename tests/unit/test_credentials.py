@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.connector.cloud import PUBLIC
 from shared.connector.credentials import CredentialError, TokenSource
 from tests.fake_channel import Answer, FakeChannel, until
 
@@ -27,11 +29,11 @@ async def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 def source_at(channel: FakeChannel, **options: Any) -> TokenSource:
-    return TokenSource(app_id=APP_ID, app_password=SECRET, login_url=channel.url, **options)
+    return TokenSource(app_id=APP_ID, app_password=SECRET, cloud=channel.cloud, **options)
 
 
 async def test_a_bot_without_an_app_id_sends_no_token(login: FakeChannel) -> None:
-    source = TokenSource(app_id="", login_url=login.url)
+    source = TokenSource(app_id="", cloud=login.cloud)
     assert await source.token() is None
     assert not source.has_identity
     assert login.login_requests == []
@@ -47,7 +49,8 @@ async def test_a_multi_tenant_bot_asks_the_tenant_of_the_bot_framework(login: Fa
 
 
 async def test_a_single_tenant_bot_asks_its_own_tenant(login: FakeChannel) -> None:
-    source = source_at(login, app_type="SingleTenant", tenant_id="contoso.example")
+    cloud = replace(login.cloud, login_tenant="contoso.example")
+    source = TokenSource(app_id=APP_ID, app_password=SECRET, app_type="SingleTenant", cloud=cloud)
     assert await source.token() == "bot-token-1"
     assert login.login_requests[0]["tenant"] == "contoso.example"
 
@@ -198,7 +201,9 @@ async def test_a_login_service_that_is_not_there_is_a_credential_error() -> None
     async with FakeChannel() as gone:
         pass
     source = TokenSource(
-        app_id=APP_ID, app_password=SECRET, login_url=gone.url.replace("http:", "https:")
+        app_id=APP_ID,
+        app_password=SECRET,
+        cloud=replace(PUBLIC, login_url=gone.url.replace("http:", "https:")),
     )
     with pytest.raises(CredentialError):
         await source.token()
