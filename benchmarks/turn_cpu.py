@@ -44,7 +44,7 @@ _conversations = count(1)
 
 
 def our_connector(channel: Channel, app_id: str = APP_ID) -> Connector:
-    tokens = TokenSource(app_id=app_id, app_password=APP_PASSWORD, login_url=channel.login_url)
+    tokens = TokenSource(app_id=app_id, app_password=APP_PASSWORD, cloud=channel.cloud)
     return Connector(tokens, ssl_context=ssl_context())
 
 
@@ -53,6 +53,7 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
     authentication = InboundAuthentication(
         app_id=app_id,
         cloud=channel.cloud,
+        ssl_context=ssl_context(),
     )
     codec.register(*STATE_TYPES)
     turns = Turns(

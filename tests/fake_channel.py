@@ -396,7 +396,7 @@ class FakeChannel:
         thumbprint = urlsafe_b64encode(certificate.fingerprint(SHA256())).decode().rstrip("=")
         assertion = form.get("client_assertion", "")
         try:
-            if jwt.get_unverified_header(assertion).get("x5t#S256") != thumbprint:
+            if jwt.get_unverified_header(assertion)["x5t#S256"].rstrip("=") != thumbprint:
                 return "AADSTS700027: another certificate"
             jwt.decode(
                 assertion,
@@ -405,7 +405,7 @@ class FakeChannel:
                 audience=token_url,
                 issuer=form["client_id"],
                 subject=form["client_id"],
-                options={"require": ["exp", "nbf", "jti", "sub"]},
+                options={"require": ["exp", "jti", "iss", "sub"]},
             )
         except jwt.PyJWTError as error:
             return f"AADSTS700027: {error}"

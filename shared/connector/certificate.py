@@ -3,6 +3,7 @@
 from base64 import b64decode
 from dataclasses import dataclass, field
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -11,7 +12,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
-from cryptography.x509 import load_pem_x509_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def read_certificate(content: bytes) -> Certificate:
     """
     try:
         if b"-----BEGIN" in content:
-            certificate = load_pem_x509_certificate(content)
+            certificate: x509.Certificate | None = x509.load_pem_x509_certificate(content)
             key: object = load_pem_private_key(content, password=None)
         else:
             bundle = b64decode(content, validate=True) if content.isascii() else content

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from shared.connector.cloud import PUBLIC
+from shared.connector.certificate import read_certificate
+from shared.connector.cloud import PUBLIC, US_GOVERNMENT
 from shared.connector.credentials import CredentialError, TokenSource
+from tests.certificates import a_certificate
+from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until
 
 APP_ID = "00000000-0000-0000-0000-00000000b07a"
@@ -207,3 +210,67 @@ async def test_a_login_service_that_is_not_there_is_a_credential_error() -> None
     )
     with pytest.raises(CredentialError):
         await source.token()
+
+
+async def test_closing_waits_for_no_token(login: FakeChannel) -> None:
+    login.login_answers = [Answer(hang=True)]
+    source = source_at(login, timeout_seconds=1)
+    waiting = asyncio.create_task(source.token())
+    await until(lambda: len(login.login_requests) == 1)
+    await source.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert source._fetching is None
+
+
+async def test_a_file_of_authorities_can_be_named(
+    login: FakeChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    ca_file = str(tmp_path / "authority.pem")
+    assert await source_at(login, ca_file=ca_file).token() == "bot-token-1"
+    with pytest.raises(CredentialError, match="SSLError"):
+        await source_at(login).token()
+
+
+async def test_tokens_are_fetched_through_a_proxy_of_the_environment(
+    login: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ConnectProxy(login.url) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        cloud = replace(login.cloud, login_url="https://login.example")
+        # The metadata that msal asks for first names the fake's own address for the token.
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        source = TokenSource(app_id=APP_ID, app_password=SECRET, cloud=cloud)
+        assert await source.token() == "bot-token-1"
+        assert proxy.asked == ["login.example:443"]
+
+
+async def test_a_certificate_proves_who_the_bot_is(login: FakeChannel) -> None:
+    certificate = read_certificate(a_certificate())
+    login.app_certificate = certificate.public
+    source = TokenSource(app_id=APP_ID, certificate=certificate, cloud=login.cloud)
+    assert await source.token() == "bot-token-1"
+    assert "client_secret" not in login.login_requests[0]
+
+
+async def test_the_key_of_another_certificate_proves_nothing(
+    login: FakeChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    registered, other = (read_certificate(a_certificate()) for _ in range(2))
+    login.app_certificate = registered.public
+    for wrong in (other, replace(other, public=registered.public)):
+        source = TokenSource(app_id=APP_ID, certificate=wrong, cloud=login.cloud)
+        with pytest.raises(CredentialError, match="AADSTS700027") as caught:
+            await source.token()
+        key_line = wrong.private_key.splitlines()[1]
+        assert key_line not in f"{caught.value!r} {wrong!r} {caplog.text}"
+
+
+async def test_another_clouds_login_service_is_asked_for_its_scope(login: FakeChannel) -> None:
+    cloud = replace(US_GOVERNMENT, login_url=login.url)
+    await TokenSource(app_id=APP_ID, app_password=SECRET, cloud=cloud).token()
+    asked = login.login_requests[0]
+    assert asked["tenant"] == "MicrosoftServices.onmicrosoft.us"
+    assert asked["scope"] == "https://api.botframework.us/.default"
