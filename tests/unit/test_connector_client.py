@@ -29,6 +29,8 @@ from botframework.connector.auth import MicrosoftAppCredentials
 
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import TokenSource
+from shared.notices import notice_sender
+from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until
 
@@ -509,6 +511,20 @@ async def test_a_proxy_of_the_environment_is_used(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     await nameless.for_service_url("http://behind-the-proxy.example/").send(message())
     assert channel.requests[0].path.startswith("http://behind-the-proxy.example/v3/")
+
+
+async def test_the_notices_of_all_sweeps_share_connections() -> None:
+    async with FakeChannel(tls=True) as channel:
+        connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
+        bot = BotInMemory(FunctionBot(count_in_conversation))
+        for conversation in ("one", "two"):
+            await bot.say(conversation={"id": conversation}, serviceUrl=channel.service_url)
+            bot.clock.sleep(200)
+            report = await bot.sweep(notice_sender(connector))
+            assert report.notified == 1
+        await connector.close()
+        assert [each.conversation_id for each in channel.requests] == ["one", "two"]
+        assert channel.connections == 1
 
 
 async def test_https_goes_through_a_proxy_of_the_environment(
