@@ -86,7 +86,7 @@ class TurnRetries:
             ConnectorError: of the last attempt.
             Exception: whatever else `send` raises, at once.
         """
-        async for attempt in self._retrying.copy():
+        async for attempt in self._retrying:
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
                     await send()  # the connector has a timeout of its own

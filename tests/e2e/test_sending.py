@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from shared.connector.certificate import read_certificate
 from tests.certificates import a_certificate
 from tests.channel_process import FakeChannelProcess
@@ -27,8 +29,10 @@ def message(channel: FakeChannelProcess, **fields: Any) -> dict[str, Any]:
     }
 
 
+# OpenSSL's variable and that of requests: what looks at one only must be told of the other.
+@pytest.mark.parametrize("authorities", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 async def test_a_bot_of_azure_government_with_a_certificate_and_a_private_authority(
-    storage_connection_string: str, tmp_path: Path
+    storage_connection_string: str, tmp_path: Path, authorities: str
 ) -> None:
     pem = a_certificate()
     (tmp_path / "bot.pem").write_bytes(pem)
@@ -42,7 +46,7 @@ async def test_a_bot_of_azure_government_with_a_certificate_and_a_private_author
             ChannelService="https://botframework.azure.us",
             ToChannelFromBotLoginUrl=f"{channel.url}/MicrosoftServices.onmicrosoft.us",
             ToBotFromChannelOpenIdMetadataUrl=channel.cloud.channel_keys_url,
-            SSL_CERT_FILE=str(channel.certificate_file()),
+            **{authorities: str(channel.certificate_file())},
         )
         async with running_bot(settings, tmp_path) as bot:
             foreign = channel.token(app_id=APP_ID)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared.connector.certificate import read_certificate
+from shared.connector.client import Connector
 from shared.connector.cloud import PUBLIC, US_GOVERNMENT
 from shared.connector.credentials import CredentialError, TokenSource
 from tests.certificates import a_certificate
@@ -212,12 +213,12 @@ async def test_a_login_service_that_is_not_there_is_a_credential_error() -> None
         await source.token()
 
 
-async def test_closing_waits_for_no_token(login: FakeChannel) -> None:
+async def test_closing_the_connector_waits_for_no_token(login: FakeChannel) -> None:
     login.login_answers = [Answer(hang=True)]
     source = source_at(login, timeout_seconds=1)
     waiting = asyncio.create_task(source.token())
     await until(lambda: len(login.login_requests) == 1)
-    await source.close()
+    await Connector(source).close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert source._fetching is None
