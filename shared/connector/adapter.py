@@ -1,6 +1,5 @@
 """The SDK's adapter on our connector, with the replies of a turn held back until its commit."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -131,9 +130,7 @@ class BufferingAdapter(CloudAdapterBase):
     async def _deliver(self, context: TurnContext, item: Held, retries: TurnRetries) -> None:
         what: Any = item.what
         if item.kind == "send" and what.type == "delay":  # the SDK would wait whole seconds only
-            seconds = (what.value or 1000) / 1000
-            retries.deadline += seconds
-            await asyncio.sleep(seconds)
+            await retries.pause((what.value or 1000) / 1000)
             return
 
         async def send() -> None:

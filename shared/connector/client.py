@@ -23,6 +23,7 @@ from aiohttp import (
     ClientSession,
     ClientSSLError,
     ClientTimeout,
+    ConnectionTimeoutError,
     DummyCookieJar,
     TCPConnector,
 )
@@ -57,7 +58,7 @@ class ConnectorError(Exception):
         retry_after_seconds: how long the channel asks to be left alone, if it says so.
         connection_failed: no connection could be opened, or it broke before there was an answer:
             another attempt may succeed, and what was sent may have arrived. Not so if the channel's
-            certificate is no good, or time ran out.
+            certificate is no good, or time ran out after sending.
     """
 
     def __init__(
@@ -169,7 +170,8 @@ class Connector:
                     content = b""  # the status has come, and says what became of the request
         except TimeoutError as error:
             raise ConnectorError(
-                f"{method}: no answer from {url.host} within {self._timeout.total} seconds"
+                f"{method}: no answer from {url.host} within {self._timeout.total} seconds",
+                connection_failed=isinstance(error, ConnectionTimeoutError),
             ) from error
         except (ClientError, OSError, ValueError) as error:
             raise ConnectorError(

@@ -56,11 +56,7 @@ class Retries:
 
 
 class TurnRetries:
-    """See `Retries`.
-
-    Attributes:
-        deadline: on the clock. What a bot itself wants to wait between replies is added to it.
-    """
+    """See `Retries`."""
 
     def __init__(
         self,
@@ -68,8 +64,9 @@ class TurnRetries:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self.deadline = deadline
+        self._deadline = deadline
         self._clock = clock
+        self._sleep = sleep
         self._retrying = AsyncRetrying(
             sleep=sleep,
             retry=retry_if_exception(_may_pass),
@@ -93,15 +90,20 @@ class TurnRetries:
                 else:
                     await self._send_in_time(send)
 
+    async def pause(self, seconds: float) -> None:
+        """Wait, as the bot itself wants to between two replies: that takes no time of theirs."""
+        self._deadline += seconds
+        await self._sleep(seconds)
+
     async def _send_in_time(self, send: Callable[[], Awaitable[None]]) -> None:
         try:
-            async with asyncio.timeout(self.deadline - self._clock()):
+            async with asyncio.timeout(self._deadline - self._clock()):
                 await send()
         except TimeoutError as error:
             raise ConnectorError("no answer in the time that is left for replies") from error
 
     def _is_too_late(self, state: RetryCallState) -> bool:
-        return self._clock() + state.upcoming_sleep >= self.deadline
+        return self._clock() + state.upcoming_sleep >= self._deadline
 
 
 def _may_pass(error: BaseException) -> bool:

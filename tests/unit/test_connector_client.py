@@ -452,6 +452,14 @@ async def test_a_channel_that_hangs_is_given_up(channel: FakeChannel) -> None:
     await connector.close()
 
 
+async def test_a_connection_that_takes_too_long_to_open_has_failed(channel: FakeChannel) -> None:
+    connector = Connector(FixedToken(), connect_timeout_seconds=1e-9)
+    with pytest.raises(ConnectorError, match="no answer") as caught:
+        await connector.for_service_url(channel.service_url).send(message())
+    assert caught.value.connection_failed
+    await connector.close()
+
+
 async def test_channels_that_hang_do_not_hold_up_the_others(
     channel: FakeChannel, client: ConnectorClient
 ) -> None:

@@ -162,6 +162,13 @@ async def test_replies_keep_their_order_when_one_is_sent_again() -> None:
     assert await bot.say() == ["one", "two", "three"]
 
 
+async def test_what_a_bot_itself_waits_takes_no_time_of_its_replies() -> None:
+    pause = Activity(type="delay", value=2 * SECONDS * 1000)
+    bot = talking_bot("one", pause, "two")
+    refuse_once(bot.connector, "two")
+    assert await bot.say() == ["one", "two"]
+
+
 async def test_a_reply_that_cannot_be_delivered_in_time_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
