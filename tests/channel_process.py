@@ -151,7 +151,7 @@ class _ControlledChannel(FakeChannel):
 
     async def _reset(self, _: web.Request) -> web.Response:
         fresh = FakeChannel()
-        for name in (*_RECORDED, *_ANSWERS, "limits", "keys", "token_lifetime_seconds"):
+        for name in (*_RECORDED, *_ANSWERS, *_OTHERS):
             setattr(self, name, getattr(fresh, name))
         return web.json_response(None)
 
@@ -171,6 +171,7 @@ class _ControlledChannel(FakeChannel):
 
 _RECORDED = ("requests", "login_requests", "keys_requests")
 _ANSWERS = ("answers", "pattern_answers", "default_answers", "login_answers", "keys_answers")
+_OTHERS = ("limits", "keys", "app_certificate", "token_lifetime_seconds")
 
 
 def _read(name: str, value: Any) -> Any:
