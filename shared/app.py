@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
@@ -10,6 +11,7 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity
 from botframework.connector.auth import (
     AuthenticateRequestResult,
+    CertificateServiceClientCredentialsFactory,
     ManagedIdentityServiceClientCredentialsFactory,
     PasswordServiceClientCredentialFactory,
     ServiceClientCredentialsFactory,
@@ -20,6 +22,7 @@ from shared.bot import STATE_TYPES, create_bot
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
+from shared.connector.cloud import cloud_of
 from shared.connector.credentials import TokenSource
 from shared.conversations import StorageUnavailableError, utc_now
 from shared.erasure import Erasure, asks_for_erasure
@@ -214,16 +217,23 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     codec.register(*STATE_TYPES)
     async with AsyncExitStack() as clients:
         tables = await clients.enter_async_context(Tables.of(settings))
+        cloud = cloud_of(settings)
         tokens = TokenSource(
             app_id=settings.microsoft_app_id,
             app_password=settings.microsoft_app_password.get_secret_value(),
+            certificate=settings.app_certificate(),
             app_type=settings.microsoft_app_type,
-            tenant_id=settings.microsoft_app_tenant_id,
+            cloud=cloud,
+            ca_file=settings.ca_file,
         )
-        connector = Connector(tokens)
+        trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
+        connector = Connector(tokens, ssl_context=trust)
         clients.push_async_callback(connector.close)
         authentication = InboundAuthentication(
-            app_id=settings.microsoft_app_id, credentials=_sdk_credentials(settings)
+            app_id=settings.microsoft_app_id,
+            credentials=_sdk_credentials(settings),
+            cloud=cloud,
+            ssl_context=trust,
         )
         fan_out = None
         if settings.expiry_fan_out == "on":
@@ -244,10 +254,18 @@ def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
     if settings.microsoft_app_type == "UserAssignedMSI":
         return ManagedIdentityServiceClientCredentialsFactory(app_id)
     single_tenant = settings.microsoft_app_type == "SingleTenant"
+    tenant_id = settings.microsoft_app_tenant_id if single_tenant else ""
+    certificate = settings.app_certificate()
+    if certificate:
+        return CertificateServiceClientCredentialsFactory(
+            certificate_thumbprint="",  # msal makes it of the certificate
+            certificate_private_key=certificate.private_key,
+            app_id=app_id,
+            tenant_id=tenant_id,
+            certificate_public=certificate.public,
+        )
     return PasswordServiceClientCredentialFactory(
-        app_id,
-        settings.microsoft_app_password.get_secret_value(),
-        tenant_id=settings.microsoft_app_tenant_id if single_tenant else "",
+        app_id, settings.microsoft_app_password.get_secret_value(), tenant_id=tenant_id
     )
 
 

@@ -15,6 +15,7 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
+from shared.connector.retry import Retries
 from shared.conversations import Conversation, ConversationKey, DeadLetter
 from shared.erasure import Erasure
 from shared.notices import notice_sender
@@ -65,6 +66,14 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+    def retries(self) -> Retries:
+        """Retries that wait on this clock."""
+
+        async def sleep(seconds: float) -> None:
+            self.sleep(seconds)
+
+        return Retries(clock=lambda: self().timestamp(), sleep=sleep)
 
 
 class FunctionBot(Bot):
@@ -142,7 +151,9 @@ class BotInMemory:
         self.erasure = Erasure(self.store, SHARDS, self.clock)
         self.turns = Turns(
             self.store,
-            BufferingAdapter(self.connector, InboundAuthentication(app_id="").sdk, ""),
+            BufferingAdapter(
+                self.connector, InboundAuthentication(app_id="").sdk, "", self.clock.retries()
+            ),
             self.bot,
             expire_after=self.expire_after,
             shard_count=SHARDS,

@@ -13,6 +13,7 @@ from botbuilder.core import TurnContext
 
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
+from shared.connector.retry import Retries
 from shared.conversations import ConversationKey, StorageUnavailableError
 from shared.notices import notice_sender, say_nothing
 from shared.service_urls import ServiceUrls
@@ -204,7 +205,8 @@ class Simulation:
             store = self._store(*tables)
             turns = Turns(
                 store,
-                BufferingAdapter(self.connector, _authentication(), ""),
+                # Replies once: an invariant here counts them, and lost answers would make two.
+                BufferingAdapter(self.connector, _authentication(), "", Retries(seconds=0)),
                 FunctionBot(self._count),
                 expire_after=EXPIRE_AFTER,
                 shard_count=self.scenario.shards,
