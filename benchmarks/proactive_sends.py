@@ -18,9 +18,10 @@ from benchmarks.stock import old_stock_adapter, stock_adapter
 from benchmarks.turn_cpu import our_connector
 from shared.connector.client import Connector
 from shared.conversations import Address, Conversation, utc_now
-from shared.notices import EXPIRED, notice_sender
+from shared.notices import EXPIRED, NoticeSender
 from shared.service_urls import ServiceUrls
 from shared.sweep import Verdict
+from tests.bot_in_memory import no_limits
 
 DELAY_SECONDS = 0.05
 # How many are under way at once; sends to measure of ours, of BotFrameworkAdapter, of CloudAdapter.
@@ -42,7 +43,7 @@ def _reference(channel: Channel, number: int) -> dict[str, object]:
 
 
 def our_send(channel: Channel, connector: Connector) -> Send:
-    send_notice = notice_sender(connector, ServiceUrls())
+    send_notice = NoticeSender(connector, ServiceUrls(), no_limits())
 
     async def send(number: int) -> None:
         result = await send_notice(
@@ -70,7 +71,7 @@ def stock_send(channel: Channel, adapter: CloudAdapterBase | BotFrameworkAdapter
     return send
 
 
-async def _worst_stall() -> float:
+async def worst_stall() -> float:
     """Watch the event loop until cancelled; returns its longest absence in seconds."""
     worst = 0.0
     while True:
@@ -91,7 +92,7 @@ async def _measure(send: Send, at_once: int, sends: int) -> tuple[float, float, 
         for number in numbers:
             await send(number)
 
-    watch = asyncio.create_task(_worst_stall())
+    watch = asyncio.create_task(worst_stall())
     await asyncio.sleep(0)
     cpu, wall = time.process_time(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(at_once)))

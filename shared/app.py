@@ -24,6 +24,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import TokenSource
+from shared.connector.limits import SendingLimits, read_limits
 from shared.conversations import StorageUnavailableError, utc_now
 from shared.erasure import Erasure, asks_for_erasure
 from shared.fan_out import FanOut, InvalidMessageError, poison_name
@@ -65,14 +66,17 @@ class App:
         self._conversations = TracedTable(tables.table(settings.conversations_table))
         self._users = TracedTable(tables.table(settings.users_table))
         self._service_urls = ServiceUrls()
-        self._send_notice = (
-            notices.notice_sender(connector, self._service_urls)
+        limits = SendingLimits(read_limits(settings))
+        self._notices = (
+            notices.NoticeSender(connector, self._service_urls, limits)
             if settings.expiry_notice == "on"
-            else notices.say_nothing
+            else None
         )
         self._turns = Turns(
             self._store(self._conversations),
-            BufferingAdapter(connector, authentication.sdk, settings.microsoft_app_id),
+            BufferingAdapter(
+                connector, authentication.sdk, settings.microsoft_app_id, limits=limits
+            ),
             create_bot(*state_bags()),
             expire_after=settings.expire_after,
             shard_count=settings.table_shards,
@@ -161,10 +165,11 @@ class App:
     ) -> Sweep:
         return Sweep(
             store,
-            self._send_notice,
+            self._notices or notices.say_nothing,
             self.erasure.finish,
             expire_after=self._settings.expire_after,
             budget_seconds=self._settings.sweep_budget_seconds,
+            pace=self._notices,
             max_notice_age_seconds=self._settings.max_notice_age_seconds,
             shards=shards,
             ahead=ahead,

@@ -1,15 +1,14 @@
 """The words the bot says about expiry, and the sending of an expiry notice."""
 
-from collections.abc import Awaitable, Callable
-
 from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
 
 from shared import telemetry
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
+from shared.connector.limits import SendingLimits
 from shared.conversations import Conversation
 from shared.service_urls import ServiceUrls
-from shared.sweep import NoticeResult, Verdict
+from shared.sweep import NoticeResult, Place, Verdict
 
 # Everything this project says of its own accord is here; a bot's dialogs have their own words.
 WELCOME_BACK = "Welcome back!  Let's start over from the beginning."
@@ -61,12 +60,34 @@ def notice_for(conversation: Conversation) -> Activity | None:
     return notice
 
 
-def notice_sender(
-    connector: Connector, service_urls: ServiceUrls
-) -> Callable[[Conversation], Awaitable[NoticeResult]]:
-    """A `SendNotice` for the sweep that speaks through the connector."""
+class NoticeSender:
+    """Sends notices through the connector, and knows when: a `SendNotice` and a `Pace`.
 
-    async def send(conversation: Conversation) -> NoticeResult:
+    Args:
+        connector: what speaks to channels.
+        service_urls: what is known of where tenants are.
+        limits: how fast the channels take them.
+    """
+
+    def __init__(
+        self, connector: Connector, service_urls: ServiceUrls, limits: SendingLimits
+    ) -> None:
+        self._connector = connector
+        self._service_urls = service_urls
+        self._limits = limits
+
+    def place(self, conversation: Conversation, within_seconds: float) -> Place:
+        """See `Pace.place`."""
+        if not conversation.reference:
+            return Place(0)
+        return self._limits.place(conversation.reference, within_seconds)
+
+    def is_open(self, conversation: Conversation) -> bool:
+        """See `Pace.is_open`."""
+        return not conversation.reference or self._limits.is_open(conversation.reference)
+
+    async def __call__(self, conversation: Conversation) -> NoticeResult:
+        """Send one notice; what comes of it is in the result."""
         notice = notice_for(conversation)
         if notice is None:
             return NoticeResult(Verdict.NOT_WANTED)
@@ -75,19 +96,20 @@ def notice_sender(
             links=telemetry.links_to(conversation.trace),
             attributes={"conversation": conversation.address.key},
         ):
-            return await deliver(conversation, notice)
+            return await self._send(notice, conversation)
 
-    async def deliver(conversation: Conversation, notice: Activity) -> NoticeResult:
+    async def _send(self, notice: Activity, conversation: Conversation) -> NoticeResult:
+        reference = conversation.reference or {}
         try:
-            await connector.for_service_url(notice.service_url).send(notice)
+            await self._connector.for_service_url(notice.service_url).send(notice)
         except ConnectorError as error:
-            return _failure(conversation, error, service_urls)
+            self._limits.answered(reference, error)
+            return _failure(conversation, error, self._service_urls)
         except CredentialError as error:
             return NoticeResult(Verdict.STOP, detail=f"no token to send with: {error}")
-        service_urls.delivered(conversation.reference or {})
+        self._limits.answered(reference)
+        self._service_urls.delivered(reference)
         return NoticeResult(Verdict.DELIVERED, 200)
-
-    return send
 
 
 async def say_nothing(_: Conversation) -> NoticeResult:

@@ -155,6 +155,11 @@ class Settings(BaseSettings):
     sweep_budget_seconds: WholeSeconds = _setting(
         "SweepBudgetSeconds", "whole seconds, less than functionTimeout in host.json", default=45
     )
+    sending_limits: Path = _setting(
+        "SendingLimits",
+        "a TOML file, from the app's folder on",
+        default=Path("sending_limits.toml"),
+    )
     expiry_fan_out: Literal["off", "on"] = _setting("ExpiryFanOut", "off or on", default="off")
     expiry_queue: QueueName = _setting(
         "ExpiryQueue",

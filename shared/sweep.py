@@ -24,9 +24,11 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Protocol
 
 from shared.conversations import (
     CLOCK_SKEW,
@@ -46,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 # Shares the process and its event loop with the messages function: more only adds lag there.
 CONCURRENCY = 16
+# Sends only wait, most of the time. With this many, a tenth of them hanging until their timeout
+# leaves the others their pace.
+SENDS_AT_ONCE = 256
 SHARDS_AT_ONCE = 4
 REFILES_AT_ONCE = 50
 
@@ -96,6 +101,38 @@ class NoticeResult:
 SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A notice's place in the line: in so many seconds it may go, or if not granted, ask again."""
+
+    seconds: float
+    granted: bool = True
+
+
+class Pace(Protocol):
+    """How fast the channels take notices."""
+
+    def place(self, conversation: Conversation, within_seconds: float) -> Place:
+        """The notice's place in the line, if that is reached within so many seconds."""
+
+    def is_open(self, conversation: Conversation) -> bool:
+        """Whether the channel still takes what was given a place before."""
+
+
+class AtOnce:
+    """A `Pace` without limits."""
+
+    def place(self, conversation: Conversation, within_seconds: float) -> Place:
+        """See `Pace.place`."""
+        del conversation, within_seconds
+        return Place(0)
+
+    def is_open(self, conversation: Conversation) -> bool:
+        """See `Pace.is_open`."""
+        del conversation
+        return True
+
+
 @dataclass
 class SweepReport:
     """What one sweep did. Lateness runs from the moment a conversation became stale.
@@ -114,7 +151,8 @@ class SweepReport:
         refused: the channel takes no more for the conversation.
         dead_lettered: the notice is kept as a dead letter.
         superseded: the user was back before the expiry, or its notice, was done.
-        retried_later: notices re-filed.
+        retried_later: notices re-filed, as they failed.
+        told_later: notices re-filed before they were sent, as their channel takes no more now.
         left_to_others: another sweep has the conversation, or a later one will see the user back.
         finished_already: due rows of what had ended before.
         failed: what failed unexpectedly, and stays due.
@@ -132,6 +170,7 @@ class SweepReport:
     dead_lettered: int = 0
     superseded: int = 0
     retried_later: int = 0
+    told_later: int = 0
     left_to_others: int = 0
     finished_already: int = 0
     failed: int = 0
@@ -168,6 +207,7 @@ class SweepReport:
             "dead_lettered",
             "superseded",
             "retried_later",
+            "told_later",
             "left_to_others",
             "finished_already",
             "failed",
@@ -210,6 +250,7 @@ class Sweep:
             answers whether it is complete.
         expire_after: how long a conversation may be idle.
         budget_seconds: no further due row is looked at once this is spent.
+        pace: how fast the channels take notices; None: as fast as they are sent.
         max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
         now: the clock, in aware UTC.
         shards: sweep these only; None: all of them.
@@ -226,6 +267,7 @@ class Sweep:
         expire_after: timedelta,
         budget_seconds: float,
         now: Callable[[], datetime],
+        pace: Pace | None = None,
         max_notice_age_seconds: float | None = None,
         shards: Sequence[str] | None = None,
         ahead: tuple[datetime, datetime] | None = None,
@@ -237,6 +279,7 @@ class Sweep:
         self._expire_after = expire_after
         self._budget_seconds = budget_seconds
         self._now = now
+        self._pace = pace or AtOnce()
         self._max_notice_age_seconds = max_notice_age_seconds
         self._ahead = ahead
         self._shards = list(store.shards if shards is None else shards)
@@ -244,6 +287,8 @@ class Sweep:
         self._random = randomness or random.Random()  # noqa: S311
         self._report = SweepReport()
         self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._sends = asyncio.Semaphore(SENDS_AT_ONCE)
+        self._stopped = asyncio.Event()
         self._started = 0.0
 
     async def run(self) -> SweepReport:
@@ -285,6 +330,8 @@ class Sweep:
         shards = [_Shard(name, self._pages(name, until)) for name in self._shards]
         async with asyncio.TaskGroup() as tasks:
             async for shard, row in self._oldest_first(shards):
+                async with self._sends:  # else what waits to be sent would pile up
+                    pass
                 await self._slots.acquire()
                 if self._must_stop:
                     self._slots.release()
@@ -393,32 +440,93 @@ class Sweep:
             if conversation.lease_until and conversation.lease_until > self._now():
                 self._report.left_to_others += 1
             else:
-                await self._expire(conversation, row)
+                await self._expire_in_turn(conversation, row)
         elif conversation.is_stale(until, self._expire_after):
-            await self._expire(conversation, row)
+            await self._expire_in_turn(conversation, row)
         else:
             touched.append((row, conversation.due(self._expire_after)))
 
+    async def _expire_in_turn(self, conversation: Conversation, row: DueRow) -> None:
+        """Expire it when its notice may go; if that is not in this sweep, tell later.
+
+        Who waits holds neither slot nor claim: the user may still come back.
+        """
+        if self._is_too_old(conversation, self._now()):
+            await self._expire(conversation, row)
+            return
+        left = self._budget_seconds - (time.monotonic() - self._started)
+        place = self._pace.place(conversation, max(left, 0))
+        if place.granted and place.seconds > 0:
+            async with self._without_slot():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), place.seconds)
+            if self._report.stopped:
+                return
+            if not self._pace.is_open(conversation):
+                place = self._pace.place(conversation, 0)
+        if place.granted:
+            async with self._without_slot():
+                await self._sends.acquire()
+            try:
+                await self._expire(conversation, row)
+            finally:
+                self._sends.release()
+        else:
+            await self._tell_later(conversation, row, place.seconds)
+
+    @asynccontextmanager
+    async def _without_slot(self) -> AsyncIterator[None]:
+        self._slots.release()
+        try:
+            yield
+        finally:
+            await self._slots.acquire()
+
+    async def _tell_later(
+        self, conversation: Conversation, row: DueRow, wait_seconds: float
+    ) -> None:
+        """Expire it now, and file its notice for when it may go: one transaction."""
+        now = self._now()
+        wait = timedelta(seconds=max(wait_seconds, 1))
+        claimed = replace(
+            conversation.claimed(now), lease_until=now + wait, attempts=conversation.attempts
+        )
+        try:
+            await self._store.retry_later(claimed, row, due_seconds(now + wait))
+        except ConflictError:
+            self._report.came_back += 1
+            return
+        self._count_expired(conversation, now)
+        self._report.told_later += 1
+
+    def _count_expired(self, conversation: Conversation, at: datetime) -> None:
+        if conversation.status is Status.ACTIVE:
+            self._report.expired += 1
+            self._report.lateness_seconds.append(self._lateness_seconds(conversation, at))
+
+    def _lateness_seconds(self, conversation: Conversation, at: datetime) -> float:
+        return (at - conversation.last_accessed - self._expire_after).total_seconds()
+
+    def _is_too_old(self, conversation: Conversation, at: datetime) -> bool:
+        limit = self._max_notice_age_seconds
+        return limit is not None and self._lateness_seconds(conversation, at) > limit
+
     async def _expire(self, conversation: Conversation, row: DueRow) -> None:
-        first_time = conversation.status is Status.ACTIVE
         claimed_at = self._now()
         try:
             claimed = await self._store.save(conversation.claimed(claimed_at))
         except ConflictError:
             self._report.came_back += 1
             return
-        stale_since = conversation.last_accessed + self._expire_after
-        lateness_seconds = (claimed_at - stale_since).total_seconds()
-        if first_time:
-            self._report.expired += 1
-            self._report.lateness_seconds.append(lateness_seconds)
+        self._count_expired(conversation, claimed_at)
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
             return  # held up: by the time the channel answers, another sweep may hold the lease
-        limit = self._max_notice_age_seconds
-        if limit is not None and lateness_seconds > limit:
+        if self._is_too_old(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
-        else:
-            await self._conclude(claimed, row, await self._send_notice(claimed))
+            return
+        async with self._without_slot():
+            result = await self._send_notice(claimed)
+        await self._conclude(claimed, row, result)
 
     async def _conclude(self, claimed: Conversation, row: DueRow, result: NoticeResult) -> None:
         now = self._now()
@@ -429,6 +537,7 @@ class Sweep:
                 if not self._report.stopped:  # once: whatever is under way fails the same way
                     logger.error("sweep: stopped: %s", result.detail)
                 self._report.stopped = True
+                self._stopped.set()
             case Verdict.TRY_LATER if now - (claimed.expired_at or now) < GIVE_UP_AFTER:
                 await self._retry_later(claimed, row, now, result)
             case Verdict.TRY_LATER:

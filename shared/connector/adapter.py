@@ -26,7 +26,9 @@ from botframework.connector.auth import (
 
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import CredentialError
+from shared.connector.limits import SendingLimits
 from shared.connector.retry import Retries, TurnRetries
+from shared.service_urls import tenant_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class BufferingAdapter(CloudAdapterBase):
         authentication: the SDK's, for the user token client (OAuthPrompt).
         app_id: the bot's app id; empty in development.
         retries: how replies are sent again that the channel did not take.
+        limits: how fast the channels take what is sent; None: nobody counts.
     """
 
     _HELD = "shared.connector.adapter.held"
@@ -61,10 +64,12 @@ class BufferingAdapter(CloudAdapterBase):
         authentication: BotFrameworkAuthentication,
         app_id: str,
         retries: Retries | None = None,
+        limits: SendingLimits | None = None,
     ) -> None:
         super().__init__(_OwnConnector(connector, authentication))
         self._app_id = app_id
         self._retries = retries or Retries()
+        self._limits = limits
 
     async def prepare(self, activity: Activity, caller: AuthenticateRequestResult) -> TurnContext:
         """The context of a turn of `activity`, whose replies are held back."""
@@ -142,7 +147,8 @@ class BufferingAdapter(CloudAdapterBase):
             else:
                 await self.send_activities(context, [what])
 
-        await retries.call(send)
+        limits = self._limits
+        await retries.call(send if limits is None else _limited(context.activity, limits, send))
 
     def response(self, context: TurnContext) -> InvokeResponse | None:
         """What belongs in the HTTP response: for an invoke or expectReplies, else None."""
@@ -194,6 +200,31 @@ class BufferingAdapter(CloudAdapterBase):
             await super().send_activities(context, [activity])
         except (ConnectorError, CredentialError) as error:
             logger.info("turn: typing could not be shown: %s", error)
+
+
+def _limited(
+    activity: Activity, limits: SendingLimits, send: Callable[[], Awaitable[None]]
+) -> Callable[[], Awaitable[None]]:
+    """The same, counted: a reply goes first, and what comes of it is worth knowing."""
+    reference = {
+        "channelId": activity.channel_id,
+        "serviceUrl": activity.service_url,
+        "conversation": {
+            "id": activity.conversation.id,
+            "tenantId": tenant_of(activity.conversation),
+        },
+    }
+
+    async def limited() -> None:
+        await limits.before_reply(reference)
+        try:
+            await send()
+        except ConnectorError as error:
+            limits.answered(reference, error)
+            raise
+        limits.answered(reference)
+
+    return limited
 
 
 class _OwnConnector(BotFrameworkAuthentication):

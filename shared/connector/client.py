@@ -100,7 +100,7 @@ class Connector:
         *,
         total_timeout_seconds: float = 10,
         connect_timeout_seconds: float = 5,
-        connection_limit: int = 100,
+        connection_limit: int = 320,  # more than notices under way: replies need some too
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._tokens = tokens

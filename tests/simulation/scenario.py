@@ -15,13 +15,13 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.retry import Retries
 from shared.conversations import ConversationKey, StorageUnavailableError
-from shared.notices import notice_sender, say_nothing
+from shared.notices import NoticeSender, say_nothing
 from shared.service_urls import ServiceUrls
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
 from shared.sweep import SendNotice, Sweep
 from shared.turn import Turns
-from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous
+from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous, no_limits
 from tests.simulation.invariants import Promises, TurnSpec, reply
 from tests.simulation.loop import ORIGIN, Process
 from tests.simulation.world import (
@@ -180,7 +180,7 @@ class Simulation:
 
     def _sweep(self, name: str, process: str) -> Arrival:
         send = (
-            notice_sender(self.connector, ServiceUrls())
+            NoticeSender(self.connector, ServiceUrls(), no_limits())
             if self.scenario.notices_on
             else say_nothing
         )

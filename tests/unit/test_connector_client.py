@@ -29,9 +29,9 @@ from botframework.connector.auth import MicrosoftAppCredentials
 
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import TokenSource
-from shared.notices import notice_sender
+from shared.notices import NoticeSender
 from shared.service_urls import ServiceUrls
-from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, no_limits
 from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until
 
@@ -529,7 +529,7 @@ async def test_the_notices_of_all_sweeps_share_connections() -> None:
         for conversation in ("one", "two"):
             await bot.say(conversation={"id": conversation}, serviceUrl=channel.service_url)
             bot.clock.sleep(200)
-            report = await bot.sweep(notice_sender(connector, ServiceUrls()))
+            report = await bot.sweep(NoticeSender(connector, ServiceUrls(), no_limits()))
             assert report.notified == 1
         await connector.close()
         assert [each.conversation_id for each in channel.requests] == ["one", "two"]

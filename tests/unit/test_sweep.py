@@ -22,7 +22,7 @@ from shared.conversations import (
 from shared.notices import say_nothing
 from shared.service_urls import TEAMS_GCC
 from shared.storage.store import TableStore
-from shared.sweep import NoticeResult, Sweep, SweepReport, Verdict
+from shared.sweep import NoticeResult, Place, Sweep, SweepReport, Verdict
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,
@@ -707,7 +707,10 @@ async def test_a_conflict_at_the_claim_is_not_an_error() -> None:
 # Budget and report
 
 
-async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on() -> None:
+async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "SENDS_AT_ONCE", 16)
     bot = counting_bot()
     for number in range(50):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -742,7 +745,10 @@ async def test_a_long_sweep_says_how_far_it_is(
     assert "sweep: so far looked at 1, expired 1" in caplog.text
 
 
-async def test_never_more_than_16_notices_are_under_way() -> None:
+async def test_never_more_notices_are_under_way_than_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "SENDS_AT_ONCE", 16)
     bot = counting_bot()
     for number in range(60):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -867,3 +873,94 @@ async def test_a_group_is_told_as_a_group() -> None:
     _, _, body = bot.connector.sent[-1]
     assert "recipient" not in body
     assert body["conversation"] == {"id": "talk", "isGroup": True}
+
+
+# Pace
+
+
+class FixedPace:
+    """Gives out the places it was made with, then none but the first in line."""
+
+    def __init__(self, *places: Place, is_open: bool = True) -> None:
+        self.places = list(places)
+        self.opened = is_open
+        self.asked = 0
+
+    def place(self, _: Conversation, __: float) -> Place:
+        self.asked += 1
+        return self.places.pop(0) if self.places else Place(0)
+
+    def is_open(self, _: Conversation) -> bool:
+        return self.opened
+
+
+async def test_a_notice_that_cannot_be_sent_in_this_sweep_waits_but_the_state_does_not() -> None:
+    bot = await idle_bot()
+    report = await bot.sweep(pace=FixedPace(Place(50, granted=False)))
+    assert (report.expired, report.told_later, report.notified) == (1, 1, 0)
+    row = await bot.row()
+    assert row
+    assert (row.status, row.state, row.attempts) == (Status.EXPIRED, b"", 0)
+    assert "told later 1" in str(report)
+    bot.clock.sleep(40)
+    assert (await bot.sweep()).looked_at == 0
+    bot.clock.sleep(15)
+    report = await bot.sweep()
+    assert (report.expired, report.notified) == (0, 1)
+    assert bot.keys() == []
+
+
+async def test_a_user_who_returns_to_a_notice_that_waits_is_not_told() -> None:
+    bot = await idle_bot()
+    await bot.sweep(pace=FixedPace(Place(50, granted=False)))
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    bot.clock.sleep(60)
+    report = await bot.sweep()
+    assert (report.superseded, report.notified) == (1, 0)
+
+
+async def test_a_user_who_writes_while_a_place_is_waited_for_keeps_the_conversation() -> None:
+    bot = await idle_bot()
+
+    class Pace(FixedPace):
+        def place(self, _: Conversation, __: float) -> Place:
+            asyncio.get_running_loop().create_task(bot.say())
+            return Place(0.05)
+
+    report = await bot.sweep(pace=Pace())
+    assert (report.came_back, report.expired) == (1, 0)
+    assert bot.connector.texts[-1] == "1"
+
+
+async def test_a_lane_that_closes_while_a_place_is_waited_for_tells_later() -> None:
+    bot = await idle_bot()
+    pace = FixedPace(Place(0.01), Place(30, granted=False), is_open=False)
+    report = await bot.sweep(pace=pace)
+    assert (report.told_later, report.notified, pace.asked) == (1, 0, 2)
+
+
+async def test_who_waits_for_a_place_holds_up_nobody_else() -> None:
+    bot = counting_bot()
+    for number in range(100):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    report = await bot.sweep(pace=FixedPace(*[Place(0.1)] * 60))
+    assert report.notified == 100
+
+
+async def test_a_sweep_that_is_stopped_waits_for_no_place() -> None:
+    bot = counting_bot()
+    for number in range(3):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    bot.connector.refuse = refusing(401)
+    report = await bot.sweep(pace=FixedPace(Place(600), Place(600)))
+    assert report.stopped
+    assert report.expired == 1
+
+
+async def test_a_notice_that_is_too_old_takes_no_place() -> None:
+    bot = await idle_bot()
+    pace = FixedPace(Place(50, granted=False))
+    report = await bot.sweep(pace=pace, max_notice_age_seconds=1)
+    assert (report.too_old, pace.asked) == (1, 0)
