@@ -82,9 +82,9 @@ class NoticeSender:
             return Place(0)
         return self._limits.place(conversation.reference, within_seconds)
 
-    def is_open(self, conversation: Conversation) -> bool:
-        """See `Pace.is_open`."""
-        return not conversation.reference or self._limits.is_open(conversation.reference)
+    def reached(self, conversation: Conversation, place: Place) -> Place:
+        """See `Pace.reached`."""
+        return self._limits.reached(conversation.reference or {}, place)
 
     async def __call__(self, conversation: Conversation) -> NoticeResult:
         """Send one notice; what comes of it is in the result."""

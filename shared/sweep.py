@@ -103,10 +103,17 @@ SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A notice's place in the line: in so many seconds it may go, or if not granted, ask again."""
+    """A notice's place in the line.
+
+    Attributes:
+        seconds: until it may go or, if there is no place for it, until it may ask again.
+        granted: whether there is a place for it.
+        at: whatever the `Pace` knows it by.
+    """
 
     seconds: float
     granted: bool = True
+    at: float = 0.0
 
 
 class Pace(Protocol):
@@ -115,8 +122,8 @@ class Pace(Protocol):
     def place(self, conversation: Conversation, within_seconds: float) -> Place:
         """The notice's place in the line, if that is reached within so many seconds."""
 
-    def is_open(self, conversation: Conversation) -> bool:
-        """Whether the channel still takes what was given a place before."""
+    def reached(self, conversation: Conversation, place: Place) -> Place:
+        """What has become of a place whose time has come: 0 seconds, or others went first."""
 
 
 class AtOnce:
@@ -127,10 +134,10 @@ class AtOnce:
         del conversation, within_seconds
         return Place(0)
 
-    def is_open(self, conversation: Conversation) -> bool:
-        """See `Pace.is_open`."""
+    def reached(self, conversation: Conversation, place: Place) -> Place:
+        """See `Pace.reached`."""
         del conversation
-        return True
+        return place
 
 
 @dataclass
@@ -456,14 +463,13 @@ class Sweep:
             return
         left = self._budget_seconds - (time.monotonic() - self._started)
         place = self._pace.place(conversation, max(left, 0))
-        if place.granted and place.seconds > 0:
+        while place.granted and place.seconds > 0:
             async with self._without_slot():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), place.seconds)
             if self._report.stopped:
                 return
-            if not self._pace.is_open(conversation):
-                place = self._pace.place(conversation, 0)
+            place = self._pace.reached(conversation, place)
         if place.granted:
             async with self._without_slot():
                 await self._sends.acquire()

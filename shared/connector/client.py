@@ -105,7 +105,10 @@ class Connector:
     ) -> None:
         self._tokens = tokens
         self._timeout = ClientTimeout(
-            total=total_timeout_seconds, sock_connect=connect_timeout_seconds
+            total=total_timeout_seconds,
+            sock_connect=connect_timeout_seconds,
+            # Else those of one second would end together, and their clean-up stall the loop.
+            ceil_threshold=math.inf,
         )
         self._connection_limit = connection_limit
         self._ssl = ssl_context or True

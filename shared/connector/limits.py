@@ -36,11 +36,15 @@ _USED_SHARE = 0.98
 _AFTER_429 = 0.5
 _RECOVERED_AFTER_SECONDS = 30.0
 
+# Both: requests that hang give up together, so some failures in a row mean little by themselves.
 _FAILURES_UNTIL_OPEN = 5
+_SILENT_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 15.0
 _LONGEST_PAUSE_SECONDS = 300.0
 _PROBE_SECONDS = 15.0  # longer than a request may take
 _DOWN = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT, None}
+
+_A_MOMENT_SECONDS = 0.001
 
 # So many lanes and conversations are remembered; the least recently used go first.
 _REMEMBERED = 10_000
@@ -95,13 +99,15 @@ class _Lane:
     """What shares one limit: a tenant, or a service URL."""
 
     per_second: float
+    # Places are on a clock of the lane's own, which stands still for as long as replies take.
     next_at: float = 0.0
+    behind: float = 0.0
     later_at: float = 0.0
     closed_until: float = 0.0
     slowed_at: float = float("-inf")
 
     def interval(self, now: float) -> float:
-        recovered = min((now - self.slowed_at) / _RECOVERED_AFTER_SECONDS, 1.0)
+        recovered = min(max((now - self.slowed_at) / _RECOVERED_AFTER_SECONDS, 0.0), 1.0)
         share = _AFTER_429 + (1 - _AFTER_429) * recovered
         return 1 / (self.per_second * share)
 
@@ -110,6 +116,7 @@ class _Lane:
 class _Circuit:
     """One service URL: how often in a row it did not answer, and until when it is left alone."""
 
+    answered_at: float = float("-inf")
     failures: int = 0
     is_open: bool = False
     is_probed: bool = False
@@ -153,19 +160,25 @@ class SendingLimits:
             # This one finds out; the others wait for it.
             circuit.is_probed, circuit.until = True, now + _PROBE_SECONDS
         lane = self._lane(reference)
-        at = max(lane.next_at, lane.closed_until, self._thread_free_at(reference, now), now)
-        if at - now > within_seconds:
+        free = max(lane.closed_until, self._thread_free_at(reference, now), now)
+        at = max(lane.next_at, free - lane.behind)
+        wait = at + lane.behind - now
+        if wait > within_seconds:
             return self._later(reference, now, now + within_seconds)
         lane.next_at = at + lane.interval(now)
-        self._note(reference, at)
-        return Place(at - now)
+        self._note(reference, now + wait)
+        return Place(wait, at=at)
 
-    def is_open(self, reference: Mapping[str, Any]) -> bool:
-        """Whether the channel still takes what was given a moment before."""
+    def reached(self, reference: Mapping[str, Any], place: Place) -> Place:
+        """Look again at a place whose time has come: replies go first, and a lane may close."""
+        now, lane = self.clock(), self._lane(reference)
         circuit = self._circuits.get(reference["serviceUrl"])
         if circuit and circuit.is_open and not circuit.is_probed:
-            return False
-        return self.clock() >= self._lane(reference).closed_until
+            return self._later(reference, now, circuit.until)
+        if now < lane.closed_until:
+            return self._later(reference, now, lane.closed_until)
+        more = place.at + lane.behind - now
+        return Place(more if more > _A_MOMENT_SECONDS else 0, at=place.at)
 
     async def before_reply(self, reference: Mapping[str, Any]) -> None:
         """Count a reply, after waiting for its conversation's own limit, if need be."""
@@ -175,7 +188,10 @@ class SendingLimits:
             await self.sleep(min(wait, _LONGEST_REPLY_WAIT_SECONDS))
         now = self.clock()
         lane = self._lane(reference)
-        lane.next_at = max(lane.next_at, now) + lane.interval(now)
+        if lane.next_at + lane.behind <= now:  # nobody is waiting
+            lane.next_at = now - lane.behind + lane.interval(now)
+        else:
+            lane.behind += lane.interval(now)
         self._note(reference, now)
 
     def answered(self, reference: Mapping[str, Any], error: ConnectorError | None = None) -> None:
@@ -187,13 +203,15 @@ class SendingLimits:
             lane.closed_until = max(lane.closed_until, now + wait)
             lane.slowed_at = lane.closed_until
         if error is None or error.status not in _DOWN:
-            self._circuits.pop(url, None)
+            _remembered(self._circuits, url, _Circuit)
+            self._circuits[url] = _Circuit(answered_at=now)
             return
         circuit = _remembered(self._circuits, url, _Circuit)
         circuit.failures += 1
         if circuit.is_open and not circuit.is_probed:
             return  # sent before it opened
-        if circuit.is_probed or circuit.failures >= _FAILURES_UNTIL_OPEN:
+        is_silent = now - circuit.answered_at >= _SILENT_SECONDS
+        if circuit.is_probed or (circuit.failures >= _FAILURES_UNTIL_OPEN and is_silent):
             circuit.is_open, circuit.is_probed = True, False
             circuit.until = now + circuit.pause_seconds * self.randomness.uniform(0.8, 1.2)
             circuit.pause_seconds = min(2 * circuit.pause_seconds, _LONGEST_PAUSE_SECONDS)

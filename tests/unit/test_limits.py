@@ -9,6 +9,7 @@ import pytest
 from shared.connector.client import ConnectorError
 from shared.connector.limits import Limits, SendingLimits, read_limits
 from shared.settings import SettingsError, read_settings
+from shared.sweep import Place
 
 DOWN = ConnectorError("no answer")
 
@@ -106,6 +107,19 @@ async def test_replies_go_at_once_and_notices_wait_for_them(
     assert limits.place(teams("b"), 60).seconds == pytest.approx(20 / 49)
 
 
+async def test_those_who_wait_already_wait_for_a_reply_too(
+    limits: SendingLimits, time: Time
+) -> None:
+    first, second = (limits.place(teams(name), 60) for name in "ab")
+    assert first.seconds == 0
+    assert second.seconds == pytest.approx(1 / 49)
+    await limits.before_reply(teams("c"))
+    time.now += second.seconds
+    assert limits.reached(teams("b"), second).seconds == pytest.approx(1 / 49)
+    time.now += 1 / 49
+    assert limits.reached(teams("b"), second).seconds == 0
+
+
 async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
     limits: SendingLimits, time: Time
 ) -> None:
@@ -118,11 +132,11 @@ async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
 def test_a_429_closes_the_lane_and_slows_it_for_a_while(limits: SendingLimits, time: Time) -> None:
     limits.place(teams("a"), 60)
     limits.answered(teams("a"), refusal(429, 7))
-    assert not limits.is_open(teams("b"))
-    assert limits.is_open(teams("b", tenant="another"))
+    assert limits.reached(teams("b"), Place(0)).seconds == pytest.approx(7 + 2 / 49)
+    assert limits.reached(teams("b", tenant="another"), Place(0)).seconds == 0
     assert limits.place(teams("b"), 60).seconds == pytest.approx(7)
     time.now += 7
-    assert limits.is_open(teams("b"))
+    assert limits.reached(teams("b"), Place(0)).seconds == 0
     first, second = (limits.place(teams(name), 60).seconds for name in "cd")
     assert second - first == pytest.approx(2 / 49)
     time.now += 31
@@ -134,7 +148,7 @@ def test_a_service_url_that_does_not_answer_is_left_alone_and_probed(
     limits: SendingLimits, time: Time
 ) -> None:
     fail(limits, teams(), 5)
-    assert not limits.is_open(teams())
+    assert not limits.reached(teams(), Place(0)).granted
     place = limits.place(teams(), 60)
     assert not place.granted
     assert 12 <= place.seconds <= 19
@@ -171,13 +185,21 @@ def test_a_probe_that_is_never_heard_of_is_followed_by_another(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
-def test_an_answer_is_an_answer(limits: SendingLimits, status: int) -> None:
+def test_an_answer_is_an_answer(limits: SendingLimits, time: Time, status: int) -> None:
     fail(limits, teams(), 4)
     limits.answered(teams(), refusal(status))
+    time.now += 3
     fail(limits, teams(), 4)
     assert limits.place(teams(), 60).granted
     limits.answered(teams(), refusal(503))
     assert not limits.place(teams(), 60).granted
+
+
+def test_failures_among_answers_open_nothing(limits: SendingLimits, time: Time) -> None:
+    limits.answered(teams())
+    time.now += 1
+    fail(limits, teams(), 20)
+    assert limits.place(teams(), 60).granted
 
 
 def test_a_reply_that_gets_through_ends_the_pause(limits: SendingLimits) -> None:
