@@ -314,9 +314,20 @@ class Sweep:
             else:
                 await self._expire(conversation, row)
         elif conversation.is_stale(until, self._expire_after):
-            await self._expire(conversation, row)
+            await self._expire(conversation, await self._moved_up(row, conversation))
         else:
             touched.append((row, conversation.due(self._expire_after)))
+
+    async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
+        """The due row, moved if a longer timeout filed it.
+
+        Whatever comes in between from here on, what is left to do must not wait until then.
+        """
+        due = conversation.due(self._expire_after)
+        if row.due_seconds <= due:
+            return row
+        await self._store.refile([(row, due)])
+        return replace(row, due_seconds=due)
 
     async def _expire(self, conversation: Conversation, row: DueRow) -> None:
         first_time = conversation.status is Status.ACTIVE
