@@ -536,6 +536,13 @@ def _small(
     )
 
 
+def _with_copy(small: Scenario) -> Scenario:
+    """With the activity of its one turn delivered once more, to another process."""
+    ((turn, _),) = small.turns
+    again = replace(turn, name="turn1-again", copy_of=turn.name)
+    return replace(small, turns=[*small.turns, (again, "T2")], skews={**small.skews, "T2": 0.0})
+
+
 # Small enough to take every choice within seconds.
 SMALL = {
     "a late message and a sweep": _small(1, 1),
@@ -545,9 +552,17 @@ SMALL = {
     ),
     "two sweeps": _small(0, 2),
     "two sweeps, a crash": _small(0, 2, crashes=1),
+    "a message twice": _with_copy(_small(1, 0, idle_seconds=10)),
+    "a message twice, a crash, 13 s": _with_copy(
+        _small(1, 0, idle_seconds=10, crashes=1, jumps=1, jump_seconds=(13,))
+    ),
 }
 # These take minutes to hours.
 LARGER = {
+    "a late message twice and a sweep": _with_copy(_small(1, 1)),
+    "a message twice, a crash, 13 s, user state": _with_copy(
+        _small(1, 0, idle_seconds=10, bags="cu", crashes=1, jumps=1, jump_seconds=(13,))
+    ),
     "two sweeps, the lease over": _small(0, 2, jumps=1, jump_seconds=(61,)),
     "a late message, a sweep, a fault": _small(1, 1, faults=1),
     "two messages, user state": _small(2, 0, idle_seconds=10, bags="cu"),
