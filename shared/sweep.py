@@ -449,9 +449,20 @@ class Sweep:
             else:
                 await self._expire_in_turn(conversation, row)
         elif conversation.is_stale(until, self._expire_after):
-            await self._expire_in_turn(conversation, row)
+            await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
             touched.append((row, conversation.due(self._expire_after)))
+
+    async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
+        """The due row, moved if a longer timeout filed it.
+
+        Whatever comes in between from here on, what is left to do must not wait until then.
+        """
+        due = conversation.due(self._expire_after)
+        if row.due_seconds <= due:
+            return row
+        await self._store.refile([(row, due)])
+        return replace(row, due_seconds=due)
 
     async def _expire_in_turn(self, conversation: Conversation, row: DueRow) -> None:
         """Expire it when its notice may go; if that is not in this sweep, tell later.

@@ -290,7 +290,7 @@ class Turns:
             if counts:
                 session = replace(row, last_accessed=max(row.last_accessed, received_at))
                 if row.needs_guard(self._now(), self._expire_after):
-                    session = await self._store.save(session)
+                    row = session = await self._store.save(session)
         state = TurnState(
             self._store,
             activity,
@@ -302,7 +302,8 @@ class Turns:
         context.turn_state[TurnState.TURN_STATE_KEY] = state
         if row is not None and is_new and counts:
             await context.send_activity(notices.WELCOME_BACK)
-        async with self._heartbeat(state, is_needed=counts and not is_new):
+        # A sweep goes by what is stored, not by what this turn is about to store.
+        async with self._heartbeat(state, stored=row if counts and not is_new else None):
             await self._adapter.run_pipeline(context, self._bot.on_turn)
         if state.failure:
             raise state.failure
@@ -321,9 +322,11 @@ class Turns:
         return outcome
 
     @asynccontextmanager
-    async def _heartbeat(self, state: TurnState, *, is_needed: bool) -> AsyncIterator[None]:
+    async def _heartbeat(
+        self, state: TurnState, *, stored: Conversation | None
+    ) -> AsyncIterator[None]:
         """Keep the session of a long turn alive: whenever it gets close to its expiry, say so."""
-        if not is_needed:
+        if stored is None:
             yield
             return
         beats: list[asyncio.Task[None]] = []
@@ -333,13 +336,13 @@ class Turns:
             while not done.is_set() and not state.failure:
                 await state.keep_alive()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(done.wait(), self._seconds_to_guard(state))
+                    await asyncio.wait_for(done.wait(), self._seconds_to_guard(state.conversation))
 
         def begin() -> None:
             beats.append(asyncio.create_task(beat()))
 
         # A turn that is over before then pays for one timer, no task and no request.
-        timer = asyncio.get_running_loop().call_later(self._seconds_to_guard(state), begin)
+        timer = asyncio.get_running_loop().call_later(self._seconds_to_guard(stored), begin)
         try:
             yield
         finally:
@@ -348,8 +351,8 @@ class Turns:
             # A write under way is not cancelled: whether it took effect could not be told.
             await asyncio.gather(*beats)
 
-    def _seconds_to_guard(self, state: TurnState) -> float:
-        wait = state.conversation.guard_begins(self._expire_after) - self._now()
+    def _seconds_to_guard(self, stored: Conversation) -> float:
+        wait = stored.guard_begins(self._expire_after) - self._now()
         return max(wait.total_seconds(), 0)
 
     async def _save_without_session(self, state: TurnState) -> None:

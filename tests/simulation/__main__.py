@@ -3,9 +3,10 @@
 # ruff: noqa: T201 - a command that prints
 import argparse
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.explore import Failure, explore, run_seed, simulation
+from tests.simulation.explore import PROGRESS_SECONDS, explore, run_seed, simulation
 from tests.simulation.scenario import LARGER, SMALL
 from tests.simulation.world import Violation
 
@@ -25,19 +26,34 @@ def _replay(seed: int) -> int:
 
 def _run_many(first: int, count: int, jobs: int) -> int:
     seeds = range(first, first + count)
-    failures: list[Failure] = []
+    schedules: set[bytes] = set()
+    violations = 0
+    told = time.monotonic()
+
+    def tell(seeds_run: int) -> None:
+        distinct = f"{len(schedules):,} distinct schedules"
+        print(f"{seeds_run:,} of {count:,} seeds, {distinct}, {violations} violations", flush=True)
+
     with ProcessPoolExecutor(jobs) as pool:
-        for failure in pool.map(run_seed, seeds, chunksize=100):
-            if failure:
-                failures.append(failure)
-                print(f"seed {failure.seed}: {failure.what}", flush=True)
-    print(f"{count} seeds, {len(failures)} violations")
-    return bool(failures)
+        for number, ran in enumerate(pool.map(run_seed, seeds, chunksize=100)):
+            schedules.add(ran.schedule)
+            if ran.failure:
+                violations += 1
+                print(f"seed {ran.failure.seed}: {ran.failure.what}", flush=True)
+            if time.monotonic() - told >= PROGRESS_SECONDS:
+                told = time.monotonic()
+                tell(number + 1)
+    tell(count)
+    return bool(violations)
 
 
 def _explore() -> int:
+    total = 0
     for name, scenario in (SMALL | LARGER).items():
-        print(f"{name}: {explore(scenario)}", flush=True)
+        explored = explore(scenario, lambda how_far: print(f"    {how_far}", flush=True))
+        total += explored.schedules
+        print(f"{name}: {explored}", flush=True)
+    print(f"{total:,} distinct schedules, no violation")
     return 0
 
 

@@ -21,6 +21,8 @@ from shared.conversations import (
 )
 from shared.storage import codec
 from shared.sweep import GIVE_UP_AFTER
+from shared.turn import RESEND_AFTER
+from tests.simulation.loop import Origin
 from tests.simulation.world import Request, ScheduledTable, Violation, World, at_once
 
 SKEW = CLOCK_SKEW.total_seconds()
@@ -29,17 +31,32 @@ COMMIT_TAKES_AT_MOST = 30
 # From the send of a notice to its settling. A sweep that is held up for longer, between its last
 # look at the lease and the end, cannot know that another took over.
 UNDISTURBED = LEASE.total_seconds() / 2 - SKEW
+# A turn whose timers go off later than this, or whose requests take longer, is held up: its
+# heartbeat cannot be relied on.
+PUNCTUAL_SECONDS = 5
 APOLOGIES = (notices.SOMETHING_WENT_WRONG, notices.TOO_MANY_AT_ONCE)
 
 
 @dataclass(frozen=True)
 class TurnSpec:
-    """One message: who writes where, and in which bags the bot counts it ("c", "u", "p")."""
+    """One message: who writes where, and in which bags the bot counts it ("c", "u", "p").
+
+    Attributes:
+        copy_of: the turn whose activity the channel sends once more with this one.
+        seconds: how long the bot thinks about it.
+    """
 
     name: str
     user: str
     conversation: str
     bags: str = "cup"
+    copy_of: str = ""
+    seconds: float = 0
+
+    @property
+    def activity(self) -> str:
+        """The id of its activity, and what the bot notes of it."""
+        return self.copy_of or self.name
 
 
 @dataclass
@@ -76,6 +93,30 @@ class Started:
 
     at: float
     session: Session | None
+    received: float = 0
+
+
+@dataclass
+class Commit:
+    """What is known of a turn that was saved.
+
+    Attributes:
+        by: the turn; others may have been sent the same activity.
+        ran_at: when its bot began, or earlier than that.
+        at: when the write took effect.
+        text: what it answers.
+        is_remembered: whether the conversation's row is still there, with its recent turns.
+        answers: who sent the answer, the turn itself or others with a copy of its activity.
+    """
+
+    by: Origin
+    address: Address
+    session: Session
+    ran_at: float
+    at: float
+    text: str
+    is_remembered: bool = True
+    answers: set[str] = field(default_factory=set)
 
 
 class Promises:
@@ -113,8 +154,8 @@ class Promises:
         self._notices_on = notices_on
         self._received: dict[str, float] = {}
         self._started: dict[str, Started] = {}
-        self._committed: dict[str, Session] = {}
-        self._numbers: dict[str, str] = {}
+        self._thinking: set[str] = set()
+        self._commits: dict[str, list[Commit]] = {}  # by activity
         self._user_written: dict[str, list[Started]] = {}
         self._said: Counter[tuple[str, str]] = Counter()
         self._before: dict[Address, Conversation | None] = {}
@@ -127,8 +168,33 @@ class Promises:
 
     def bot_runs(self, turn: str, log: Sequence[str]) -> None:
         """The bot begins, in the session whose turns so far are these."""
-        session = self._committed[log[-1]] if log else None
+        session = self._commits[log[-1]][-1].session if log else None
         self._started[turn] = Started(self._world.seconds, session)
+        self._thinking.add(turn)
+
+    def bot_stops(self, turn: str) -> None:
+        """The bot has said all that it has to say, or failed."""
+        self._thinking.discard(turn)
+
+    def answered_request(self, turn: str) -> None:
+        """The channel gets a 200, so it will not send the activity again."""
+        spec = self._turns[turn]
+        if not self._commits.get(spec.activity):
+            return
+        commit = self._commits[spec.activity][-1]
+        row = self._load(commit.address)
+        process = self._world.roots[turn][0].process
+        is_late = self._received[turn] - commit.at >= RESEND_AFTER.total_seconds() + SKEW
+        is_last = row is not None and self.sessions[row.session].log[-1:] == [spec.activity]
+        if row and row.replies and is_last and is_late and process is not commit.by.process:
+            self._violated(f"{turn} found an answer that nobody is known to have sent, and left it")
+
+    def swept(self, began: float) -> None:
+        """A sweep that began then, after every retry, has come to its end, and all was well."""
+        for session in self.sessions.values():
+            idle = began - session.touched
+            if not session.outcome and idle > self._expire_after + 10:
+                self._violated(f"session {session.id} is idle for {idle:g} s, and is not over")
 
     def edges(self) -> list[float]:
         """The moments at which most is at stake."""
@@ -141,6 +207,10 @@ class Promises:
                 found += [stale - 1, stale + SKEW + 1.1]
             else:
                 found += [session.claimed + LEASE.total_seconds() + offset for offset in (-20, 3)]
+        if any(turn.copy_of for turn in self._turns.values()):
+            for commits in self._commits.values():
+                resend = commits[-1].at + RESEND_AFTER.total_seconds()
+                found += [resend - SKEW - 1, resend + SKEW + 1]
         return found
 
     # Told by the world
@@ -170,8 +240,9 @@ class Promises:
         if request.kind == "send":
             self._sends(request)
         elif request.kind == "write" and request.table is self._users and turn in self._started:
-            written = Started(self._world.seconds, self._started[turn].session)
-            self._user_written.setdefault(turn, []).append(written)
+            session, received = self._started[turn].session, self._received[turn]
+            written = Started(self._world.seconds, session, received)
+            self._user_written.setdefault(self._turns[turn].activity, []).append(written)
 
     def _sends(self, request: Request) -> None:
         data = request.body.get("channelData") or {}
@@ -183,16 +254,32 @@ class Promises:
             return
         turn, text = request.origin.name, str(request.body.get("text"))
         self._said[turn, text] += 1
-        is_committed = turn in self._committed
         if self._said[turn, text] > 1:
             self._violated(f"{turn} says {text!r} twice")
+        commits = self._commits.get(self._turns[turn].activity, [])
+        mine = [commit for commit in commits if commit.by.name == turn]
         if text in APOLOGIES:
-            if is_committed:
+            if commits:
                 self._violated(f"{turn} was committed, and asks to be sent again")
-        elif not is_committed:
+        elif not commits:
             self._violated(f"{turn} answers before it is committed")
-        elif text != notices.WELCOME_BACK and text != self._numbers[turn]:
-            self._violated(f"{turn} says {text!r}, and committed {self._numbers[turn]!r}")
+        else:
+            self._answers(request, (mine or commits)[-1], text)
+
+    def _answers(self, request: Request, commit: Commit, text: str) -> None:
+        """A turn's answer is sent: by itself, or by one that was sent the same activity."""
+        turn, first = request.origin, commit.by
+        if text not in (notices.WELCOME_BACK, commit.text):
+            self._violated(f"{turn.name} says {text!r}, and committed {commit.text!r}")
+        commit.answers.add(turn.name)
+        if turn.name == first.name:
+            return
+        if turn.process is first.process:
+            self._violated(f"{turn.name} answers, and {first.name} of the same process does too")
+        if self._world.seconds - commit.ran_at < RESEND_AFTER.total_seconds() - SKEW:
+            self._violated(f"{turn.name} answers, and {first.name} has hardly begun to")
+        if len(commit.answers - {first.name}) > 1:
+            self._violated(f"{sorted(commit.answers)} all answer one activity")
 
     def delivered(self, request: Request) -> None:
         """A send arrived."""
@@ -213,6 +300,8 @@ class Promises:
         if old is not None and (new is None or new.session != old.session):
             self._ended(request, old, replaced=new is not None)
         if new is None:
+            if old is not None:
+                self._forget_commits(old.address)
             return
         if old is None or new.session != old.session:
             if new.session in self.sessions:
@@ -220,20 +309,27 @@ class Promises:
             received = self._received[request.origin.name]
             session = self.sessions[new.session] = Session(new.session, [], received)
             self._check_log(request, session, new)
-        else:
-            session = self.sessions[new.session]
-            if new.status is Status.ACTIVE:
-                if session.claimed is not None:
-                    self._violated("an expired session is active again")
-                if new.last_accessed < old.last_accessed:
-                    self._violated("LastAccessed goes back")
-                self._check_log(request, session, new)
-                if new.last_accessed > old.last_accessed:
-                    session.touched = max(
-                        session.touched, self._received.get(request.origin.name, 0)
-                    )
-            elif session.claimed is None:
-                self._claimed(session, new)
+        elif new.status is Status.ACTIVE:
+            self._used(request, old, new)
+        elif self.sessions[new.session].claimed is None:
+            self._claimed(self.sessions[new.session], new)
+
+    def _used(self, request: Request, old: Conversation, new: Conversation) -> None:
+        session = self.sessions[new.session]
+        if session.claimed is not None:
+            self._violated("an expired session is active again")
+        if new.last_accessed < old.last_accessed:
+            self._violated("LastAccessed goes back")
+        self._check_log(request, session, new)
+        if new.last_accessed > old.last_accessed:
+            session.touched = max(session.touched, self._received.get(request.origin.name, 0))
+
+    def _forget_commits(self, address: Address) -> None:
+        """The row is gone, and with it the ids of its recent turns."""
+        for commits in self._commits.values():
+            for commit in commits:
+                if commit.address == address:
+                    commit.is_remembered = False
 
     def _claimed(self, session: Session, new: Conversation) -> None:
         now = self._world.seconds
@@ -242,11 +338,24 @@ class Promises:
         if now - session.touched < self._expire_after:
             self._violated(f"expired while live: idle for {now - session.touched:g} s only")
         for turn, started in self._started.items():
-            is_running = turn not in self._committed and not self._world.interrupted(turn)
             age = now - self._received[turn]
-            if is_running and started.session is session and age < self._guard:
+            if (
+                started.session is session
+                and not self._commits.get(self._turns[turn].activity)
+                and not self._world.interrupted(turn)
+                and (age < self._guard or self._has_reliable_heartbeat(turn))
+            ):
                 self._violated(f"expired under {turn}, which is {age:g} s old")
         session.claimed = now
+
+    def _has_reliable_heartbeat(self, turn: str) -> bool:
+        is_faulted = any(task.partition(".")[0] == turn for task in self._world.faulted)
+        return (
+            turn in self._thinking
+            and not is_faulted
+            and self._started[turn].at - self._received[turn] < self._guard
+            and self._world.longest_wait(turn) < PUNCTUAL_SECONDS
+        )
 
     def _ended(self, request: Request, old: Conversation, *, replaced: bool) -> None:
         session = self.sessions[old.session]
@@ -277,11 +386,13 @@ class Promises:
         turn = request.origin.name
         if log == session.log:
             return
-        if log != [*session.log, turn]:
-            self._violated(f"the session counted {session.log}, and now {log}")
-        if turn in self._committed and not self._outlived_a_session(turn):
-            self._violated(f"{turn} counts twice")
         spec = self._turns[turn]
+        if log != [*session.log, spec.activity]:
+            self._violated(f"the session counted {session.log}, and now {log}")
+        commits = self._commits.setdefault(spec.activity, [])
+        # Once its conversation is expired and settled, nobody knows that it was taken.
+        if commits and commits[-1].is_remembered:
+            self._violated(f"{turn} counts twice")
         session.log = log
         session.touched = max(session.touched, self._received[turn])
         if "p" in spec.bags:
@@ -294,9 +405,11 @@ class Promises:
                 self._violated(f"{turn} sees private {state['private']}, not {mine}")
         if "u" in spec.bags:
             self._check_user_log(turn, spec, state["user"])
-        self._committed[turn] = session
-        self._numbers[turn] = reply(
-            turn, log, state["user"] if "u" in spec.bags else (), state.get("private", ())
+        user = state["user"] if "u" in spec.bags else ()
+        text = reply(spec.activity, log, user, state.get("private", ()))
+        ran_at = self._started[turn].at
+        commits.append(
+            Commit(request.origin, new.address, session, ran_at, self._world.seconds, text)
         )
 
     def _check_user_log(self, turn: str, spec: TurnSpec, log: Sequence[str]) -> None:
@@ -305,43 +418,41 @@ class Promises:
         The exception (docs/architecture.md, "A turn"): one that stopped between its two writes
         counts, or is forgotten, once its session's fate can no longer be told.
         """
-        committed = {
-            name
-            for name in self._committed
-            if "u" in self._turns[name].bags and self._turns[name].user == spec.user
-        }
-        missing = committed - set(log)
-        # One that was taken for crashed, and counted, may commit after others have gone on.
-        if missing and not self._was_held_up(turn):
-            self._violated(f"{turn} commits user state without {sorted(missing)}: {log}")
-        for name in set(log) - committed - {turn}:
-            if not self._may_count(name):
-                self._violated(f"{turn} counts {name}, which was not committed: {log}")
-        twice = {name for name, times in Counter(log).items() if times > 1}
-        if any(not self._was_held_up(name) for name in twice):
-            self._violated(f"the user's bag counts {sorted(twice)} twice: {log}")
-
-    def _was_held_up(self, turn: str) -> bool:
-        """Whether it was taken for crashed, and counted, before it tried again."""
-        return any(
-            self._may_be_taken_for_crashed(turn, each) for each in self._user_written.get(turn, ())
+        committed = Counter(
+            {
+                name: len(commits)
+                for name, commits in self._commits.items()
+                if "u" in self._turns[name].bags and self._turns[name].user == spec.user
+            }
         )
+        missing = set(committed) - set(log)
+        # One that was taken for crashed, and counted, may commit after others have gone on.
+        if missing and not self._was_held_up(spec.activity):
+            self._violated(f"{turn} commits user state without {sorted(missing)}: {log}")
+        for name in Counter(log) - committed - Counter([spec.activity]):
+            if not committed[name] and not self._may_count(name):
+                self._violated(f"{turn} counts {name}, which was not committed: {log}")
+            if committed[name] and not self._was_held_up(name):
+                self._violated(f"the user's bag counts {name} too often: {log}")
 
-    def _may_count(self, turn: str) -> bool:
+    def _was_held_up(self, activity: str) -> bool:
+        """Whether it was taken for crashed, and counted, before it tried again."""
+        written = self._user_written.get(activity, ())
+        return any(self._may_be_taken_for_crashed(each) for each in written)
+
+    def _may_count(self, activity: str) -> bool:
         return any(
             (each.session is None or bool(each.session.outcome))
-            and self._may_be_taken_for_crashed(turn, each)
-            for each in self._user_written.get(turn, ())
+            and self._may_be_taken_for_crashed(each)
+            for each in self._user_written.get(activity, ())
         )
 
-    def _may_be_taken_for_crashed(self, turn: str, written: Started) -> bool:
+    def _may_be_taken_for_crashed(self, written: Started) -> bool:
+        now = self._world.seconds
         patience = COMMIT_TAKES_AT_MOST if written.session is None else self._expire_after
-        age = self._world.seconds - written.at
-        return age >= patience - SKEW or self._outlived_a_session(turn)
-
-    def _outlived_a_session(self, turn: str) -> bool:
-        """Whether it took longer than a session lasts without a message: too long for promises."""
-        return self._world.seconds - self._received[turn] >= self._expire_after - SKEW
+        # It took longer than a session lasts without a message: too long for promises.
+        outlived_a_session = now - written.received >= self._expire_after - SKEW
+        return now - written.at >= patience - SKEW or outlived_a_session
 
     # Due rows and notices
 
@@ -405,9 +516,14 @@ class Promises:
                 self._violated(f"session {session.id} never ended")
             self._check_repeats(session)
         for turn in self._received:
-            apologised = any(self._said[turn, text] for text in APOLOGIES)
-            if turn not in self._committed and not self._world.interrupted(turn) and not apologised:
+            commits = self._commits.get(self._turns[turn].activity, [])
+            if self._world.interrupted(turn):
+                continue
+            if not commits and not any(self._said[turn, text] for text in APOLOGIES):
                 self._violated(f"{turn} was lost")
+            mine = [commit for commit in commits if commit.by.name == turn]
+            if mine and turn not in mine[-1].answers:
+                self._violated(f"{turn} was committed, and never answered")
         self._check_dead_letters()
         left = [key for _, key in self._conversations.memory.rows if key[:2] in ("c|", "d|", "p|")]
         if left:

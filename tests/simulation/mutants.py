@@ -4,6 +4,7 @@ Most rewrite requests between the store and the table, so they say what goes ove
 survive a change of the code above. "The turn" and "the sweep" are told apart by who asks.
 """
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,17 +14,23 @@ from typing import Any
 import pytest
 
 import shared.sweep
+import shared.turn
 from shared.connector.adapter import BufferingAdapter
-from shared.conversations import Address, ConflictError, Conversation
-from shared.storage.store import TableStore
+from shared.conversations import Address, ConflictError, Conversation, DueRow
+from shared.storage.store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
-from shared.sweep import NoticeResult, SendNotice, Verdict
+from shared.sweep import NoticeResult, SendNotice, Sweep, Verdict
+from shared.timeout_change import Control
+from shared.turn import Turns
 from tests.simulation.loop import ORIGIN
 from tests.simulation.scenario import (
     Kind,
     Mutant,
     Simulation,
     anything,
+    changed_timeout,
+    copies,
+    long_turns,
     messages_at_expiry,
     slow_sweeps,
     user_returns,
@@ -344,6 +351,22 @@ def _replies_not_held_back() -> InTheCode:
     return InTheCode(BufferingAdapter, "prepare", prepare_to_send)
 
 
+def _late_heartbeat() -> InTheCode:
+    seconds_to_guard = Turns._seconds_to_guard
+
+    def as_if_stored(self: Turns, stored: Conversation) -> float:
+        return seconds_to_guard(self, replace(stored, last_accessed=self._now()))
+
+    return InTheCode(Turns, "_seconds_to_guard", as_if_stored)
+
+
+def _not_moved_up() -> InTheCode:
+    async def as_it_is(_self: Sweep, row: DueRow, _conversation: Conversation) -> DueRow:
+        return row
+
+    return InTheCode(Sweep, "_moved_up", as_it_is)
+
+
 def _is_commit(on: _Between, operation: Operation) -> bool:
     return on.is_turn and on.bot_is_done and _is_conversation(operation)
 
@@ -370,6 +393,64 @@ async def _private_rows_kept(on: _Between, operations: Operations) -> list[str]:
     if on.is_sweep and operations[0].row.key.startswith("p|"):
         return [""]
     return await on.table.write(operations)
+
+
+def _recent(row: Row) -> list[tuple[str, str]]:
+    return [(activity, writer) for activity, writer in json.loads(row.columns.get("Recent", "[]"))]
+
+
+async def ids_not_kept(on: _Between, operations: Operations) -> list[str]:
+    """The conversation's row does not say which activities the recent turns were taken for."""
+    return await on.table.write(
+        [
+            _with_recent(each, [("", writer) for _, writer in _recent(each.row)])
+            for each in operations
+        ]
+    )
+
+
+async def ids_not_carried_over(on: _Between, operations: Operations) -> list[str]:
+    """A session that follows another knows nothing of the other's turns."""
+
+    def changed(operation: Operation) -> Operation:
+        stored = on.stored(operation.row).get("SessionId")
+        if stored in (None, operation.row.columns.get("SessionId")):
+            return operation
+        return _with_recent(operation, _recent(operation.row)[-1:])
+
+    return await on.table.write([changed(each) for each in operations])
+
+
+def _with_recent(operation: Operation, recent: list[tuple[str, str]]) -> Operation:
+    if not recent:
+        return operation
+    columns = {**operation.row.columns, "Recent": json.dumps(recent)}
+    return replace(operation, row=replace(operation.row, columns=columns))
+
+
+async def replies_left_in_the_row(on: _Between, operations: Operations) -> list[str]:
+    """A copy that sends the replies does not take them out of the row."""
+    row, stored = operations[0].row, on.stored(operations[0].row)
+    taken_out = {name for name in stored if name.startswith("Replies")} - set(row.columns)
+    if on.is_turn and taken_out and not on.bot_is_done:
+        return [row.etag]
+    return await on.table.write(operations)
+
+
+def _is_taking_out_of_replies(on: _Between, operation: Operation) -> bool:
+    row, stored = operation.row, on.stored(operation.row)
+    return on.is_turn and "Replies00" in stored and row.columns.get("Recent") == stored["Recent"]
+
+
+async def looked_ahead_before_the_sweep(on: _Between, operations: Operations) -> list[str]:
+    """What a sweep is going to look at is noted as looked at."""
+    row = operations[0].row
+    if row.key != CONTROL or "LongestExpireAfter" not in row.columns:
+        return await on.table.write(operations)
+    ahead = row.columns["LongestExpireAfter"] - row.columns["ExpireAfter"]
+    until = on.simulation.world.now + timedelta(seconds=ahead)
+    columns = {**row.columns, "LookedUntil": until}
+    return await on.table.write([replace(operations[0], row=replace(row, columns=columns))])
 
 
 def _on_user_rows(_: _Between, operation: Operation) -> bool:
@@ -459,4 +540,40 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         lambda: OnTheWire("users", no_state_before),
     ),
     "crashed turn not fenced off": (writes_in_doubt, lambda: OnTheWire(change=no_fence)),
+    "recent ids not kept": (copies, lambda: OnTheWire(change=ids_not_kept)),
+    "recent ids not carried into the next session": (
+        copies,
+        lambda: OnTheWire(change=ids_not_carried_over),
+    ),
+    "copies answered at once": (
+        copies,
+        lambda: InTheCode(shared.turn, "RESEND_AFTER", timedelta(0)),
+    ),
+    "copies never answered": (
+        copies,
+        lambda: InTheCode(shared.turn, "RESEND_AFTER", timedelta(days=1)),
+    ),
+    "own writes not remembered": (
+        copies,
+        lambda: InTheCode(shared.turn, "REMEMBERED_WRITES", 0),
+    ),
+    "replies sent again and left in the row": (
+        copies,
+        lambda: OnTheWire(change=replies_left_in_the_row),
+    ),
+    "replies taken out without If-Match": (
+        copies,
+        lambda: OnTheWire(change=unconditional(_is_taking_out_of_replies)),
+    ),
+    "no heartbeat": (long_turns, lambda: InTheCode(Turns, "_seconds_to_guard", lambda *_: 1e6)),
+    "heartbeat goes by what is not stored yet": (long_turns, _late_heartbeat),
+    "no look ahead after a shorter timeout": (
+        changed_timeout,
+        lambda: InTheCode(Control, "range_ahead", lambda *_: None),
+    ),
+    "looked ahead noted before it is done": (
+        changed_timeout,
+        lambda: OnTheWire(change=looked_ahead_before_the_sweep),
+    ),
+    "due rows looked at ahead not moved up": (changed_timeout, _not_moved_up),
 }

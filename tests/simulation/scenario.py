@@ -1,11 +1,12 @@
 """Who does what in one run, and the real bot that does it."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -17,9 +18,10 @@ from shared.connector.retry import Retries
 from shared.conversations import ConversationKey, StorageUnavailableError
 from shared.notices import NoticeSender, say_nothing
 from shared.service_urls import ServiceUrls
-from shared.storage.store import TableStore
+from shared.storage.store import CONTROL, TableStore
 from shared.storage.tables import Table
-from shared.sweep import SendNotice, Sweep
+from shared.sweep import SendNotice, Sweep, SweepReport
+from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
 from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous, no_limits
 from tests.simulation.invariants import Promises, TurnSpec, reply
@@ -50,6 +52,7 @@ class Scenario:
         sweeps: the processes that each run a sweep, at any time.
         skews: the processes, and by how many seconds their clocks are off.
         limits: what else may happen.
+        timeout_before: the timeout that the first turns are taken with, if it is changed then.
         ask_first: whether user state is looked at before everything has expired, or after.
     """
 
@@ -61,6 +64,7 @@ class Scenario:
     idle_seconds: float = 0
     shards: int = 1
     notices_on: bool = True
+    timeout_before: timedelta | None = None
     ask_first: bool = True
 
 
@@ -110,11 +114,13 @@ class Simulation:
             notices_on=scenario.notices_on,
         )
         self.world.watcher = self.promises
-        self.world.processes = {name: Process(name, skew) for name, skew in scenario.skews.items()}
+        self._start_processes()
         for turn in turns:
             key = ConversationKey(CHANNEL, turn.conversation).address(scenario.shards).key
             self.world.names[key] = turn.conversation
         self._bots: dict[int, tuple[Process, TableStore, Turns]] = {}
+        self._specs = {turn.name: turn for turn in turns}
+        self._expire_after = scenario.timeout_before or EXPIRE_AFTER
 
     def run(self) -> None:
         """Run to the very end.
@@ -127,6 +133,10 @@ class Simulation:
             with self.mutant.applied(), self._log_kept():
                 home = next(iter(world.processes))
                 world.run_healthy(*(self._turn(turn, home) for turn in scenario.before))
+                if scenario.timeout_before:
+                    world.run_healthy(self._sweep("sweep-before", home))
+                    self._expire_after = EXPIRE_AFTER
+                    self._start_processes()
                 world.loop.pass_time(scenario.idle_seconds)
                 world.note("from here on, anything may happen")
                 world.arrivals = [
@@ -141,6 +151,10 @@ class Simulation:
                 self._finish(home)
         finally:
             world.close()
+
+    def _start_processes(self) -> None:
+        skews = self.scenario.skews
+        self.world.processes = {name: Process(name, skew) for name, skew in skews.items()}
 
     def _edges(self) -> list[float]:
         return self.promises.edges()
@@ -160,21 +174,24 @@ class Simulation:
     def _expire_all(self, home: str, which: str) -> None:
         for number in range(MOST_ROUNDS):
             self.world.loop.pass_time(BEYOND_EVERY_RETRY_SECONDS)
+            began = self.world.seconds
             self.world.run_healthy(self._sweep(f"{which}-sweep{number}", home))
-            if not self.conversations.memory.rows:
+            self.promises.swept(began)
+            if all(key == CONTROL for _, key in self.conversations.memory.rows):
                 return
 
     # The real bot
 
     def _turn(self, turn: TurnSpec, process: str) -> Arrival:
         inbound = activity(
-            turn.bags, turn.user, id=turn.name, conversation={"id": turn.conversation}
+            turn.bags, turn.user, id=turn.activity, conversation={"id": turn.conversation}
         )
 
         async def take(process: Process) -> None:
             self.promises.received(turn.name)
             _, turns = self._bot(process)
             await turns.take(inbound, anonymous())
+            self.promises.answered_request(turn.name)
 
         return Arrival(turn.name, process, take)
 
@@ -187,15 +204,24 @@ class Simulation:
 
         async def run(process: Process) -> None:
             store, _ = self._bot(process)
-            await Sweep(
-                store,
-                self.mutant.sender(send, self),
-                _erase_nobody,
-                expire_after=EXPIRE_AFTER,
-                budget_seconds=1e9,
-                now=self.world.clock(process),
-                randomness=random.Random(name),
-            ).run()
+            clock = self.world.clock(process)
+
+            async def sweep(ahead: tuple[datetime, datetime] | None) -> SweepReport:
+                return await Sweep(
+                    store,
+                    self.mutant.sender(send, self),
+                    _erase_nobody,
+                    expire_after=self._expire_after,
+                    budget_seconds=1e9,
+                    now=clock,
+                    ahead=ahead,
+                    randomness=random.Random(name),
+                ).run()
+
+            if self.scenario.timeout_before:
+                await sweep_with_timeout(store, self._expire_after, clock(), sweep)
+            else:
+                await sweep(None)
 
         return Arrival(name, process, run)
 
@@ -207,8 +233,8 @@ class Simulation:
                 store,
                 # Replies once: an invariant here counts them, and lost answers would make two.
                 BufferingAdapter(self.connector, _authentication(), "", Retries(seconds=0)),
-                FunctionBot(self._count),
-                expire_after=EXPIRE_AFTER,
+                FunctionBot(self._on_turn),
+                expire_after=self._expire_after,
                 shard_count=self.scenario.shards,
                 now=self.world.clock(process),
             )
@@ -219,23 +245,34 @@ class Simulation:
     def _store(self, conversations: Table, users: Table) -> TableStore:
         return TableStore(conversations, users, self.scenario.shards)
 
-    async def _count(self, bot: FunctionBot, context: TurnContext) -> None:
-        """Count in the bags that the message names; the conversation's bag keeps it all."""
-        turn, bags = ORIGIN.get().name, str(context.activity.text)
+    async def _on_turn(self, bot: FunctionBot, context: TurnContext) -> None:
+        turn = ORIGIN.get().name
         self.bot_is_done.discard(turn)
         log = bot.conversation.create_property("log")
-        before = await log.get(context, [])
+        before: list[str] = await log.get(context, [])
         self.promises.bot_runs(turn, before)
-        await log.set(context, [*before, turn])
+        try:
+            await self._count(bot, context, before, self._specs[turn])
+        finally:
+            self.promises.bot_stops(turn)
+        self.bot_is_done.add(turn)
+
+    async def _count(
+        self, bot: FunctionBot, context: TurnContext, before: Sequence[str], turn: TurnSpec
+    ) -> None:
+        """Count in the bags that the message names; the conversation's bag keeps it all."""
+        counted = [*before, turn.activity]
+        await bot.conversation.create_property("log").set(context, counted)
         seen: dict[str, list[str]] = {"user": [], "private": []}
         for name, bag in (("user", bot.user), ("private", bot.private)):
-            if name[0] in bags:
+            if name[0] in turn.bags:
                 count = bag.create_property("log")
-                seen[name] = [*await count.get(context, []), turn]
+                seen[name] = [*await count.get(context, []), turn.activity]
                 await count.set(context, seen[name])
             await bot.conversation.create_property(name).set(context, seen[name])
-        await context.send_activity(reply(turn, [*before, turn], seen["user"], seen["private"]))
-        self.bot_is_done.add(turn)
+        if turn.seconds:
+            await asyncio.sleep(turn.seconds)
+        await context.send_activity(reply(turn.activity, counted, seen["user"], seen["private"]))
 
     @contextmanager
     def _log_kept(self) -> Iterator[None]:
@@ -297,11 +334,13 @@ def anything(chance: random.Random) -> Scenario:
     talks = ["talk0", "talk1"][: chance.choice((1, 1, 2))]
     before = [_turn(chance, n, users, talks) for n in range(chance.choice((0, 1, 1, 2)))]
     later = range(len(before), len(before) + chance.choice((1, 2, 2, 3, 4)))
+    turns = [_turn(chance, n, users, talks) for n in later]
+    turns += _copies(chance, [*before, *turns], chance.choice((0, 0, 0, 1)))
     jumps = (0.3, 3, 12, 18, 26, 33, 45, 61, 99, 103, 250)
     return Scenario(
         before=before,
         idle_seconds=chance.choice((0, 74, 98.5, 99.9, 103.5, 103.5, 150)) if before else 0,
-        turns=[(_turn(chance, n, users, talks), chance.choice(PROCESSES)) for n in later],
+        turns=[(turn, chance.choice(PROCESSES)) for turn in turns],
         sweeps=_sweeps(chance, (0, 1, 1, 2, 2, 3)),
         skews={},
         limits=Limits(
@@ -382,12 +421,78 @@ def writes_in_doubt(chance: random.Random) -> Scenario:
     )
 
 
+def copies(chance: random.Random) -> Scenario:
+    """A channel sends activities again, at once or after a while, to whichever process."""
+    turns = [_turn(chance, n, ["ann"], ["talk0"]) for n in range(3)]
+    before = turns[: chance.choice((0, 1))]
+    later = turns[len(before) :][: chance.choice((1, 1, 2))]
+    again = _copies(chance, [*before, *later], chance.choice((1, 2, 2)))
+    return Scenario(
+        before=before,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in (*later, *again)],
+        sweeps=_sweeps(chance, (0, 0, 1)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 0, 1, 2)),
+            crashes=chance.choice((0, 1, 1)),
+            jumps=chance.choice((0, 2, 4)),
+            jump_seconds=(3, *chance.choice(((), (12.1,), (103.5,)))),
+            jump_weight=chance.choice((1.5, 6)),
+            edges=chance.random() < 0.6,
+            holds=chance.random() < 0.2,
+        ),
+    )
+
+
+def long_turns(chance: random.Random) -> Scenario:
+    """The bot thinks for minutes; sweeps run meanwhile."""
+    turn = replace(_turn(chance, 1, ["ann"], ["talk0"]), seconds=chance.choice((30, 150, 200)))
+    return Scenario(
+        before=[_turn(chance, 0, ["ann"], ["talk0"])],
+        idle_seconds=chance.choice((0, 60, 73, 80, 99)),
+        turns=[(turn, "P1")],
+        sweeps=_sweeps(chance, (1, 2, 3)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=20,
+            jump_seconds=(4, 12),
+            jump_weight=6,
+        ),
+    )
+
+
+def changed_timeout(chance: random.Random) -> Scenario:
+    """Conversations are there from when the timeout was another."""
+    talks = ["talk0", "talk1", "talk2"][: chance.choice((1, 1, 3))]
+    before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(talks)]
+    after = [_turn(chance, n, ["ann", "bob"], talks) for n in range(3, chance.choice((4, 5)))]
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 50, 99, 103.5, 103.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 1, 2)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=2,
+            jump_seconds=(4, 33, 103.5),
+        ),
+        timeout_before=timedelta(seconds=chance.choice((30, 20_000, 20_000))),
+    )
+
+
 KINDS: Sequence[Kind] = (
     anything,
     messages_at_expiry,
     slow_sweeps,
     user_returns,
     writes_in_doubt,
+    copies,
+    long_turns,
+    changed_timeout,
 )
 PROCESSES = ("P0", "P1", "P2")
 
@@ -397,6 +502,15 @@ def _turn(
 ) -> TurnSpec:
     bags = chance.choice(("c", "cu", "cp", "cup", "cup"))
     return TurnSpec(f"turn{number}", chance.choice(users), chance.choice(talks), bags)
+
+
+def _copies(chance: random.Random, turns: Sequence[TurnSpec], count: int) -> list[TurnSpec]:
+    """The activities of some of these turns, sent again."""
+    copied = [chance.choice(turns) for _ in range(count)]
+    return [
+        replace(turn, name=f"{turn.name}-again{number}", copy_of=turn.name)
+        for number, turn in enumerate(copied, 1)
+    ]
 
 
 def _sweeps(chance: random.Random, counts: Sequence[int]) -> list[str]:
@@ -429,6 +543,13 @@ def _small(
     )
 
 
+def _with_copy(small: Scenario) -> Scenario:
+    """With the activity of its one turn delivered once more, to another process."""
+    ((turn, _),) = small.turns
+    again = replace(turn, name="turn1-again", copy_of=turn.name)
+    return replace(small, turns=[*small.turns, (again, "T2")], skews={**small.skews, "T2": 0.0})
+
+
 # Small enough to take every choice within seconds.
 SMALL = {
     "a late message and a sweep": _small(1, 1),
@@ -438,9 +559,17 @@ SMALL = {
     ),
     "two sweeps": _small(0, 2),
     "two sweeps, a crash": _small(0, 2, crashes=1),
+    "a message twice": _with_copy(_small(1, 0, idle_seconds=10)),
+    "a message twice, a crash, 13 s": _with_copy(
+        _small(1, 0, idle_seconds=10, crashes=1, jumps=1, jump_seconds=(13,))
+    ),
 }
 # These take minutes to hours.
 LARGER = {
+    "a late message twice and a sweep": _with_copy(_small(1, 1)),
+    "a message twice, a crash, 13 s, user state": _with_copy(
+        _small(1, 0, idle_seconds=10, bags="cu", crashes=1, jumps=1, jump_seconds=(13,))
+    ),
     "two sweeps, the lease over": _small(0, 2, jumps=1, jump_seconds=(61,)),
     "a late message, a sweep, a fault": _small(1, 1, faults=1),
     "two messages, user state": _small(2, 0, idle_seconds=10, bags="cu"),

@@ -17,7 +17,7 @@ from shared.connector.credentials import TokenSource
 from shared.conversations import ConflictError, StorageUnavailableError
 from shared.storage.tables import Operation, Row
 from tests.memory_table import MemoryTable
-from tests.simulation.loop import ORIGIN, Origin, Process, VirtualLoop
+from tests.simulation.loop import ORIGIN, Origin, Process, Timer, VirtualLoop
 
 EPOCH = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SHORT_SECONDS = 1
@@ -121,6 +121,7 @@ class World:
         self._effects: dict[str, int] = {}  # of each row, and of each task's sends
         self._observed: dict[str, int] = {}
         self._randoms: dict[str, int] = {}
+        self._woken_late: dict[str, float] = {}  # by how many seconds, at worst, by turn
 
     # Time
 
@@ -177,6 +178,13 @@ class World:
         """Whether that turn or sweep was stopped half way by a crash, or ended in an error."""
         origin, task = self.roots[name]
         return not origin.process.alive or (task.done() and task.exception() is not None)
+
+    def longest_wait(self, name: str) -> float:
+        """For how many seconds that turn has waited for an answer, or a timer to go off at last."""
+        requests = [*self._parked, *(request for request, _ in self._held)]
+        waits = [self.seconds - each.issued for each in requests if each.origin.name == name]
+        waits += [self.seconds - t.when for t in self.loop.sleepers() if t.origin.name == name]
+        return max([*waits, self._woken_late.get(name, 0)], default=0)
 
     def note(self, what: str) -> None:
         """Add a line to the trace."""
@@ -247,7 +255,7 @@ class World:
             # How long a back-off takes is nobody's business; a timeout comes when it is due.
             if timer.when - self.seconds < SHORT_SECONDS:
                 what = f"{timer.origin.name} has backed off"
-                options.append(Option(6, what, partial(self.loop.wake, timer)))
+                options.append(Option(6, what, partial(self._wake, timer)))
         if not options and self.loop.sleepers():
             seconds = min(timer.when for timer in self.loop.sleepers()) - self.seconds
             return [Option(1, f"{seconds:g} s pass", partial(self.loop.pass_time, seconds))]
@@ -373,6 +381,11 @@ class World:
     def _arrive(self, arrival: Arrival) -> None:
         self.arrivals.remove(arrival)
         self.start(arrival)
+
+    def _wake(self, timer: Timer) -> None:
+        name, late = timer.origin.name, self.seconds - timer.when
+        self._woken_late[name] = max(late, self._woken_late.get(name, 0))
+        self.loop.wake(timer)
 
     def _jump(self, seconds: float) -> None:
         self.limits.jumps -= 1

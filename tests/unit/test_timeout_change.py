@@ -9,6 +9,8 @@ from shared import notices
 from shared.conversations import Conversation
 from shared.sweep import NoticeResult
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+from tests.faults import FaultyTable, do_once
+from tests.memory_table import MemoryTable
 
 
 def bot_with(seconds: int) -> BotInMemory:
@@ -37,6 +39,25 @@ async def test_a_shorter_timeout_expires_what_is_idle_for_that_long_at_the_next_
     shorter = changed(bot, 60)
     assert (await shorter.sweep(with_timeout=True)).notified == 1
     assert bot.connector.texts[-1] == notices.EXPIRED
+
+
+async def test_what_another_writer_kept_from_expiring_is_looked_at_again() -> None:
+    table = FaultyTable(MemoryTable())
+    bot = replace(bot_with(3600), conversations=table)
+    await bot.say()
+    await bot.sweep(with_timeout=True)
+    bot.clock.sleep(100)
+    shorter = changed(bot, 60)
+
+    async def write_the_same() -> None:
+        row = await bot.row()
+        assert row
+        await bot.store.save(row)
+
+    table.before = do_once("write replace c|", write_the_same)
+    assert (await shorter.sweep(with_timeout=True)).came_back == 1
+    bot.clock.sleep(10)
+    assert (await shorter.sweep(with_timeout=True)).expired == 1
 
 
 async def test_what_is_not_idle_for_that_long_expires_when_it_is() -> None:

@@ -875,10 +875,27 @@ async def test_a_long_turn_keeps_its_session_alive(monkeypatch: pytest.MonkeyPat
 
 
 class _RealClock(Clock):
-    """The real time."""
+    """The real time, or one that is ahead of it."""
+
+    ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        return utc_now()
+        return utc_now() + self.ahead
+
+
+async def test_the_heartbeat_goes_by_the_last_access_that_a_sweep_can_see() -> None:
+    async def think(self: FunctionBot, context: TurnContext) -> None:
+        if context.activity.text == "think":
+            async with asyncio.timeout(10):
+                while await bot.row() == first:  # noqa: ASYNC110 - a row has no event
+                    await asyncio.sleep(0.01)
+        await count_in_conversation(self, context)
+
+    bot = BotInMemory(FunctionBot(think), clock=(clock := _RealClock()))
+    await bot.say()
+    first = await bot.row()
+    clock.ahead = timedelta(seconds=74.9)  # of 100, the last 25 of which are guarded
+    assert await bot.say("think") == ["2"]
 
 
 async def test_a_turn_whose_heartbeat_finds_another_writer_starts_over() -> None:
