@@ -15,6 +15,10 @@ test-3.13: # the newest Python, with Microsoft's own worker library
 	@python3.13 -m scripts.install .venv-3.13
 	.venv-3.13/bin/python -m pytest
 
+test-browser: install ## the status page in Debian's Chromium, installed if it is missing
+	@test -x /usr/bin/chromium || apt-get install -y --no-install-recommends chromium
+	$(VENV_PYTHON) -m pytest tests/browser/test_status_page.py
+
 lint: install ## format, lint, types
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .

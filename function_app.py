@@ -9,6 +9,7 @@ from shared import telemetry
 from shared.app import close_app as shutdown  # the local host calls it when it stops
 from shared.settings import read_settings
 from state_function import make_blueprint as make_state
+from status_function import make_blueprint as make_status
 
 __all__ = ["app", "shutdown"]
 
@@ -23,3 +24,4 @@ app.register_functions(messages)
 app.register_functions(expiry_timer)
 app.register_functions(make_state(settings))
 app.register_functions(make_expiry_queue(settings))
+app.register_functions(make_status(settings))
