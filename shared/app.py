@@ -271,14 +271,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
     codec.register(*STATE_TYPES)
     async with AsyncExitStack() as clients:
-        tables = await clients.enter_async_context(
-            Tables(
-                connection_string=settings.storage_connection.get_secret_value(),
-                endpoint=settings.storage_table_endpoint,
-                client_id=settings.storage_client_id,
-                managed_identity=settings.storage_credential == "managedidentity",
-            )
-        )
+        tables = await clients.enter_async_context(Tables.of(settings))
         tokens = TokenSource(
             app_id=settings.microsoft_app_id,
             app_password=settings.microsoft_app_password.get_secret_value(),

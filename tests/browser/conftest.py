@@ -19,10 +19,16 @@ QUIET = (
 
 
 @pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium; playwright gives it a new profile."""
+def chromium() -> Path:
+    """Where it is; without it the tests fail rather than pass unseen."""
     assert CHROMIUM.exists(), "there is no Chromium: run make test-browser"
+    return CHROMIUM
+
+
+@pytest.fixture(scope="module")
+async def browser(chromium: Path) -> AsyncIterator[Browser]:
+    """Chromium; playwright gives it a new profile."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
         yield browser
         await browser.close()

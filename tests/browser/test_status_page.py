@@ -1,7 +1,6 @@
 """The status page in Chromium shows the truth of a database that is prepared here."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -20,15 +19,10 @@ WIDTHS = (390, 1400)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-@dataclass
-class Prepared:
-    url: str
-
-
 @pytest.fixture(scope="module")
-async def prepared(
+async def page_address(
     storage_connection_string: str, azure_tables: Tables, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Prepared]:
+) -> AsyncIterator[str]:
     settings = settings_on(
         storage_connection_string, ExpireAfterSeconds="7200", ExpirySchedule="0 */5 * * * *"
     )
@@ -49,12 +43,11 @@ async def prepared(
         await conversations.write([Operation("insert", row)])
     for ago in range(8):
         counts = {"expired": 4 + ago, "notified": 3 + ago, "refiled": 2}
-        late = {"lateness_p50_seconds": 30.0 + ago, "lateness_p99_seconds": 90.0 + ago}
         at = now - timedelta(minutes=1 + 5 * ago)
-        record = SweepRecord(at, counts, seconds=1.25, requests=40 + ago, **late)
+        record = SweepRecord(at, counts, 30.0 + ago, 90.0 + ago, 1.25, 40 + ago)
         await store.record_sweep(record, ago)
     async with running_bot(settings, tmp_path_factory.mktemp("bot")) as bot:
-        yield Prepared(f"{bot.url}/api/expiry")
+        yield f"{bot.url}/api/expiry"
 
 
 async def rows_of(page: Page, table: str) -> dict[str, str]:
@@ -68,7 +61,7 @@ async def rows_of(page: Page, table: str) -> dict[str, str]:
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_the_page_shows_the_truth_at_every_width_and_in_both_schemes(
     browser: Browser,
-    prepared: Prepared,
+    page_address: str,
     tmp_path: Path,
     width: int,
     scheme: Literal["light", "dark"],
@@ -78,7 +71,7 @@ async def test_the_page_shows_the_truth_at_every_width_and_in_both_schemes(
     )
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    await page.goto(prepared.url)
+    await page.goto(page_address)
     await page.screenshot(path=tmp_path / f"status-{width}-{scheme}.png", full_page=True)
 
     assert await page.locator("h1").inner_text() == "On time, but 2 notices were given up"
@@ -95,27 +88,27 @@ async def test_the_page_shows_the_truth_at_every_width_and_in_both_schemes(
     }
     assert await rows_of(page, "outcomes") == {"expired": "60", "notified": "52", "refiled": "16"}
     assert list((await rows_of(page, "sweeps")).values()) == [str(4 + ago) for ago in range(8)]
-    dark = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert dark == {"light": "rgb(246, 247, 249)", "dark": "rgb(18, 22, 28)"}[scheme]
+    back = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert back == {"light": "rgb(246, 247, 249)", "dark": "rgb(18, 22, 28)"}[scheme]
 
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
-    assert [url for url in asked if not url.startswith(("data:", prepared.url))] == []
+    assert [url for url in asked if not url.startswith(("data:", page_address))] == []
     found = await Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     await page.close()
 
 
 async def test_the_tab_key_reaches_all_there_is_with_a_visible_focus(
-    browser: Browser, prepared: Prepared
+    browser: Browser, page_address: str
 ) -> None:
     page = await browser.new_page()
-    await page.goto(prepared.url)
+    await page.goto(page_address)
     reached = []
     for _ in range(2):
         await page.keyboard.press("Tab")
         reached.append(
             await page.evaluate(
-                "[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]"
+                "(at => [at.tagName, getComputedStyle(at).outlineStyle])(document.activeElement)"
             )
         )
     assert reached == [["A", "solid"], ["DIV", "solid"]]
