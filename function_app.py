@@ -7,6 +7,7 @@ from expiry_timer_function import blueprint as expiry_timer
 from messages_function import blueprint as messages
 from shared import telemetry
 from shared.app import close_app as shutdown  # the local host calls it when it stops
+from shared.connector.limits import read_limits
 from shared.settings import read_settings
 from state_function import make_blueprint as make_state
 from status_function import make_blueprint as make_status
@@ -17,6 +18,7 @@ settings = (
     read_settings()
 )  # a wrong setting stops the app here, with its name, not at a user's first message
 
+read_limits(settings)  # the same for the file that it names
 telemetry.configure(settings)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked

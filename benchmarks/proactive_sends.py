@@ -1,4 +1,4 @@
-"""Proactive sends a second: the sweep's notice sender beside the SDK's continue_conversation.
+"""Proactive sends a second: the sweep's notice sender beside the SDK's two adapters.
 
 The channel and the login service speak TLS, in another process, and answer after DELAY_SECONDS.
 """
@@ -8,21 +8,24 @@ import gc
 import time
 from collections.abc import Awaitable, Callable
 
-from botbuilder.core import TurnContext
+from botbuilder.core import BotFrameworkAdapter, TurnContext
+from botbuilder.core.cloud_adapter_base import CloudAdapterBase
 from botbuilder.schema import ConversationReference
 
 from benchmarks.channel import APP_ID, Channel, running_channel
 from benchmarks.report import progress, ratio, table
-from benchmarks.stock import stock_adapter
+from benchmarks.stock import old_stock_adapter, stock_adapter
 from benchmarks.turn_cpu import our_connector
 from shared.connector.client import Connector
 from shared.conversations import Address, Conversation, utc_now
-from shared.notices import EXPIRED, notice_sender
+from shared.notices import EXPIRED, NoticeSender
+from shared.service_urls import ServiceUrls
 from shared.sweep import Verdict
+from tests.bot_in_memory import no_limits
 
 DELAY_SECONDS = 0.05
-# How many are under way at once, sends to measure of ours, and of the slower stock adapter.
-CASES = ((1, 100, 20), (10, 1_000, 40), (100, 3_000, 100))
+# How many are under way at once; sends to measure of ours, of BotFrameworkAdapter, of CloudAdapter.
+CASES = ((1, 100, 60, 20), (10, 1_000, 300, 40), (100, 3_000, 600, 100))
 STALL_CHECK_SECONDS = 0.02
 
 # Sends one message to the conversation of that number.
@@ -40,7 +43,7 @@ def _reference(channel: Channel, number: int) -> dict[str, object]:
 
 
 def our_send(channel: Channel, connector: Connector) -> Send:
-    send_notice = notice_sender(connector)
+    send_notice = NoticeSender(connector, ServiceUrls(), no_limits())
 
     async def send(number: int) -> None:
         result = await send_notice(
@@ -57,9 +60,7 @@ def our_send(channel: Channel, connector: Connector) -> Send:
     return send
 
 
-def stock_send(channel: Channel) -> Send:
-    adapter = stock_adapter(channel)
-
+def stock_send(channel: Channel, adapter: CloudAdapterBase | BotFrameworkAdapter) -> Send:
     async def say_expired(context: TurnContext) -> None:
         await context.send_activity(EXPIRED)
 
@@ -70,7 +71,7 @@ def stock_send(channel: Channel) -> Send:
     return send
 
 
-async def _worst_stall() -> float:
+async def worst_stall() -> float:
     """Watch the event loop until cancelled; returns its longest absence in seconds."""
     worst = 0.0
     while True:
@@ -91,7 +92,7 @@ async def _measure(send: Send, at_once: int, sends: int) -> tuple[float, float, 
         for number in numbers:
             await send(number)
 
-    watch = asyncio.create_task(_worst_stall())
+    watch = asyncio.create_task(worst_stall())
     await asyncio.sleep(0)
     cpu, wall = time.process_time(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(at_once)))
@@ -104,24 +105,31 @@ async def _compare() -> None:
     rows: list[list[object]] = []
     with running_channel(delay_seconds=DELAY_SECONDS) as channel:
         connector = our_connector(channel)
-        ours, stock = our_send(channel, connector), stock_send(channel)
-        for send in (ours, stock):  # ours gets its token here, once
+        ours = our_send(channel, connector)
+        alternatives = {
+            "BotFrameworkAdapter": stock_send(channel, old_stock_adapter(channel)),
+            "CloudAdapter": stock_send(channel, stock_adapter(channel)),
+        }
+        for send in (ours, *alternatives.values()):  # all but CloudAdapter get their token here
             await send(0)
-        for at_once, our_sends, stock_sends in CASES:
+        for at_once, our_sends, *their_sends in CASES:
             progress(f"  {at_once} at once")
             our_rate, our_cpu, our_stall = await _measure(ours, at_once, our_sends)
-            rate, cpu, stall = await _measure(stock, at_once, stock_sends)
-            rows += [
-                [f"* this project, {at_once} at once", our_rate, "", our_cpu, "", our_stall],
-                [
-                    f"  CloudAdapter, {at_once} at once",
-                    rate,
-                    ratio(our_rate, rate),
-                    cpu,
-                    ratio(cpu, our_cpu),
-                    stall,
-                ],
-            ]
+            rows.append(
+                [f"* this project, {at_once} at once", our_rate, "", our_cpu, "", our_stall]
+            )
+            for (name, send), sends in zip(alternatives.items(), their_sends, strict=True):
+                rate, cpu, stall = await _measure(send, at_once, sends)
+                rows.append(
+                    [
+                        f"  {name}, {at_once} at once",
+                        rate,
+                        ratio(our_rate, rate),
+                        cpu,
+                        ratio(cpu, our_cpu),
+                        stall,
+                    ]
+                )
         await connector.close()
     table(
         f"Proactive sends (TLS; channel and login answer after {1000 * DELAY_SECONDS:.0f} ms)",

@@ -1,12 +1,14 @@
-"""The alternative: the SDK's own adapter, as its samples set it up.
+"""The alternatives: the SDK's own adapters, as its samples set them up.
 
 Their CloudAdapter (botbuilder-integration-aiohttp) is CloudAdapterBase with an aiohttp front, so
-CloudAdapterBase is what is measured. All that differs from a sample is where the login service and
-its keys are.
+CloudAdapterBase is what is measured. BotFrameworkAdapter is the one before it: it keeps its clients
+and tokens, and is what samples of before 2021 have. All that differs from a sample is where the
+login service and its keys are.
 """
 
 from typing import Any
 
+from botbuilder.core import BotFrameworkAdapter, BotFrameworkAdapterSettings
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
 from botbuilder.schema import CallerIdConstants
 from botframework.connector.auth import (
@@ -28,17 +30,26 @@ def stock_adapter(channel: Channel) -> CloudAdapterBase:
     return CloudAdapterBase(
         BotFrameworkAuthenticationFactory.create(
             validate_authority=True,
-            to_channel_from_bot_login_url=f"{channel.login_url}/botframework.com",
+            to_channel_from_bot_login_url=channel.cloud.authority,
             to_channel_from_bot_oauth_scope=AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE,
             to_bot_from_channel_token_issuer=AuthenticationConstants.TO_BOT_FROM_CHANNEL_TOKEN_ISSUER,
             oauth_url=AuthenticationConstants.OAUTH_URL,
-            to_bot_from_channel_open_id_metadata_url=f"{channel.channel_keys_url}?stock",
-            to_bot_from_emulator_open_id_metadata_url=f"{channel.emulator_keys_url}?stock",
+            to_bot_from_channel_open_id_metadata_url=f"{channel.cloud.channel_keys_url}?stock",
+            to_bot_from_emulator_open_id_metadata_url=f"{channel.cloud.emulator_keys_url}?stock",
             caller_id=CallerIdConstants.public_azure_channel,
             credential_factory=_CredentialFactory(APP_ID, APP_PASSWORD),
             auth_configuration=AuthenticationConfiguration(),
         )
     )
+
+
+def old_stock_adapter(channel: Channel) -> BotFrameworkAdapter:
+    """The adapter before CloudAdapter, of a bot with an app id and a secret."""
+    credentials = _Credentials(
+        APP_ID, APP_PASSWORD, oauth_scope=AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE
+    )
+    credentials.oauth_endpoint = channel.cloud.authority
+    return BotFrameworkAdapter(BotFrameworkAdapterSettings(APP_ID, app_credentials=credentials))
 
 
 def anonymous_stock_adapter() -> CloudAdapterBase:

@@ -44,7 +44,7 @@ _conversations = count(1)
 
 
 def our_connector(channel: Channel, app_id: str = APP_ID) -> Connector:
-    tokens = TokenSource(app_id=app_id, app_password=APP_PASSWORD, login_url=channel.login_url)
+    tokens = TokenSource(app_id=app_id, app_password=APP_PASSWORD, cloud=channel.cloud)
     return Connector(tokens, ssl_context=ssl_context())
 
 
@@ -52,8 +52,8 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
     """What the messages function does."""
     authentication = InboundAuthentication(
         app_id=app_id,
-        channel_keys_url=channel.channel_keys_url,
-        emulator_keys_url=channel.emulator_keys_url,
+        cloud=channel.cloud,
+        ssl_context=ssl_context(),
     )
     codec.register(*STATE_TYPES)
     turns = Turns(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity
 from botframework.connector.auth import (
     AuthenticateRequestResult,
+    CertificateServiceClientCredentialsFactory,
     ManagedIdentityServiceClientCredentialsFactory,
     PasswordServiceClientCredentialFactory,
     ServiceClientCredentialsFactory,
@@ -21,10 +23,13 @@ from shared.bot import STATE_TYPES, create_bot
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
+from shared.connector.cloud import cloud_of
 from shared.connector.credentials import TokenSource
+from shared.connector.limits import SendingLimits, read_limits
 from shared.conversations import StorageUnavailableError, utc_now
 from shared.erasure import Erasure, asks_for_erasure
 from shared.fan_out import FanOut, InvalidMessageError, poison_name
+from shared.service_urls import ServiceUrls
 from shared.settings import Settings, SettingsError, read_settings
 from shared.state import state_bags
 from shared.state_data import StateData
@@ -67,14 +72,18 @@ class App:
         self._tables = tables
         self._conversations = TracedTable(tables.table(settings.conversations_table))
         self._users = TracedTable(tables.table(settings.users_table))
-        self._send_notice = (
-            notices.notice_sender(connector)
+        self._service_urls = ServiceUrls()
+        limits = SendingLimits(read_limits(settings))
+        self._notices = (
+            notices.NoticeSender(connector, self._service_urls, limits)
             if settings.expiry_notice == "on"
-            else notices.say_nothing
+            else None
         )
         self._turns = Turns(
             self._store(self._conversations),
-            BufferingAdapter(connector, authentication.sdk, settings.microsoft_app_id),
+            BufferingAdapter(
+                connector, authentication.sdk, settings.microsoft_app_id, limits=limits
+            ),
             create_bot(*state_bags()),
             expire_after=settings.expire_after,
             shard_count=settings.table_shards,
@@ -101,6 +110,7 @@ class App:
             StorageUnavailableError: nothing was sent.
             SettingsError: the tables were made with another TableShards.
         """
+        self._service_urls.received(activity)
         async with self.with_tables():
             response = await self._turns.take(activity, caller)
             if asks_for_erasure(activity):
@@ -216,10 +226,11 @@ class App:
     ) -> Sweep:
         return Sweep(
             store,
-            self._send_notice,
+            self._notices or notices.say_nothing,
             self.erasure.finish,
             expire_after=self._settings.expire_after,
             budget_seconds=self._settings.sweep_budget_seconds,
+            pace=self._notices,
             max_notice_age_seconds=self._settings.max_notice_age_seconds,
             shards=shards,
             ahead=ahead,
@@ -272,16 +283,16 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     codec.register(*STATE_TYPES)
     async with AsyncExitStack() as clients:
         tables = await clients.enter_async_context(Tables.of(settings))
-        tokens = TokenSource(
-            app_id=settings.microsoft_app_id,
-            app_password=settings.microsoft_app_password.get_secret_value(),
-            app_type=settings.microsoft_app_type,
-            tenant_id=settings.microsoft_app_tenant_id,
-        )
-        connector = Connector(tokens)
+        cloud = cloud_of(settings)
+        tokens = token_source(settings)
+        trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
+        connector = Connector(tokens, ssl_context=trust)
         clients.push_async_callback(connector.close)
         authentication = InboundAuthentication(
-            app_id=settings.microsoft_app_id, credentials=_sdk_credentials(settings)
+            app_id=settings.microsoft_app_id,
+            credentials=_sdk_credentials(settings),
+            cloud=cloud,
+            ssl_context=trust,
         )
         fan_out = None
         if settings.expiry_fan_out == "on":
@@ -296,16 +307,36 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
         yield App(settings, tables, authentication, connector, fan_out)
 
 
+def token_source(settings: Settings) -> TokenSource:
+    """Where the bot's tokens come from."""
+    return TokenSource(
+        app_id=settings.microsoft_app_id,
+        app_password=settings.microsoft_app_password.get_secret_value(),
+        certificate=settings.app_certificate(),
+        app_type=settings.microsoft_app_type,
+        cloud=cloud_of(settings),
+        ca_file=settings.ca_file,
+    )
+
+
 def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
     """The bot's credentials for what the SDK still does itself: sign-in (OAuthPrompt)."""
     app_id = settings.microsoft_app_id
     if settings.microsoft_app_type == "UserAssignedMSI":
         return ManagedIdentityServiceClientCredentialsFactory(app_id)
     single_tenant = settings.microsoft_app_type == "SingleTenant"
+    tenant_id = settings.microsoft_app_tenant_id if single_tenant else ""
+    certificate = settings.app_certificate()
+    if certificate:
+        return CertificateServiceClientCredentialsFactory(
+            certificate_thumbprint="",  # msal makes it of the certificate
+            certificate_private_key=certificate.private_key,
+            app_id=app_id,
+            tenant_id=tenant_id,
+            certificate_public=certificate.public,
+        )
     return PasswordServiceClientCredentialFactory(
-        app_id,
-        settings.microsoft_app_password.get_secret_value(),
-        tenant_id=settings.microsoft_app_tenant_id if single_tenant else "",
+        app_id, settings.microsoft_app_password.get_secret_value(), tenant_id=tenant_id
     )
 
 

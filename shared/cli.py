@@ -1,22 +1,26 @@
-"""For whoever runs the bot: `python -m shared.cli doctor | status | poison list|replay|drop`.
+"""For whoever runs the bot: `python -m shared.cli doctor | status | poison ... | dead-letters ...`.
 
 Reads the app's settings from the environment. `doctor` checks the configuration and says what to
 do about each failure; its exit code is 1 if there is one. `status` says how expiry is doing.
 `poison` is about messages of the fan-out that failed too often: `list` shows them, `replay` puts
-them back into the queue, `drop` deletes them.
+them back into the queue, `drop` deletes them. `dead-letters` is about notices that could not be
+delivered: `list` shows them, `replay` makes them due again, `drop` deletes them; see
+docs/sending.md.
 """
 
 import argparse
 import asyncio
 import sys
+from datetime import timedelta
 
-from shared.app import build_app
-from shared.connector.credentials import TokenSource
-from shared.conversations import StorageUnavailableError
+from shared import dead_letters
+from shared.app import build_app, token_source
+from shared.conversations import StoreError, utc_now
 from shared.doctor import Finding, examine
 from shared.fan_out import Queue, poison_name
 from shared.settings import SettingsError, read_settings
 from shared.storage.queues import Queues
+from shared.storage.store import TableStore
 from shared.storage.tables import Tables
 
 _HIDDEN_SECONDS = 60  # from others who do the same at the time
@@ -35,17 +39,37 @@ def main() -> None:
     )
     commands = parser.add_subparsers(required=True)
     poison = commands.add_parser("poison", help="messages of the fan-out that failed too often")
+    poison.set_defaults(run=lambda arguments: _poison(arguments.action))
     poison.add_argument("action", choices=["list", "replay", "drop"])
-    poison.set_defaults(run=lambda given: _poison(given.action))
+    dead = commands.add_parser("dead-letters", help="notices that could not be delivered")
+    dead.set_defaults(run=_dead_letters)
+    actions = dead.add_subparsers(required=True, dest="action")
+    actions.add_parser("list", help="show them all, one a line")
+    for action, what in ("replay", "make due again"), ("drop", "delete"):
+        does = actions.add_parser(action, help=f"{what} those named, or --all")
+        which = does.add_mutually_exclusive_group(required=True)
+        which.add_argument("ids", nargs="*", default=[], metavar="id", help="as `list` shows it")
+        which.add_argument("--all", action="store_true")
+        if action == "drop":
+            which.add_argument(
+                "--older-than", type=_days, metavar="DAYS", help="those dead for longer"
+            )
     doctor = commands.add_parser("doctor", help="check the configuration")
     doctor.add_argument("--endpoint", default="", help="the bot's messaging endpoint, to be asked")
-    doctor.set_defaults(run=lambda given: _doctor(given.endpoint))
-    commands.add_parser("status", help="how expiry is doing").set_defaults(run=lambda _: _status())
+    doctor.set_defaults(run=lambda arguments: _doctor(arguments.endpoint))
+    status = commands.add_parser("status", help="how expiry is doing")
+    status.set_defaults(run=lambda _: _status())
     arguments = parser.parse_args()
     try:
         asyncio.run(arguments.run(arguments))
-    except (SettingsError, StorageUnavailableError) as error:
+    except (SettingsError, StoreError) as error:
         sys.exit(str(error))
+
+
+def _days(text: str) -> int:
+    if not (text.isdecimal() and len(text) <= 4):  # noqa: PLR2004 - 27 years
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days")
+    return int(text)
 
 
 async def _poison(action: str) -> None:
@@ -68,12 +92,7 @@ async def _doctor(endpoint: str) -> None:
         _say(str(Finding("FAIL", "settings", str(error), "set them as the README's table says")))
         sys.exit(1)
     _say(str(Finding("ok", "settings", "all are there and well formed")))
-    tokens = TokenSource(
-        app_id=settings.microsoft_app_id,
-        app_password=settings.microsoft_app_password.get_secret_value(),
-        app_type=settings.microsoft_app_type,
-        tenant_id=settings.microsoft_app_tenant_id,
-    )
+    tokens = token_source(settings)
     failed = False
     async with Tables.of(settings) as tables:
         async for finding in examine(settings, tables, tokens, endpoint):
@@ -110,6 +129,29 @@ async def _empty(poison: Queue, back_to: Queue | None) -> None:
         _say(f"{message.id} {message.text!r} {done}")
         count += 1
     _say(f"{count} {done}")
+
+
+async def _dead_letters(arguments: argparse.Namespace) -> None:
+    settings = read_settings()
+    async with Tables.of(settings) as tables:
+        store = TableStore(
+            tables.table(settings.conversations_table),
+            tables.table(settings.users_table),
+            settings.table_shards,
+        )
+        control = await store.control()
+        if control.shard_count != settings.table_shards:
+            raise SettingsError(f"TableShards must be {control.shard_count}, as the app has it")
+        if arguments.action == "list":
+            await dead_letters.show(store, _say)
+            return
+        # Not what dies from now on: a replayed notice may do so again, at once.
+        age = timedelta(days=getattr(arguments, "older_than", None) or 0)
+        wanted = dead_letters.Wanted(frozenset(arguments.ids) or None, utc_now() - age)
+        if arguments.action == "replay":
+            await dead_letters.replay(store, wanted, utc_now, _say)
+        else:
+            await dead_letters.drop(store, wanted, _say)
 
 
 def _say(line: str) -> None:

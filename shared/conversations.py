@@ -123,6 +123,8 @@ class Conversation:
     `state_version` is another after each change of it. `users` are who wrote in this session, by
     their hash. `recent` are the last turns, which outlive a session; `replies` is what the very
     last one sends, packed, unless it is known to be sent; `trace` is its span, where it was traced.
+    `moved` tells that a notice was refused at the address that the channel gave, and another took
+    its place.
     """
 
     address: Address
@@ -142,6 +144,7 @@ class Conversation:
     expired_at: datetime | None = None
     lease_until: datetime | None = None
     attempts: int = 0
+    moved: bool = False
     etag: str = ""
 
     @classmethod
@@ -204,6 +207,43 @@ class Conversation:
             attempts=self.attempts + 1,
         )
 
+    def moved_to(self, service_url: str) -> "Conversation":
+        """The row with another address for what is sent to it; done once in a session."""
+        return replace(
+            self, reference={**(self.reference or {}), "serviceUrl": service_url}, moved=True
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The notice of an expired session that could not be delivered, kept for whoever runs the bot.
+
+    It holds what sending it again takes, and nothing that was said. The first attempt was right
+    after `expired_at`, the last one right before `dead_at`.
+
+    Attributes:
+        reason: why it is not tried any more.
+        status: the channel's last HTTP status, None where it gave none.
+        code: the channel's own word for the failure, if it gave one.
+    """
+
+    address: Address
+    session: str
+    expired_at: datetime
+    dead_at: datetime
+    attempts: int
+    reason: str
+    status: int | None = None
+    code: str = ""
+    readable_key: str = ""
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    locale: str | None = None
+
+    @property
+    def expired_seconds(self) -> int:
+        """Unix time of the expiry, part of its key: a session has one dead letter at most."""
+        return due_seconds(self.expired_at)
+
 
 @dataclass(frozen=True, slots=True)
 class DueRow:
@@ -264,10 +304,15 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """An entry of a user's list: a conversation that the user wrote in."""
+    """An entry of a user's list: a conversation that the user wrote in.
+
+    With a `session` it stands for the dead letter of that session, which names the user.
+    """
 
     address: Address
     etag: str
+    session: str = ""
+    expired_seconds: int = 0
 
 
 class ConversationStore(Protocol):
@@ -341,6 +386,32 @@ class ConversationStore(Protocol):
             ConflictError: the conversation is another version by now.
         """
 
+    async def settle_dead(
+        self, conversation: Conversation, row: DueRow, letter: DeadLetter
+    ) -> None:
+        """Settle the expired conversation at this version, and keep its notice as a dead letter.
+
+        In one step, with its work item: there is a dead letter if, and only if, this settled it.
+
+        Raises:
+            ConflictError: the conversation is another version, or gone; nothing was kept.
+        """
+
+    def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
+        """Pages of the shard's dead letters, those that expired first, first."""
+
+    async def replay(self, letter: DeadLetter, now: datetime) -> bool:
+        """Turn a dead letter back into an expired conversation whose notice is due `now`.
+
+        Returns False if the user was back first: then the letter is dropped; or if it is gone.
+        """
+
+    async def drop(self, letter: DeadLetter) -> None:
+        """Delete a dead letter; that it is gone is no error."""
+
+    async def drop_listed(self, entry: "Joined") -> bool:
+        """Delete the dead letter that an entry stands for; returns whether there was one."""
+
     async def discard(self, address: Address, etag: str) -> None:
         """Delete a conversation that cannot be read, at this version.
 
@@ -355,7 +426,7 @@ class ConversationStore(Protocol):
         """Add a work item that hangs on no conversation."""
 
     async def joined(self, user: str) -> Sequence["Joined"]:
-        """The conversations that the user is listed in."""
+        """The conversations that the user is listed in, and the dead letters that name the user."""
 
     async def leave(self, user: str, entry: "Joined") -> None:
         """Remove an entry of the user's list, at its version.

@@ -140,8 +140,8 @@ async def check_credentials(tokens: TokenSource) -> Finding:
             "FAIL",
             "credentials",
             str(error),
-            "check MicrosoftAppId, MicrosoftAppPassword (may have run out), MicrosoftAppType and"
-            " MicrosoftAppTenantId",
+            "check MicrosoftAppId, the secret or certificate (may have run out), MicrosoftAppType"
+            " and MicrosoftAppTenantId",
         )
     return Finding("ok", "credentials", "a token was issued")
 

@@ -40,6 +40,7 @@ class Receipt:
     private_conversation_data: int = 0
     personal_conversations: int = 0
     due_rows: int = 0
+    dead_letters: int = 0
     left: int = 0
 
     def __str__(self) -> str:
@@ -120,6 +121,11 @@ class Erasure:
 
     async def _erase_conversation(self, user: str, entry: Joined, receipt: Receipt) -> None:
         conversation = await self._load(entry)
+        is_over = conversation is None or conversation.session != entry.session
+        if entry.session and is_over:
+            # Before that, a sweep might write the letter yet: not once the conversation is changed.
+            receipt.dead_letters += await self._store.drop_listed(entry)
+            return
         # Before the conversation: if that is still the version read, nobody wrote this again.
         receipt.private_conversation_data += await self._store.delete_private(entry.address, user)
         if conversation is None:

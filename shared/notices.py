@@ -1,17 +1,14 @@
 """The words the bot says about expiry, and the sending of an expiry notice."""
 
-import logging
-from collections.abc import Awaitable, Callable
-
 from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
 
 from shared import telemetry
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
+from shared.connector.limits import SendingLimits
 from shared.conversations import Conversation
-from shared.sweep import NoticeResult, Verdict
-
-logger = logging.getLogger(__name__)
+from shared.service_urls import ServiceUrls
+from shared.sweep import NoticeResult, Place, Verdict
 
 # Everything this project says of its own accord is here; a bot's dialogs have their own words.
 WELCOME_BACK = "Welcome back!  Let's start over from the beginning."
@@ -19,10 +16,23 @@ EXPIRED = "This conversation has expired because I did not hear from you. Write 
 SOMETHING_WENT_WRONG = "Sorry, something went wrong on my side. Please try that again."
 TOO_MANY_AT_ONCE = "Sorry, too much happened at once here. Please send that again."
 
-# 401: our own credentials, so every other notice would fail the same way. The others of these
-# say "not now"; any further 4xx says "never".
-_UNAUTHORIZED = 401
-_NOT_NOW = (408, 412, 429)
+# What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs";
+# no answer is for later too, and any other is not tried again: Teams asks for that, of 500 as well.
+_VERDICTS = {
+    None: Verdict.TRY_LATER,
+    401: Verdict.STOP,  # our own credentials: every other notice would fail the same way
+    403: Verdict.REFUSED,  # blocked, uninstalled, not in the conversation
+    404: Verdict.REFUSED,
+    408: Verdict.TRY_LATER,
+    410: Verdict.REFUSED,
+    412: Verdict.TRY_LATER,
+    429: Verdict.TRY_LATER,
+    502: Verdict.TRY_LATER,
+    503: Verdict.TRY_LATER,
+    504: Verdict.TRY_LATER,
+}
+# With a 403: the conversation is fine, but lives at another address.
+_WRONG_SERVICE_URL = "InvalidBotApiHost"
 
 
 def notice_for(conversation: Conversation) -> Activity | None:
@@ -50,10 +60,34 @@ def notice_for(conversation: Conversation) -> Activity | None:
     return notice
 
 
-def notice_sender(connector: Connector) -> Callable[[Conversation], Awaitable[NoticeResult]]:
-    """A `SendNotice` for the sweep that speaks through the connector."""
+class NoticeSender:
+    """Sends notices through the connector, and knows when: a `SendNotice` and a `Pace`.
 
-    async def send(conversation: Conversation) -> NoticeResult:
+    Args:
+        connector: what speaks to channels.
+        service_urls: what is known of where tenants are.
+        limits: how fast the channels take them.
+    """
+
+    def __init__(
+        self, connector: Connector, service_urls: ServiceUrls, limits: SendingLimits
+    ) -> None:
+        self._connector = connector
+        self._service_urls = service_urls
+        self._limits = limits
+
+    def place(self, conversation: Conversation, within_seconds: float) -> Place:
+        """See `Pace.place`."""
+        if not conversation.reference:
+            return Place(0)
+        return self._limits.place(conversation.reference, within_seconds)
+
+    def is_open(self, conversation: Conversation) -> bool:
+        """See `Pace.is_open`."""
+        return not conversation.reference or self._limits.is_open(conversation.reference)
+
+    async def __call__(self, conversation: Conversation) -> NoticeResult:
+        """Send one notice; what comes of it is in the result."""
         notice = notice_for(conversation)
         if notice is None:
             return NoticeResult(Verdict.NOT_WANTED)
@@ -62,19 +96,20 @@ def notice_sender(connector: Connector) -> Callable[[Conversation], Awaitable[No
             links=telemetry.links_to(conversation.trace),
             attributes={"conversation": conversation.address.key},
         ):
-            return await deliver(notice)
+            return await self._send(notice, conversation)
 
-    async def deliver(notice: Activity) -> NoticeResult:
+    async def _send(self, notice: Activity, conversation: Conversation) -> NoticeResult:
+        reference = conversation.reference or {}
         try:
-            await connector.for_service_url(notice.service_url).send(notice)
+            await self._connector.for_service_url(notice.service_url).send(notice)
         except ConnectorError as error:
-            return NoticeResult(_verdict(error), error.status, error.retry_after_seconds)
-        except CredentialError:
-            logger.exception("notice: no token to send with")
-            return NoticeResult(Verdict.STOP)
+            self._limits.answered(reference, error)
+            return _failure(conversation, error, self._service_urls)
+        except CredentialError as error:
+            return NoticeResult(Verdict.STOP, detail=f"no token to send with: {error}")
+        self._limits.answered(reference)
+        self._service_urls.delivered(reference)
         return NoticeResult(Verdict.DELIVERED, 200)
-
-    return send
 
 
 async def say_nothing(_: Conversation) -> NoticeResult:
@@ -82,9 +117,20 @@ async def say_nothing(_: Conversation) -> NoticeResult:
     return NoticeResult(Verdict.NOT_WANTED)
 
 
-def _verdict(error: ConnectorError) -> Verdict:
-    if error.status == _UNAUTHORIZED:
-        return Verdict.STOP
-    if error.status is not None and 400 <= error.status < 500 and error.status not in _NOT_NOW:  # noqa: PLR2004 - the client errors of HTTP
-        return Verdict.REFUSED
-    return Verdict.TRY_LATER
+def _failure(
+    conversation: Conversation, error: ConnectorError, service_urls: ServiceUrls
+) -> NoticeResult:
+    verdict, service_url = _VERDICTS.get(error.status, Verdict.DEAD), ""
+    if verdict is Verdict.REFUSED and error.code == _WRONG_SERVICE_URL:
+        # Never an address out of the answer: it would get the bot's token.
+        if conversation.reference and not conversation.moved:
+            service_url = service_urls.other_than(conversation.reference)
+        verdict = Verdict.TRY_LATER if service_url else Verdict.DEAD
+    return NoticeResult(
+        verdict,
+        error.status,
+        error.retry_after_seconds,
+        code=error.code or "",
+        service_url=service_url,
+        detail=str(error),
+    )

@@ -2,10 +2,12 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from croniter import croniter
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -15,10 +17,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+if TYPE_CHECKING:
+    from shared.connector.certificate import Certificate
+
 AppType = Literal["MultiTenant", "SingleTenant", "UserAssignedMSI"]
 
 # Ten years: far beyond any sensible timeout, and due times still fit their ten digits.
 MAX_SECONDS = 315_360_000
+
+_CERTIFICATE = "a certificate with its RSA key: PEM, or PKCS #12 without a password"
 
 
 class SettingsError(ValueError):
@@ -42,6 +49,12 @@ def _ncrontab(value: str) -> str:
     return value
 
 
+def _file(value: str) -> str:
+    if value and not Path(value).is_file():
+        raise ValueError("not a file")
+    return value
+
+
 def _one_of_any_case(value: object) -> object:
     """Accept the documented names in any case, and an empty value as the first of them."""
     names: tuple[str, ...] = get_args(AppType)
@@ -49,6 +62,8 @@ def _one_of_any_case(value: object) -> object:
     return by_lower_case.get(str(value).lower(), value) if value else names[0]
 
 
+HttpsUrl = Annotated[str, Field(pattern=r"^(https://\S+)?$")]
+FilePath = Annotated[str, AfterValidator(_file)]
 WholeSeconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=MAX_SECONDS)]
 TableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")]
 # A queue's name may have 63 characters; 7 are left for "-poison".
@@ -82,6 +97,49 @@ class Settings(BaseSettings):
     microsoft_app_tenant_id: str = _setting(
         "MicrosoftAppTenantId", "the tenant of a SingleTenant bot", default=""
     )
+    microsoft_app_certificate: SecretStr = _setting(
+        "MicrosoftAppCertificate", f"{_CERTIFICATE}, in base64", default=SecretStr("")
+    )
+    microsoft_app_certificate_path: FilePath = _setting(
+        "MicrosoftAppCertificatePath", f"the path of a file with {_CERTIFICATE}", default=""
+    )
+    # The cloud: names and meaning as in the SDKs' ConfigurationBotFrameworkAuthentication.
+    channel_service: Literal["", "https://botframework.azure.us"] = _setting(
+        "ChannelService",
+        "https://botframework.azure.us (Azure Government), or left out",
+        default="",
+    )
+    login_url: Annotated[str, Field(pattern=r"^(https://[^/\s]+/[\w.-]+/?)?$")] = _setting(
+        "ToChannelFromBotLoginUrl",
+        "the login service's https address with the tenant of multi-tenant bots, as"
+        " https://login.microsoftonline.us/MicrosoftServices.onmicrosoft.us",
+        default="",
+    )
+    oauth_scope: HttpsUrl = _setting(
+        "ToChannelFromBotOAuthScope", "the https audience of the bot's tokens", default=""
+    )
+    oauth_url: HttpsUrl = _setting(
+        "OAuthUrl", "the https address of the token service of users who sign in", default=""
+    )
+    channel_token_issuer: HttpsUrl = _setting(
+        "ToBotFromChannelTokenIssuer", "the https issuer of the channels' tokens", default=""
+    )
+    channel_keys_url: HttpsUrl = _setting(
+        "ToBotFromChannelOpenIdMetadataUrl",
+        "the https address of the OpenID metadata of the channels' tokens",
+        default="",
+    )
+    emulator_keys_url: HttpsUrl = _setting(
+        "ToBotFromEmulatorOpenIdMetadataUrl",
+        "the https address of the OpenID metadata of the emulator's tokens",
+        default="",
+    )
+    ssl_cert_file: FilePath = _setting(
+        "SSL_CERT_FILE", "the path of a PEM file of trusted authorities", default=""
+    )
+    requests_ca_bundle: FilePath = _setting(
+        "REQUESTS_CA_BUNDLE", "the path of a PEM file of trusted authorities", default=""
+    )
     expire_after_seconds: WholeSeconds = _setting(
         "ExpireAfterSeconds",
         f"whole seconds, 1 or more and at most {MAX_SECONDS} (1800 is half an hour)",
@@ -96,6 +154,11 @@ class Settings(BaseSettings):
     )
     sweep_budget_seconds: WholeSeconds = _setting(
         "SweepBudgetSeconds", "whole seconds, less than functionTimeout in host.json", default=45
+    )
+    sending_limits: Path = _setting(
+        "SendingLimits",
+        "a TOML file, from the app's folder on",
+        default=Path("sending_limits.toml"),
     )
     expiry_fan_out: Literal["off", "on"] = _setting("ExpiryFanOut", "off or on", default="off")
     expiry_queue: QueueName = _setting(
@@ -126,17 +189,11 @@ class Settings(BaseSettings):
     storage_connection: SecretStr = _setting(
         "AzureWebJobsStorage", "a storage connection string", default=SecretStr("")
     )
-    storage_table_uri: str = _setting(
-        "AzureWebJobsStorage__tableServiceUri",
-        "the table service's https address",
-        default="",
-        pattern=r"^(https://\S+)?$",
+    storage_table_uri: HttpsUrl = _setting(
+        "AzureWebJobsStorage__tableServiceUri", "the table service's https address", default=""
     )
-    storage_queue_uri: str = _setting(
-        "AzureWebJobsStorage__queueServiceUri",
-        "the queue service's https address",
-        default="",
-        pattern=r"^(https://\S+)?$",
+    storage_queue_uri: HttpsUrl = _setting(
+        "AzureWebJobsStorage__queueServiceUri", "the queue service's https address", default=""
     )
     storage_account_name: str = _setting(
         "AzureWebJobsStorage__accountName",
@@ -167,6 +224,31 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.expire_after_seconds)
 
     @property
+    def ca_file(self) -> str:
+        """The authorities to trust in place of the system's; empty if these are good."""
+        return self.ssl_cert_file or self.requests_ca_bundle
+
+    def app_certificate(self) -> "Certificate | None":
+        """The bot's certificate, if it has one.
+
+        Raises:
+            ValueError: it cannot be read. The message names the setting and holds nothing secret.
+        """
+        path, content = self.microsoft_app_certificate_path, self.microsoft_app_certificate
+        if not path and not content.get_secret_value():
+            return None
+        from shared.connector.certificate import read_certificate  # noqa: PLC0415 - rarely needed
+
+        name = "MicrosoftAppCertificatePath" if path else "MicrosoftAppCertificate"
+        try:
+            return read_certificate(
+                Path(path).read_bytes() if path else content.get_secret_value().encode()
+            )
+        except (OSError, ValueError) as error:
+            was = repr(path) if path else "a secret"
+            raise ValueError(f"{name} is {was}; it must hold {_CERTIFICATE} ({error})") from None
+
+    @property
     def storage_table_endpoint(self) -> str:
         """The table service's address for identity-based access; empty with a connection string."""
         if self.storage_table_uri:
@@ -190,15 +272,8 @@ class Settings(BaseSettings):
                 "MicrosoftAppId is empty; it must be the bot's app id"
                 " (it may be left out only where AZURE_FUNCTIONS_ENVIRONMENT is Development)"
             )
-        if (
-            self.microsoft_app_id
-            and self.microsoft_app_type != "UserAssignedMSI"
-            and not self.microsoft_app_password.get_secret_value()
-        ):
-            raise ValueError(
-                "MicrosoftAppPassword is empty; it must be the bot's client secret"
-                " (only MicrosoftAppType UserAssignedMSI needs none)"
-            )
+        if self.microsoft_app_id and self.microsoft_app_type != "UserAssignedMSI":
+            self._credentials_fit()
         if (
             self.microsoft_app_id
             and self.microsoft_app_type == "SingleTenant"
@@ -228,6 +303,26 @@ class Settings(BaseSettings):
                 " be the queue service's https address, or __accountName must name the account"
             )
         return self
+
+    def _credentials_fit(self) -> None:
+        given = [
+            name
+            for name, value in (
+                ("MicrosoftAppPassword", self.microsoft_app_password.get_secret_value()),
+                ("MicrosoftAppCertificate", self.microsoft_app_certificate.get_secret_value()),
+                ("MicrosoftAppCertificatePath", self.microsoft_app_certificate_path),
+            )
+            if value
+        ]
+        if not given:
+            raise ValueError(
+                "MicrosoftAppPassword is empty; it must be the bot's client secret (only a bot with"
+                " MicrosoftAppCertificate, or of MicrosoftAppType UserAssignedMSI, needs none)"
+            )
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are set; it must be one of them")
+        if given[0] != "MicrosoftAppPassword":
+            self.app_certificate()
 
 
 def read_settings() -> Settings:

@@ -38,7 +38,8 @@ _OUTCOMES = (
     "refiled",
     "came_back",
     "retried_later",
-    "given_up",
+    "silent",
+    "refused",
     "dead_lettered",
     "too_old",
     "failed",
@@ -105,7 +106,8 @@ class Status:
         overdue: how many due rows the next sweep finds by now.
         oldest_overdue_seconds: the age of the oldest of them.
         more: there are more rows than were counted.
-        dead_letters: notices that were given up.
+        dead_letters: notices that could not be delivered.
+        oldest_dead_letter: when the conversation of the oldest one expired.
         sweeps: the last ones, newest first.
         late_after_seconds: what is older than this, is late.
     """
@@ -141,7 +143,7 @@ class Status:
             oldest = duration(self.oldest_overdue_seconds)
             return "bad", f"Behind: {self.overdue:,} overdue, the oldest by {oldest}"
         if self.dead_letters:
-            return "warn", f"On time, but {self.dead_letters:,} notices were given up"
+            return "warn", f"On time, but {self.dead_letters:,} dead letters"
         return "good", "Everything expires on time"
 
     def as_json(self) -> dict[str, Any]:
@@ -161,8 +163,8 @@ class StatusStore(Protocol):
     def due(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
         """Pages of the shard's due rows until then, oldest first."""
 
-    def dead_letters(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
-        """Pages of the times of the shard's dead letters, oldest first."""
+    def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
+        """Pages of when the conversations of its dead letters expired, oldest first."""
 
     async def sweeps(self) -> Sequence[SweepRecord]:
         """The last sweeps, newest first."""
@@ -191,7 +193,7 @@ async def gather_status(
 
     async def dead(shard: str) -> tuple[list[datetime], bool]:
         async with at_once:
-            return await _first(store.dead_letters(shard), most)
+            return await _first(store.dead_letter_times(shard), most)
 
     sweeps, dues, letters = await asyncio.gather(
         store.sweeps(),

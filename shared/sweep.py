@@ -5,9 +5,11 @@
             ── expired, and leased by another sweep ──────────────────► leave it
             ── idle: CLAIM (one conditional write: state gone, leased)
                  ── write refused: the user is back, or another sweep ► leave it
-                 ── notice delivered, refused for good, or given up ──► SETTLE: delete the row,
+                 ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
                  │                                                       then the due row
                  ── notice to be tried again ─────────────────────────► re-file at that time
+                 ── no use in trying (again) ─────────────────────────► a dead letter in the
+                 │                                                       place of both rows
                  ── our own credentials refused ──────────────────────► stop the sweep
 
 The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
@@ -22,9 +24,11 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Protocol
 
 from shared.conversations import (
     CLOCK_SKEW,
@@ -33,6 +37,7 @@ from shared.conversations import (
     ConflictError,
     Conversation,
     ConversationStore,
+    DeadLetter,
     DueRow,
     StateUnreadableError,
     Status,
@@ -43,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 # Shares the process and its event loop with the messages function: more only adds lag there.
 CONCURRENCY = 16
+# Sends only wait, most of the time. With this many, a tenth of them hanging until their timeout
+# leaves the others their pace.
+SENDS_AT_ONCE = 256
 SHARDS_AT_ONCE = 4
 REFILES_AT_ONCE = 50
 
@@ -51,7 +59,10 @@ PROGRESS_SECONDS = 10
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(hours=1)
+LONGEST_ASKED_FOR = timedelta(days=1)  # a channel that asks for more is tried all the same
 GIVE_UP_AFTER = timedelta(hours=24)
+
+_LONGEST_CODE = 100
 
 
 class Verdict(Enum):
@@ -59,37 +70,109 @@ class Verdict(Enum):
 
     DELIVERED = "delivered"
     NOT_WANTED = "not wanted"  # notices are off, or there is nowhere to send one
-    REFUSED = "refused"  # the channel will never take it
+    TOO_OLD = "too old"  # not sent: the expiry is too long ago
+    REFUSED = "refused"  # the channel takes no more for this conversation
     TRY_LATER = "try later"
+    DEAD = "dead"  # sending it again would fail the same way
     STOP = "stop"  # our own credentials: no other notice would fare better
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeResult:
-    """One notice's outcome; `status` is the channel's HTTP status, None where it gave none."""
+    """What became of one notice.
+
+    Attributes:
+        verdict: what to do with it.
+        status: the channel's HTTP status, None where it gave none.
+        retry_after_seconds: how long the channel asks to be left alone, if it says so.
+        code: the channel's own word for a failure, if it gave one.
+        service_url: with TRY_LATER, the address to try then; empty: the same again.
+        detail: a failure in words, for the log.
+    """
 
     verdict: Verdict
     status: int | None = None
     retry_after_seconds: float | None = None
+    code: str = ""
+    service_url: str = ""
+    detail: str = ""
 
 
 SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A notice's place in the line: in so many seconds it may go, or if not granted, ask again."""
+
+    seconds: float
+    granted: bool = True
+
+
+class Pace(Protocol):
+    """How fast the channels take notices."""
+
+    def place(self, conversation: Conversation, within_seconds: float) -> Place:
+        """The notice's place in the line, if that is reached within so many seconds."""
+
+    def is_open(self, conversation: Conversation) -> bool:
+        """Whether the channel still takes what was given a place before."""
+
+
+class AtOnce:
+    """A `Pace` without limits."""
+
+    def place(self, conversation: Conversation, within_seconds: float) -> Place:
+        """See `Pace.place`."""
+        del conversation, within_seconds
+        return Place(0)
+
+    def is_open(self, conversation: Conversation) -> bool:
+        """See `Pace.is_open`."""
+        del conversation
+        return True
+
+
 @dataclass
 class SweepReport:
-    """What one sweep did. Lateness runs from the moment a conversation became stale."""
+    """What one sweep did. Lateness runs from the moment a conversation became stale.
+
+    Each expiry is counted once among `notified`, `silent`, `too_old`, `refused`, `dead_lettered`
+    and `superseded`, by the sweep that ended it, unless the store's answer to that is lost.
+
+    Attributes:
+        looked_at: due rows.
+        refiled: conversations in use.
+        expired: claimed for the first time.
+        came_back: not claimed, as another writer was first.
+        notified: the channel took the notice.
+        silent: no notice, as they are off, or there is nowhere to send one.
+        too_old: no notice, as the expiry is too long ago.
+        refused: the channel takes no more for the conversation.
+        dead_lettered: the notice is kept as a dead letter.
+        superseded: the user was back before the expiry, or its notice, was done.
+        retried_later: notices re-filed, as they failed.
+        told_later: notices re-filed before they were sent, as their channel takes no more now.
+        left_to_others: another sweep has the conversation, or a later one will see the user back.
+        finished_already: due rows of what had ended before.
+        failed: what failed unexpectedly, and stays due.
+        notice_failures: by the channel's HTTP status.
+    """
 
     looked_at: int = 0
     refiled: int = 0
     expired: int = 0
     came_back: int = 0
     notified: int = 0
+    silent: int = 0
+    too_old: int = 0
+    refused: int = 0
+    dead_lettered: int = 0
+    superseded: int = 0
+    retried_later: int = 0
+    told_later: int = 0
     left_to_others: int = 0
     finished_already: int = 0
-    retried_later: int = 0
-    given_up: int = 0
-    too_old: int = 0
     failed: int = 0
     notice_failures: Counter[str] = field(default_factory=Counter)
     lateness_seconds: list[float] = field(default_factory=list, repr=False)
@@ -118,11 +201,15 @@ class SweepReport:
             "expired",
             "came_back",
             "notified",
+            "silent",
+            "too_old",
+            "refused",
+            "dead_lettered",
+            "superseded",
+            "retried_later",
+            "told_later",
             "left_to_others",
             "finished_already",
-            "retried_later",
-            "given_up",
-            "too_old",
             "failed",
         )
         counts = [f"{name.replace('_', ' ')} {getattr(self, name)}" for name in names]
@@ -163,6 +250,7 @@ class Sweep:
             answers whether it is complete.
         expire_after: how long a conversation may be idle.
         budget_seconds: no further due row is looked at once this is spent.
+        pace: how fast the channels take notices; None: as fast as they are sent.
         max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
         now: the clock, in aware UTC.
         shards: sweep these only; None: all of them.
@@ -179,6 +267,7 @@ class Sweep:
         expire_after: timedelta,
         budget_seconds: float,
         now: Callable[[], datetime],
+        pace: Pace | None = None,
         max_notice_age_seconds: float | None = None,
         shards: Sequence[str] | None = None,
         ahead: tuple[datetime, datetime] | None = None,
@@ -190,6 +279,7 @@ class Sweep:
         self._expire_after = expire_after
         self._budget_seconds = budget_seconds
         self._now = now
+        self._pace = pace or AtOnce()
         self._max_notice_age_seconds = max_notice_age_seconds
         self._ahead = ahead
         self._shards = list(store.shards if shards is None else shards)
@@ -197,6 +287,8 @@ class Sweep:
         self._random = randomness or random.Random()  # noqa: S311
         self._report = SweepReport()
         self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._sends = asyncio.Semaphore(SENDS_AT_ONCE)
+        self._stopped = asyncio.Event()
         self._started = 0.0
 
     async def run(self) -> SweepReport:
@@ -238,6 +330,8 @@ class Sweep:
         shards = [_Shard(name, self._pages(name, until)) for name in self._shards]
         async with asyncio.TaskGroup() as tasks:
             async for shard, row in self._oldest_first(shards):
+                async with self._sends:  # else what waits to be sent would pile up
+                    pass
                 await self._slots.acquire()
                 if self._must_stop:
                     self._slots.release()
@@ -338,81 +432,182 @@ class Sweep:
         if conversation is None or conversation.session != row.session:
             # The session ended without this row, and nothing says any more what it left.
             await self._store.clean_up(row, has_private=True)
-            self._report.finished_already += 1
+            if conversation is None:
+                self._report.finished_already += 1
+            else:
+                self._report.superseded += 1
         elif conversation.status is Status.EXPIRED:
             if conversation.lease_until and conversation.lease_until > self._now():
                 self._report.left_to_others += 1
             else:
-                await self._expire(conversation, row)
+                await self._expire_in_turn(conversation, row)
         elif conversation.is_stale(until, self._expire_after):
-            await self._expire(conversation, row)
+            await self._expire_in_turn(conversation, row)
         else:
             touched.append((row, conversation.due(self._expire_after)))
 
+    async def _expire_in_turn(self, conversation: Conversation, row: DueRow) -> None:
+        """Expire it when its notice may go; if that is not in this sweep, tell later.
+
+        Who waits holds neither slot nor claim: the user may still come back.
+        """
+        if self._is_too_old(conversation, self._now()):
+            await self._expire(conversation, row)
+            return
+        left = self._budget_seconds - (time.monotonic() - self._started)
+        place = self._pace.place(conversation, max(left, 0))
+        if place.granted and place.seconds > 0:
+            async with self._without_slot():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), place.seconds)
+            if self._report.stopped:
+                return
+            if not self._pace.is_open(conversation):
+                place = self._pace.place(conversation, 0)
+        if place.granted:
+            async with self._without_slot():
+                await self._sends.acquire()
+            try:
+                await self._expire(conversation, row)
+            finally:
+                self._sends.release()
+        else:
+            await self._tell_later(conversation, row, place.seconds)
+
+    @asynccontextmanager
+    async def _without_slot(self) -> AsyncIterator[None]:
+        self._slots.release()
+        try:
+            yield
+        finally:
+            await self._slots.acquire()
+
+    async def _tell_later(
+        self, conversation: Conversation, row: DueRow, wait_seconds: float
+    ) -> None:
+        """Expire it now, and file its notice for when it may go: one transaction."""
+        now = self._now()
+        wait = timedelta(seconds=max(wait_seconds, 1))
+        claimed = replace(
+            conversation.claimed(now), lease_until=now + wait, attempts=conversation.attempts
+        )
+        try:
+            await self._store.retry_later(claimed, row, due_seconds(now + wait))
+        except ConflictError:
+            self._report.came_back += 1
+            return
+        self._count_expired(conversation, now)
+        self._report.told_later += 1
+
+    def _count_expired(self, conversation: Conversation, at: datetime) -> None:
+        if conversation.status is Status.ACTIVE:
+            self._report.expired += 1
+            self._report.lateness_seconds.append(self._lateness_seconds(conversation, at))
+
+    def _lateness_seconds(self, conversation: Conversation, at: datetime) -> float:
+        return (at - conversation.last_accessed - self._expire_after).total_seconds()
+
+    def _is_too_old(self, conversation: Conversation, at: datetime) -> bool:
+        limit = self._max_notice_age_seconds
+        return limit is not None and self._lateness_seconds(conversation, at) > limit
+
     async def _expire(self, conversation: Conversation, row: DueRow) -> None:
-        first_time = conversation.status is Status.ACTIVE
         claimed_at = self._now()
         try:
             claimed = await self._store.save(conversation.claimed(claimed_at))
         except ConflictError:
             self._report.came_back += 1
             return
-        stale_since = conversation.last_accessed + self._expire_after
-        lateness_seconds = (claimed_at - stale_since).total_seconds()
-        if first_time:
-            self._report.expired += 1
-            self._report.lateness_seconds.append(lateness_seconds)
+        self._count_expired(conversation, claimed_at)
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
             return  # held up: by the time the channel answers, another sweep may hold the lease
-        limit = self._max_notice_age_seconds
-        if limit is not None and lateness_seconds > limit:
-            self._report.too_old += 1
-            await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
-        else:
-            await self._conclude(claimed, row, await self._send_notice(claimed))
+        if self._is_too_old(conversation, claimed_at):
+            await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
+            return
+        async with self._without_slot():
+            result = await self._send_notice(claimed)
+        await self._conclude(claimed, row, result)
 
     async def _conclude(self, claimed: Conversation, row: DueRow, result: NoticeResult) -> None:
         now = self._now()
-        if result.verdict is Verdict.DELIVERED:
-            self._report.notified += 1
-        elif result.verdict is not Verdict.NOT_WANTED:
+        if result.verdict in (Verdict.REFUSED, Verdict.TRY_LATER, Verdict.DEAD, Verdict.STOP):
             self._report.notice_failures[str(result.status or "no answer")] += 1
-        if result.verdict is Verdict.STOP:
-            self._report.stopped = True
-            return
-        if result.verdict is Verdict.TRY_LATER:
-            if claimed.expired_at is None or now - claimed.expired_at < GIVE_UP_AFTER:
-                await self._retry_later(claimed, row, now, result.retry_after_seconds)
-                return
-            self._report.given_up += 1
-            logger.warning(
-                "sweep: conversation %s/%s: notice given up after %d attempts",
-                row.address.shard,
-                row.address.key,
-                claimed.attempts,
-            )
+        match result.verdict:
+            case Verdict.STOP:
+                if not self._report.stopped:  # once: whatever is under way fails the same way
+                    logger.error("sweep: stopped: %s", result.detail)
+                self._report.stopped = True
+                self._stopped.set()
+            case Verdict.TRY_LATER if now - (claimed.expired_at or now) < GIVE_UP_AFTER:
+                await self._retry_later(claimed, row, now, result)
+            case Verdict.TRY_LATER:
+                await self._dead_letter(claimed, row, now, result, "failing for a day")
+            case Verdict.DEAD:
+                await self._dead_letter(claimed, row, now, result, "no use in trying again")
+            case _:
+                await self._settle(claimed, row, result.verdict)
+
+    async def _settle(self, claimed: Conversation, row: DueRow, verdict: Verdict) -> None:
         try:
             await self._store.settle(claimed)
         except ConflictError:
             self._report.left_to_others += 1
             return
+        match verdict:
+            case Verdict.DELIVERED:
+                self._report.notified += 1
+            case Verdict.REFUSED:
+                self._report.refused += 1
+            case Verdict.TOO_OLD:
+                self._report.too_old += 1
+            case _:
+                self._report.silent += 1
         await self._store.clean_up(row, has_private=False)  # settling has removed them
 
+    async def _dead_letter(
+        self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
+    ) -> None:
+        letter = DeadLetter(
+            claimed.address,
+            claimed.session,
+            expired_at=claimed.expired_at or now,
+            dead_at=now,
+            attempts=claimed.attempts,
+            reason=reason,
+            status=result.status,
+            code=result.code[:_LONGEST_CODE],
+            readable_key=claimed.readable_key,
+            reference=claimed.reference or {},
+            locale=claimed.locale,
+        )
+        try:
+            await self._store.settle_dead(claimed, row, letter)
+        except ConflictError:
+            self._report.left_to_others += 1
+            return
+        self._report.dead_lettered += 1
+        logger.warning(
+            "sweep: conversation %s/%s: dead letter after %d attempts, %s: %s",
+            row.address.shard,
+            row.address.key,
+            claimed.attempts,
+            reason,
+            result.detail,
+        )
+
     async def _retry_later(
-        self,
-        claimed: Conversation,
-        row: DueRow,
-        now: datetime,
-        retry_after_seconds: float | None,
+        self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult
     ) -> None:
         wait = min(FIRST_RETRY * 2 ** min(claimed.attempts - 1, 30), LONGEST_RETRY)
         wait *= self._random.uniform(0.8, 1.2)  # many notices failed at once: spread them
-        wait = max(wait, timedelta(seconds=retry_after_seconds or 0))
         wait = min(max(wait, FIRST_RETRY), LONGEST_RETRY)
-        due = due_seconds(now + wait)
+        asked_for = min(result.retry_after_seconds or 0, LONGEST_ASKED_FOR.total_seconds())
+        wait = max(wait, timedelta(seconds=asked_for))
+        if result.service_url:
+            claimed = claimed.moved_to(result.service_url)
         leased = replace(claimed, lease_until=now + wait)
         try:
-            await self._store.retry_later(leased, row, due)
+            await self._store.retry_later(leased, row, due_seconds(now + wait))
             self._report.retried_later += 1
         except ConflictError:
             self._report.left_to_others += 1

@@ -111,9 +111,10 @@ def record_sweep(report: SweepReport) -> None:
     _sweeps.add(1, {"ended": ended})
     for name, counter in _counts.items():
         counter.add(getattr(report, name))
-    _notices.add(report.notified, {"outcome": "delivered", "status": ""})
+    for outcome in ("notified", "silent", "too_old", "superseded", "dead_lettered"):
+        _notices.add(getattr(report, outcome), {"outcome": outcome, "status": ""})
     for status, count in report.notice_failures.items():
-        _notices.add(count, {"outcome": "refused", "status": status})
-    _dead_letters.add(report.given_up)
+        _notices.add(count, {"outcome": "failed", "status": status})
+    _dead_letters.add(report.dead_lettered)
     for seconds in report.lateness_seconds:
         _lateness.record(seconds)

@@ -44,6 +44,7 @@ from shared.conversations import (
     utc_now,
 )
 from shared.replies import Replies, pack, unpack
+from shared.service_urls import tenant_of
 from shared.state import TurnState
 
 logger = logging.getLogger(__name__)
@@ -423,8 +424,7 @@ def _with_reference(
             id=where.id,
             isGroup=where.is_group,
             conversationType=where.conversation_type,
-            # The SDK knows it by another name ("tenantID") than Teams sends it by.
-            tenantId=where.tenant_id or (where.additional_properties or {}).get("tenantId"),
+            tenantId=tenant_of(where),
         ),
     }
     return replace(

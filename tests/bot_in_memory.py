@@ -15,13 +15,16 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
-from shared.conversations import Conversation, ConversationKey
+from shared.connector.limits import Limits, SendingLimits
+from shared.connector.retry import Retries
+from shared.conversations import Conversation, ConversationKey, DeadLetter
 from shared.erasure import Erasure
-from shared.notices import notice_sender
+from shared.notices import NoticeSender
+from shared.service_urls import ServiceUrls
 from shared.state import state_bags
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
-from shared.sweep import SendNotice, Sweep, SweepReport
+from shared.sweep import Pace, SendNotice, Sweep, SweepReport
 from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
 from tests.memory_table import MemoryTable
@@ -53,6 +56,16 @@ class FakeConnector(Connector):
         return [body["text"] for method, _, body in self.sent if method == "POST"]
 
 
+def no_limits() -> SendingLimits:
+    """Limits that nobody reaches."""
+    many = (1_000_000, 1.0)
+    return SendingLimits(
+        Limits.model_validate(
+            {"msteams": {"tenant": many, "thread": []}, "other": {"service_url": many}}
+        )
+    )
+
+
 class Clock:
     """A clock that moves when it is told to."""
 
@@ -64,6 +77,14 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+    def retries(self) -> Retries:
+        """Retries that wait on this clock."""
+
+        async def sleep(seconds: float) -> None:
+            self.sleep(seconds)
+
+        return Retries(clock=lambda: self().timestamp(), sleep=sleep)
 
 
 class FunctionBot(Bot):
@@ -134,13 +155,17 @@ class BotInMemory:
     conversations: Table = field(default_factory=MemoryTable)
     users: Table = field(default_factory=MemoryTable)
     connector: FakeConnector = field(default_factory=FakeConnector)
+    service_urls: ServiceUrls = field(default_factory=ServiceUrls)
 
     def __post_init__(self) -> None:
         self.store = TableStore(self.conversations, self.users, SHARDS)
         self.erasure = Erasure(self.store, SHARDS, self.clock)
+        self.notices = NoticeSender(self.connector, self.service_urls, no_limits())
         self.turns = Turns(
             self.store,
-            BufferingAdapter(self.connector, InboundAuthentication(app_id="").sdk, ""),
+            BufferingAdapter(
+                self.connector, InboundAuthentication(app_id="").sdk, "", self.clock.retries()
+            ),
             self.bot,
             expire_after=self.expire_after,
             shard_count=SHARDS,
@@ -169,6 +194,7 @@ class BotInMemory:
         budget_seconds: float = 60,
         max_notice_age_seconds: float | None = None,
         *,
+        pace: Pace | None = None,
         with_timeout: bool = False,
     ) -> SweepReport:
         """Run one sweep; `with_timeout` also notes in the control row what the timeout is."""
@@ -176,10 +202,11 @@ class BotInMemory:
         def run(ahead: tuple[datetime, datetime] | None) -> Awaitable[SweepReport]:
             return Sweep(
                 self.store,
-                send_notice or notice_sender(self.connector),
+                send_notice or self.notices,
                 self.erasure.finish,
                 expire_after=self.expire_after,
                 budget_seconds=budget_seconds,
+                pace=pace,
                 max_notice_age_seconds=max_notice_age_seconds,
                 ahead=ahead,
                 now=self.clock,
@@ -192,6 +219,15 @@ class BotInMemory:
     async def row(self, conversation: str = "talk") -> Conversation | None:
         """The conversation's row."""
         return await self.store.load(ConversationKey(CHANNEL, conversation).address(SHARDS))
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """All dead letters."""
+        return [
+            letter
+            for shard in self.store.shards
+            async for page in self.store.dead_letters(shard)
+            for letter in page
+        ]
 
     def keys(self) -> list[str]:
         """The kinds of rows there are, by the first letter of their keys."""

@@ -1,6 +1,5 @@
 """The SDK's adapter on our connector, with the replies of a turn held back until its commit."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,9 @@ from botframework.connector.auth import (
 
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import CredentialError
+from shared.connector.limits import SendingLimits
+from shared.connector.retry import Retries, TurnRetries
+from shared.service_urls import tenant_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +52,24 @@ class BufferingAdapter(CloudAdapterBase):
         connector: what speaks to the channels.
         authentication: the SDK's, for the user token client (OAuthPrompt).
         app_id: the bot's app id; empty in development.
+        retries: how replies are sent again that the channel did not take.
+        limits: how fast the channels take what is sent; None: nobody counts.
     """
 
     _HELD = "shared.connector.adapter.held"
 
     def __init__(
-        self, connector: Connector, authentication: BotFrameworkAuthentication, app_id: str
+        self,
+        connector: Connector,
+        authentication: BotFrameworkAuthentication,
+        app_id: str,
+        retries: Retries | None = None,
+        limits: SendingLimits | None = None,
     ) -> None:
         super().__init__(_OwnConnector(connector, authentication))
         self._app_id = app_id
+        self._retries = retries or Retries()
+        self._limits = limits
 
     async def prepare(self, activity: Activity, caller: AuthenticateRequestResult) -> TurnContext:
         """The context of a turn of `activity`, whose replies are held back."""
@@ -99,16 +110,17 @@ class BufferingAdapter(CloudAdapterBase):
         context.turn_state[self._HELD] = list(items)
 
     async def deliver(self, context: TurnContext) -> None:
-        """Send what the turn held back, in order.
+        """Send what the turn held back, in order, each again while that may help (`Retries`).
 
         What follows a failed send is not sent: answers out of context confuse more than silence.
         The failure is logged; the turn is saved by then, and stays so.
         """
         held = self._held(context) or []
         context.turn_state.pop(self._HELD, None)
+        retries = self._retries.begin()
         for position, item in enumerate(held):
             try:
-                await self._deliver(context, item)
+                await self._deliver(context, item, retries)
             except Exception as error:
                 # Whatever it is, the turn is saved, and the channel must not send it again.
                 logger.warning(
@@ -120,17 +132,23 @@ class BufferingAdapter(CloudAdapterBase):
                 )
                 return
 
-    async def _deliver(self, context: TurnContext, item: Held) -> None:
-        # Nothing is held back by now, so the same methods send.
+    async def _deliver(self, context: TurnContext, item: Held, retries: TurnRetries) -> None:
         what: Any = item.what
-        if item.kind == "update":
-            await self.update_activity(context, what)
-        elif item.kind == "delete":
-            await self.delete_activity(context, what)
-        elif what.type == "delay":  # the SDK would wait whole seconds only
-            await asyncio.sleep((what.value or 1000) / 1000)
-        else:
-            await self.send_activities(context, [what])
+        if item.kind == "send" and what.type == "delay":  # the SDK would wait whole seconds only
+            await retries.pause((what.value or 1000) / 1000)
+            return
+
+        async def send() -> None:
+            # Nothing is held back by now, so the same methods send.
+            if item.kind == "update":
+                await self.update_activity(context, what)
+            elif item.kind == "delete":
+                await self.delete_activity(context, what)
+            else:
+                await self.send_activities(context, [what])
+
+        limits = self._limits
+        await retries.call(send if limits is None else _limited(context.activity, limits, send))
 
     def response(self, context: TurnContext) -> InvokeResponse | None:
         """What belongs in the HTTP response: for an invoke or expectReplies, else None."""
@@ -182,6 +200,31 @@ class BufferingAdapter(CloudAdapterBase):
             await super().send_activities(context, [activity])
         except (ConnectorError, CredentialError) as error:
             logger.info("turn: typing could not be shown: %s", error)
+
+
+def _limited(
+    activity: Activity, limits: SendingLimits, send: Callable[[], Awaitable[None]]
+) -> Callable[[], Awaitable[None]]:
+    """The same, counted: a reply goes first, and what comes of it is worth knowing."""
+    reference = {
+        "channelId": activity.channel_id,
+        "serviceUrl": activity.service_url,
+        "conversation": {
+            "id": activity.conversation.id,
+            "tenantId": tenant_of(activity.conversation),
+        },
+    }
+
+    async def limited() -> None:
+        await limits.before_reply(reference)
+        try:
+            await send()
+        except ConnectorError as error:
+            limits.answered(reference, error)
+            raise
+        limits.answered(reference)
+
+    return limited
 
 
 class _OwnConnector(BotFrameworkAuthentication):

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import re
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import ClientSession
-from botbuilder.schema import Activity, CallerIdConstants
+from botbuilder.schema import Activity
 from botframework.connector.auth import (
     AuthenticateRequestResult,
     AuthenticationConfiguration,
@@ -21,6 +22,8 @@ from botframework.connector.auth import (
     ServiceClientCredentialsFactory,
 )
 from jwt.algorithms import RSAAlgorithm
+
+from shared.connector.cloud import PUBLIC, Cloud
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +48,9 @@ class InboundAuthentication:
         app_id: the bot's app id; empty accepts everyone as anonymous (development only).
         credentials: the SDK's credentials of the bot, for the clients that `sdk` makes (sign-in);
             None where there are no such.
-        channel_keys_url: the OpenID metadata of the channels; tests put their own here.
-        emulator_keys_url: the OpenID metadata of the emulator's and the Playground's tokens.
+        cloud: whose channels may call.
+        ssl_context: which certificates are good where the keys come from; None: those of the
+            authorities that the system trusts.
     """
 
     def __init__(
@@ -54,32 +58,29 @@ class InboundAuthentication:
         *,
         app_id: str,
         credentials: ServiceClientCredentialsFactory | None = None,
-        channel_keys_url: str = AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL,
-        emulator_keys_url: str = AuthenticationConstants.TO_BOT_FROM_EMULATOR_OPENID_METADATA_URL,
+        cloud: Cloud = PUBLIC,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._app_id = app_id
-        # All the values are those of the public cloud: given one by one, the SDK takes the way
-        # that compares the service URL always, and that lets a test name another metadata URL.
+        self._scope = cloud.scope
+        # Given one by one, the SDK takes the way that compares the service URL always.
         self.sdk: BotFrameworkAuthentication = BotFrameworkAuthenticationFactory.create(
             validate_authority=True,
-            to_channel_from_bot_login_url=(
-                AuthenticationConstants.TO_CHANNEL_FROM_BOT_LOGIN_URL_PREFIX
-                + AuthenticationConstants.DEFAULT_CHANNEL_AUTH_TENANT
-            ),
-            to_channel_from_bot_oauth_scope=AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE,
-            to_bot_from_channel_token_issuer=AuthenticationConstants.TO_BOT_FROM_CHANNEL_TOKEN_ISSUER,
-            oauth_url=AuthenticationConstants.OAUTH_URL,
-            to_bot_from_channel_open_id_metadata_url=channel_keys_url,
-            to_bot_from_emulator_open_id_metadata_url=emulator_keys_url,
-            caller_id=CallerIdConstants.public_azure_channel,
+            to_channel_from_bot_login_url=cloud.authority,
+            to_channel_from_bot_oauth_scope=cloud.scope,
+            to_bot_from_channel_token_issuer=cloud.token_issuer,
+            oauth_url=cloud.oauth_url,
+            to_bot_from_channel_open_id_metadata_url=cloud.channel_keys_url,
+            to_bot_from_emulator_open_id_metadata_url=cloud.emulator_keys_url,
+            caller_id=cloud.caller_id,
             # Without a factory of ours the SDK would accept every caller.
             credential_factory=credentials or PasswordServiceClientCredentialFactory(app_id),
             auth_configuration=AuthenticationConfiguration(),
         )
-        for url in (channel_keys_url, emulator_keys_url):
+        for url in (cloud.channel_keys_url, cloud.emulator_keys_url):
             # The SDK looks here before it makes its own, which fetches with blocking requests
             # without a timeout, and after a change of keys refuses callers for up to a day.
-            JwtTokenExtractor.metadataCache[url] = SigningKeys(url)
+            JwtTokenExtractor.metadataCache[url] = SigningKeys(url, ssl_context=ssl_context)
 
     async def authenticate(self, activity: Activity, auth_header: str) -> AuthenticateRequestResult:
         """Check a request's Authorization header against the activity it came with.
@@ -96,7 +97,7 @@ class InboundAuthentication:
             SigningKeysUnavailableError: the token could not be checked.
         """
         if not self._app_id:
-            return _anonymous()
+            return self._anonymous()
         if not _BEARER.fullmatch(auth_header):
             raise UnauthorizedError("there is no bearer token")
         if not activity.service_url or not activity.channel_id:
@@ -109,18 +110,19 @@ class InboundAuthentication:
             # The SDK reports bad tokens as PermissionError, PyJWTError, KeyError, bare Exception...
             raise UnauthorizedError(f"{type(error).__name__}: {str(error)[:200]!a}") from error
         audience = result.claims_identity.get_claim_value(AuthenticationConstants.AUDIENCE_CLAIM)
-        if audience == AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE:
+        if audience == self._scope:
             # The SDK takes it for an emulator's. Whoever the bot sends to could write as any user.
             raise UnauthorizedError("this is the bot's own token for the channels")
         return result
 
-
-def _anonymous() -> AuthenticateRequestResult:
-    """Everyone, where nobody is checked. The SDK's own way trips over an absent recipient."""
-    result = AuthenticateRequestResult()
-    result.claims_identity = ClaimsIdentity({}, True, AuthenticationConstants.ANONYMOUS_AUTH_TYPE)
-    result.audience = AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE
-    return result
+    def _anonymous(self) -> AuthenticateRequestResult:
+        """Everyone, where nobody is checked. The SDK's own way trips over an absent recipient."""
+        result = AuthenticateRequestResult()
+        result.claims_identity = ClaimsIdentity(
+            {}, True, AuthenticationConstants.ANONYMOUS_AUTH_TYPE
+        )
+        result.audience = self._scope
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class SigningKeys:
         failure_pause_seconds: from a failed fetch to the next.
         timeout_seconds: for the metadata document and the keys together.
         max_age_seconds: after which keys are fetched again.
+        ssl_context: as of `InboundAuthentication`.
     """
 
     def __init__(
@@ -153,8 +156,10 @@ class SigningKeys:
         failure_pause_seconds: float = 5,
         timeout_seconds: float = 10,
         max_age_seconds: float = 86_400,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._url = url
+        self._ssl = ssl_context or True
         self._pause_seconds = pause_seconds
         self._failure_pause_seconds = failure_pause_seconds
         self._timeout_seconds = timeout_seconds
@@ -196,9 +201,9 @@ class SigningKeys:
                 asyncio.timeout(self._timeout_seconds),
                 ClientSession(trust_env=True, raise_for_status=True) as session,
             ):
-                async with session.get(self._url) as response:
+                async with session.get(self._url, ssl=self._ssl) as response:
                     metadata = await response.json(content_type=None)
-                async with session.get(metadata["jwks_uri"]) as response:
+                async with session.get(metadata["jwks_uri"], ssl=self._ssl) as response:
                     documents = (await response.json(content_type=None))["keys"]
             keys = {
                 document["kid"]: _Key(

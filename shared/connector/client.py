@@ -16,7 +16,17 @@ from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import botbuilder.schema
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientConnectionError,
+    ClientError,
+    ClientPayloadError,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    TCPConnector,
+)
 from botbuilder.schema import (
     Activity,
     ChannelAccount,
@@ -48,6 +58,9 @@ class ConnectorError(Exception):
         status: the HTTP status, or None if there was no answer (connection, timeout, bad address).
         code: the channel's own error code ("error.code" of its answer), if it gave one.
         retry_after_seconds: how long the channel asks to be left alone, if it says so.
+        connection_failed: no connection could be opened, or it broke before there was an answer:
+            another attempt may succeed, and what was sent may have arrived. Not so if the channel's
+            certificate is no good, or time ran out after sending.
     """
 
     def __init__(
@@ -57,33 +70,37 @@ class ConnectorError(Exception):
         status: int | None = None,
         code: str | None = None,
         retry_after_seconds: float | None = None,
+        connection_failed: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.retry_after_seconds = retry_after_seconds
+        self.connection_failed = connection_failed
 
 
 class Connector:
     """The HTTP session and the token behind every `ConnectorClient`; one per process.
 
-    Nothing is retried here: whether a message may be sent twice is the caller's to decide.
+    Nothing is retried here: whether a message may be sent twice is the caller's to decide
+    (`shared.connector.retry` for replies, the sweep for notices).
 
     Args:
         tokens: where the bearer token comes from; without an app id no token is sent.
         total_timeout_seconds: for a whole request, the wait for a free connection included.
         connect_timeout_seconds: for opening one connection.
         connection_limit: connections open at once; further requests wait.
-        ssl_context: for channels with a private certificate (tests); None trusts the system's.
+        ssl_context: which certificates are good; None: those of the authorities that the system
+            trusts.
     """
 
     def __init__(
         self,
         tokens: TokenSource,
         *,
-        total_timeout_seconds: float = 15,
+        total_timeout_seconds: float = 10,
         connect_timeout_seconds: float = 5,
-        connection_limit: int = 100,
+        connection_limit: int = 320,  # more than notices under way: replies need some too
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._tokens = tokens
@@ -103,6 +120,7 @@ class Connector:
 
     async def close(self) -> None:
         """Close all connections. The connector must not be used afterwards."""
+        await self._tokens.close()
         if self._session is not None:
             await self._session.close()
 
@@ -162,14 +180,20 @@ class Connector:
                 proxy=_proxy(url.scheme, url.host or ""),
                 allow_redirects=False,  # a redirect would carry the token to another host
             ) as response:
-                content = await response.read()
+                try:
+                    content = await response.read()
+                except ClientPayloadError:
+                    content = b""  # the status has come, and says what became of the request
         except TimeoutError as error:
             raise ConnectorError(
-                f"{method}: no answer from {url.host} within {self._timeout.total} seconds"
+                f"{method}: no answer from {url.host} within {self._timeout.total} seconds",
+                connection_failed=isinstance(error, ConnectionTimeoutError),
             ) from error
         except (ClientError, OSError, ValueError) as error:
             raise ConnectorError(
-                f"{method}: no answer from {url.host}: {type(error).__name__}"
+                f"{method}: no answer from {url.host}: {type(error).__name__}",
+                connection_failed=isinstance(error, ClientConnectionError | OSError)
+                and not isinstance(error, ClientSSLError),
             ) from error
         answer = _json(content)
         if not 200 <= response.status < 300:  # noqa: PLR2004 - the successes of HTTP

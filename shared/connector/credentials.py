@@ -11,12 +11,11 @@ import requests
 from msal.application import ConfidentialClientApplication
 from msal.managed_identity import ManagedIdentityClient, UserAssignedManagedIdentity
 
+from shared.connector.certificate import Certificate
+from shared.connector.cloud import PUBLIC, Cloud
 from shared.settings import AppType
 
 logger = logging.getLogger(__name__)
-
-_AUDIENCE = "https://api.botframework.com"
-_MULTI_TENANT = "botframework.com"
 
 
 class CredentialError(Exception):
@@ -29,9 +28,10 @@ class TokenSource:
     Args:
         app_id: the bot's app id; empty means no identity, and `token` gives None.
         app_password: the client secret; not used by a managed identity.
+        certificate: instead of a client secret.
         app_type: how the bot proves who it is.
-        tenant_id: the tenant of a SingleTenant bot.
-        login_url: where tokens come from; tests put their own here.
+        cloud: whose login service gives the tokens.
+        ca_file: a PEM file of authorities to trust, instead of the public ones.
         refresh_ahead_seconds: how long before its end a token is replaced.
         failure_pause_seconds: after a failed fetch, how long until the next.
         timeout_seconds: of each request to the login endpoint.
@@ -42,18 +42,25 @@ class TokenSource:
         *,
         app_id: str,
         app_password: str = "",
+        certificate: Certificate | None = None,
         app_type: AppType = "MultiTenant",
-        tenant_id: str = "",
-        login_url: str = "https://login.microsoftonline.com",
+        cloud: Cloud = PUBLIC,
+        ca_file: str = "",
         refresh_ahead_seconds: float = 300,
         failure_pause_seconds: float = 10,
         timeout_seconds: float = 10,
     ) -> None:
         self._app_id = app_id
-        self._app_password = app_password
+        self._credential = (
+            # msal makes the thumbprint itself: SHA-256, as it is given the certificate only.
+            {"private_key": certificate.private_key, "public_certificate": certificate.public}
+            if certificate
+            else app_password
+        )
         self._app_type = app_type
-        tenant = tenant_id if app_type == "SingleTenant" else _MULTI_TENANT
-        self._authority = f"{login_url.rstrip('/')}/{tenant}"
+        self._scope = cloud.scope
+        self._authority = cloud.authority
+        self._ca_file = ca_file
         self._refresh_ahead_seconds = refresh_ahead_seconds
         self._failure_pause_seconds = failure_pause_seconds
         self._timeout_seconds = timeout_seconds
@@ -90,6 +97,12 @@ class TokenSource:
             ) from self._failure
         return self._token
 
+    async def close(self) -> None:
+        """Wait no longer for a token that is being fetched."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait({self._fetching})
+
     async def _fetch(self) -> None:
         """Replace the token, or remember why that failed."""
         try:
@@ -112,6 +125,7 @@ class TokenSource:
                 # msal hands its timeout only to sessions of its own, and those it never closes.
                 request = functools.partial(session.request, timeout=self._timeout_seconds)
                 session.request = request  # type: ignore[method-assign] # as msal does it itself
+                session.verify = self._ca_file or True
                 answer = self._ask(session)
             if "access_token" in answer:
                 return str(answer["access_token"]), float(answer["expires_in"])
@@ -129,15 +143,15 @@ class TokenSource:
         if self._app_type == "UserAssignedMSI":
             identity = UserAssignedManagedIdentity(client_id=self._app_id)
             client = ManagedIdentityClient(identity, http_client=session)
-            answer = client.acquire_token_for_client(resource=_AUDIENCE)
+            answer = client.acquire_token_for_client(resource=self._scope)
         else:
             app = ConfidentialClientApplication(
                 self._app_id,
-                client_credential=self._app_password,
+                client_credential=self._credential,
                 authority=self._authority,
                 http_client=session,
                 # The authority is ours, not something a user typed that needs looking up.
                 instance_discovery=False,
             )
-            answer = app.acquire_token_for_client(scopes=[f"{_AUDIENCE}/.default"])
+            answer = app.acquire_token_for_client(scopes=[f"{self._scope}/.default"])
         return answer

@@ -5,6 +5,7 @@ Row keys of the conversations table, all rows of one conversation in one partiti
     c|{key}                         the conversation: tracking and state in one entity
     p|{key}|{user}                  one user's private bag in it
     d|{due:010d}|{key}|{session}    the due row: one work item per session
+    x|{expired:010d}|{key}|{session}  a dead letter: a notice that could not be delivered
 
 Partition ctl: `ctl` describes the table, `sweep|{slot:02d}` are records of the last sweeps.
 
@@ -12,6 +13,7 @@ Users table, partition {user}:
 
     user                            the user's bag
     in|{key}                        a conversation the user wrote in
+    in|{key}|{expired:010d}|{session}  a dead letter that names the user
 
 `{key}` and `{user}` are hashes: ids hold characters that keys must not.
 """
@@ -28,6 +30,7 @@ from shared.conversations import (
     Address,
     ConflictError,
     Conversation,
+    DeadLetter,
     DueRow,
     Joined,
     Participant,
@@ -37,6 +40,7 @@ from shared.conversations import (
     Status,
     Taken,
     UserRow,
+    due_seconds,
 )
 from shared.status import SweepRecord
 from shared.storage.tables import Operation, Row, Table
@@ -66,6 +70,20 @@ _TRACKING = (
     "ExpiredAt",
     "LeaseUntil",
     "Attempts",
+    "Moved",
+)
+
+_LETTER = (
+    "RowKey",
+    "ConversationKey",
+    "Reference",
+    "Locale",
+    "Reason",
+    "HttpStatus",
+    "Code",
+    "Attempts",
+    "ExpiredAt",
+    "DeadAt",
 )
 
 
@@ -148,8 +166,8 @@ class TableStore:
 
     # What the status page needs
 
-    async def dead_letters(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
-        """Pages of the times at which notices of the shard were given up, oldest first."""
+    async def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
+        """Pages of when the conversations of the shard's dead letters expired, oldest first."""
         async for page in self._conversations.query(shard, "x|", "x|~", ["RowKey"]):
             yield [datetime.fromtimestamp(int(row.key.split("|")[1]), UTC) for row in page]
 
@@ -275,18 +293,50 @@ class TableStore:
     async def settle(self, conversation: Conversation) -> None:
         """See `ConversationStore.settle`."""
         address = conversation.address
-        if conversation.has_private:
-            await self._delete_private_of(address, conversation.session)
-        for user, participant in conversation.users.items():
-            with suppress(ConflictError):  # the user is back, and listed anew
-                if participant.index_etag:
-                    await self.leave(user, Joined(address, participant.index_etag))
+        await self._delete_what_hangs_on(conversation)
         try:
             await self.discard(address, conversation.etag)
         except ConflictError:
             current = await self.load_tracking(address)
             if current is not None and current.session == conversation.session:
                 raise
+
+    async def settle_dead(
+        self, conversation: Conversation, row: DueRow, letter: DeadLetter
+    ) -> None:
+        """See `ConversationStore.settle_dead`."""
+        address = conversation.address
+        user = _named_in(letter)
+        if user:
+            # Before the letter, and beside the conversation's own entry, which goes: at any moment
+            # the user's list leads to whatever names the user.
+            await self._users.write([Operation("upsert", _listed(user, letter))])
+        await self._delete_what_hangs_on(conversation)
+        gone = Row(address.shard, f"c|{address.key}", {}, conversation.etag)
+        try:
+            await self._conversations.write(
+                [
+                    Operation("delete", gone),
+                    Operation("insert", _dead_letter_row(letter)),
+                    Operation("delete", _due_row(row)),
+                ]
+            )
+        except ConflictError:
+            current = await self.load_tracking(address)
+            if await self._conversations.get(address.shard, _dead_letter_key(letter)):
+                return  # its own success: the answer to a first try was lost
+            if current is None or current.session != letter.session:
+                await self._delete_listed(letter)  # nobody will write that letter any more
+            raise
+
+    async def _delete_what_hangs_on(self, conversation: Conversation) -> None:
+        address = conversation.address
+        if conversation.has_private:
+            await self._delete_private_of(address, conversation.session)
+        for user, participant in conversation.users.items():
+            with suppress(ConflictError):  # the user is back, and listed anew
+                if participant.index_etag:
+                    await self.leave(user, Joined(address, participant.index_etag))
 
     async def discard(self, address: Address, etag: str) -> None:
         """See `ConversationStore.discard`."""
@@ -315,7 +365,73 @@ class TableStore:
         except ConflictError:
             return  # the user is back: the row belongs to the new session now
 
+    # What whoever runs the bot needs
+
+    async def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
+        """See `ConversationStore.dead_letters`."""
+        async for page in self._conversations.query(shard, "x|", "x|~", _LETTER):
+            yield [_dead_letter(row) for row in page]
+
+    async def replay(self, letter: DeadLetter, now: datetime) -> bool:
+        """See `ConversationStore.replay`."""
+        address, user = letter.address, _named_in(letter)
+        if await self.load_tracking(address) is not None:
+            await self.drop(letter)
+            return False
+        users = {}
+        if user:
+            # As a user's first message does: the list leads to the conversation before it is there.
+            _, index_etag = await self.save_user(user, None, joining=address)
+            users[user] = Participant(index_etag=index_etag)
+        expired = Conversation(
+            address,
+            letter.session,
+            last_accessed=now,  # its age begins anew: whoever replays it wants it sent
+            status=Status.EXPIRED,
+            readable_key=letter.readable_key,
+            reference=letter.reference,
+            locale=letter.locale,
+            state=b"",
+            users=users,
+            expired_at=now,
+        )
+        due = DueRow(address, letter.session, due_seconds(now))
+        try:
+            await self._conversations.write(
+                [
+                    self._conversation_write(expired),
+                    Operation("upsert", _due_row(due)),
+                    Operation("delete", Row(address.shard, _dead_letter_key(letter))),
+                ]
+            )
+        except ConflictError:
+            current = await self.load_tracking(address)
+            if current is None or current.session != letter.session:
+                await self.drop(letter)
+                return False
+        await self._delete_listed(letter)
+        return True
+
+    async def drop(self, letter: DeadLetter) -> None:
+        """See `ConversationStore.drop`."""
+        row = Row(letter.address.shard, _dead_letter_key(letter))
+        await self._conversations.write([Operation("delete", row)])
+        await self._delete_listed(letter)
+
+    async def _delete_listed(self, letter: DeadLetter) -> None:
+        if user := _named_in(letter):
+            await self._users.write([Operation("delete", _listed(user, letter))])
+
     # What an erasure needs
+
+    async def drop_listed(self, entry: Joined) -> bool:
+        """See `ConversationStore.drop_listed`."""
+        address = entry.address
+        key = f"x|{entry.expired_seconds:010d}|{address.key}|{entry.session}"
+        if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
+            return False
+        await self._conversations.write([Operation("delete", Row(address.shard, key))])
+        return True
 
     async def file(self, row: DueRow) -> None:
         """See `ConversationStore.file`."""
@@ -324,15 +440,11 @@ class TableStore:
     async def joined(self, user: str) -> Sequence[Joined]:
         """See `ConversationStore.joined`."""
         pages = self._users.query(user, "in|", "in|~", ["RowKey", "Shard"])
-        return [
-            Joined(Address(str(row.columns["Shard"]), row.key.removeprefix("in|")), row.etag)
-            async for page in pages
-            for row in page
-        ]
+        return [_joined(row) async for page in pages for row in page]
 
     async def leave(self, user: str, entry: Joined) -> None:
         """See `ConversationStore.leave`."""
-        row = Row(user, f"in|{entry.address.key}", {}, entry.etag)
+        row = Row(user, _entry_key(entry), {}, entry.etag)
         await self._users.write([Operation("delete", row)])
 
     async def has_user(self, user: str) -> bool:
@@ -400,6 +512,7 @@ def _conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "ExpiredAt": conversation.expired_at,
         "LeaseUntil": conversation.lease_until,
         "Attempts": conversation.attempts or None,
+        "Moved": conversation.moved or None,
         **_split(conversation.state, "State"),
         **_split(conversation.replies, "Replies"),
     }
@@ -430,6 +543,7 @@ def _conversation(address: Address, row: Row, *, with_state: bool = True) -> Con
             expired_at=columns.get("ExpiredAt"),
             lease_until=columns.get("LeaseUntil"),
             attempts=columns.get("Attempts", 0),
+            moved=columns.get("Moved", False),
             etag=row.etag,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -481,6 +595,73 @@ def _due_row(row: DueRow) -> Row:
 def _parsed_due_row(row: Row) -> DueRow:
     _, due, key, session = row.key.split("|")
     return DueRow(Address(row.partition, key), session, int(due))
+
+
+def _dead_letter_key(letter: DeadLetter) -> str:
+    return f"x|{letter.expired_seconds:010d}|{letter.address.key}|{letter.session}"
+
+
+def _dead_letter_row(letter: DeadLetter) -> Row:
+    columns = {
+        "ConversationKey": letter.readable_key,
+        "Reference": _json(letter.reference),
+        "Locale": letter.locale,
+        "Reason": letter.reason,
+        "HttpStatus": letter.status,
+        "Code": letter.code or None,
+        "Attempts": letter.attempts,
+        "ExpiredAt": letter.expired_at,
+        "DeadAt": letter.dead_at,
+    }
+    present = {name: value for name, value in columns.items() if value is not None}
+    return Row(letter.address.shard, _dead_letter_key(letter), present)
+
+
+def _dead_letter(row: Row) -> DeadLetter:
+    columns = row.columns
+    try:
+        _, _, key, session = row.key.split("|")
+        return DeadLetter(
+            address=Address(row.partition, key),
+            session=session,
+            expired_at=columns["ExpiredAt"],
+            dead_at=columns["DeadAt"],
+            attempts=columns["Attempts"],
+            reason=columns["Reason"],
+            status=columns.get("HttpStatus"),
+            code=columns.get("Code", ""),
+            readable_key=columns["ConversationKey"],
+            reference=json.loads(columns.get("Reference", "{}")),
+            locale=columns.get("Locale"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}", row.etag) from error
+
+
+def _named_in(letter: DeadLetter) -> str:
+    """The hash of the user whom the letter names; empty for a group's."""
+    user = letter.reference.get("user")
+    return user_hash(letter.reference["channelId"], user["id"]) if user else ""
+
+
+def _listed(user: str, letter: DeadLetter) -> Row:
+    address = letter.address
+    entry = Joined(address, "", letter.session, letter.expired_seconds)
+    return Row(user, _entry_key(entry), {"Shard": address.shard})
+
+
+def _entry_key(entry: Joined) -> str:
+    of_letter = f"|{entry.expired_seconds:010d}|{entry.session}" if entry.session else ""
+    return f"in|{entry.address.key}{of_letter}"
+
+
+def _joined(row: Row) -> Joined:
+    _, key, *of_letter = row.key.split("|")
+    address = Address(str(row.columns["Shard"]), key)
+    if not of_letter:
+        return Joined(address, row.etag)
+    expired, session = of_letter
+    return Joined(address, row.etag, session, int(expired))
 
 
 def _move(old: DueRow, new: DueRow) -> list[Operation]:

@@ -74,7 +74,7 @@ async def test_the_page_shows_the_truth_at_every_width_and_in_both_schemes(
     await page.goto(page_address)
     await page.screenshot(path=tmp_path / f"status-{width}-{scheme}.png", full_page=True)
 
-    assert await page.locator("h1").inner_text() == "On time, but 2 notices were given up"
+    assert await page.locator("h1").inner_text() == "On time, but 2 dead letters"
     assert await page.locator("#waiting").inner_text() == "47"
     assert await page.locator("#overdue").inner_text() == "3"
     assert await page.locator("#dead-letters").inner_text() == "2"

@@ -12,6 +12,7 @@ from shared.conversations import (
     ConflictError,
     Conversation,
     ConversationKey,
+    DeadLetter,
     DueRow,
     Participant,
     PrivateState,
@@ -23,7 +24,7 @@ from shared.conversations import (
     UserRow,
 )
 from shared.status import SweepRecord
-from shared.storage.store import MAX_ROW_BYTES, TableStore
+from shared.storage.store import MAX_ROW_BYTES, TableStore, user_hash
 from shared.storage.tables import Operation, Row, Table, Tables
 from tests.memory_table import MemoryTable
 
@@ -352,6 +353,206 @@ async def test_cleaning_up_removes_the_sessions_leftovers_and_no_others(store: T
     await store.clean_up(row, has_private=True)  # again: no error
 
 
+# Dead letters
+
+
+ANN = user_hash("directline", "ann")
+
+
+async def put_aside(
+    store: TableStore, conversation_id: str = "talk", **changes: Any
+) -> tuple[Conversation, DueRow, DeadLetter]:
+    """A conversation that expired, its due row, and the dead letter that it may become."""
+    reference = {
+        "channelId": "directline",
+        "serviceUrl": "https://channel.example/",
+        "user": {"id": "ann"},
+        "conversation": {"id": conversation_id},
+    }
+    opened = conversation(conversation_id, **{"reference": reference, **changes})
+    address = opened.address
+    _, index_etag = await store.save_user(ANN, None, joining=address)
+    users = {ANN: Participant(index_etag=index_etag)}
+    private = [PrivateState("ann", b"1", "v1")]
+    opened = replace(opened, users=users, has_private=True)
+    saved = await store.save(opened, due=DUE, private=private)
+    claimed = await store.save(saved.claimed(NOW))
+    letter = DeadLetter(
+        address,
+        claimed.session,
+        expired_at=NOW,
+        dead_at=NOW + timedelta(seconds=3),
+        attempts=3,
+        reason="no use",
+        status=500,
+        code="ServiceError",
+        readable_key=claimed.readable_key,
+        reference=claimed.reference or {},
+        locale=claimed.locale,
+    )
+    return claimed, DueRow(address, claimed.session, DUE), letter
+
+
+async def all_dead_letters(store: TableStore) -> list[DeadLetter]:
+    return [
+        letter
+        for shard in store.shards
+        async for page in store.dead_letters(shard)
+        for letter in page
+    ]
+
+
+async def entries(tables: tuple[Table, Table]) -> list[str]:
+    return [row.key async for page in tables[1].query(ANN, "in|", "in|~") for row in page]
+
+
+@pytest.mark.parametrize("changes", [{}, {"locale": "it-IT"}])
+async def test_a_dead_letter_takes_the_place_of_conversation_and_due_row(
+    store: TableStore, tables: tuple[Table, Table], changes: dict[str, Any]
+) -> None:
+    claimed, row, letter = await put_aside(store, **changes)
+    await store.settle_dead(claimed, row, letter)
+    assert await all_dead_letters(store) == [letter]
+    assert await store.load(letter.address) is None
+    assert await due_rows(store) == []
+    assert (await store.load_private(claimed, "ann")).state == b""
+    key = f"|{DUE + 1:010d}|{letter.address.key}|session1"
+    assert isinstance(await tables[0].get(letter.address.shard, f"x{key}"), Row)
+    (entry,) = await store.joined(ANN)  # the conversation's own entry is gone
+    assert (entry.address, entry.session) == (letter.address, letter.session)
+
+
+async def test_a_dead_letter_without_status_code_user_or_locale_comes_back(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    reference = {"channelId": "c", "conversation": {"id": "talk", "isGroup": True}}
+    claimed, row, letter = await put_aside(store, reference=reference)
+    letter = replace(letter, status=None, code="")
+    await store.settle_dead(claimed, row, letter)
+    assert await all_dead_letters(store) == [letter]
+    assert await entries(tables) == []  # it names nobody
+
+
+async def test_settling_dead_at_another_version_keeps_nothing(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    claimed, row, letter = await put_aside(store)
+    back = await store.save(replace(claimed, session="session2"), due=DUE + 100)
+    with pytest.raises(ConflictError):
+        await store.settle_dead(claimed, row, letter)
+    assert await all_dead_letters(store) == []
+    assert await store.load(letter.address) == back
+    assert await due_rows(store) == [row]
+    assert not any("session1" in key for key in await entries(tables))
+
+
+async def test_of_two_that_settle_dead_at_once_one_letter_is_left(store: TableStore) -> None:
+    claimed, row, letter = await put_aside(store)
+    await asyncio.gather(
+        *(store.settle_dead(claimed, row, letter) for _ in range(3)), return_exceptions=True
+    )
+    assert await all_dead_letters(store) == [letter]
+    assert await due_rows(store) == []
+
+
+async def test_a_replayed_dead_letter_is_an_expired_conversation_that_is_due(
+    store: TableStore,
+) -> None:
+    await store.settle_dead(*(aside := await put_aside(store, locale="it-IT")))
+    letter = aside[2]
+    assert await store.replay(letter, NOW + timedelta(days=3))
+    assert await all_dead_letters(store) == []
+    conversation = await store.load(letter.address)
+    (entry,) = await store.joined(ANN)
+    assert entry.session == ""
+    assert conversation == Conversation(
+        letter.address,
+        letter.session,
+        last_accessed=NOW + timedelta(days=3),
+        status=Status.EXPIRED,
+        readable_key="directline|talk",
+        reference=letter.reference,
+        locale="it-IT",
+        state=b"",
+        users={ANN: Participant(index_etag=entry.etag)},
+        expired_at=NOW + timedelta(days=3),
+        etag=conversation.etag if conversation else "",
+    )
+    (row,) = await due_rows(store, NOW + timedelta(days=3, seconds=1))
+    assert (row.address, row.session) == (letter.address, letter.session)
+
+
+async def test_a_dead_letter_whose_user_is_back_is_dropped_at_its_replay(store: TableStore) -> None:
+    await store.settle_dead(*(aside := await put_aside(store)))
+    letter = aside[2]
+    back = await store.save(conversation(session="session2"), due=DUE + 100)
+    assert not await store.replay(letter, NOW)
+    assert await all_dead_letters(store) == []
+    assert await store.load(letter.address) == back
+    assert await store.joined(ANN) == []
+
+
+async def test_a_dead_letter_that_is_gone_is_not_replayed(store: TableStore) -> None:
+    await store.settle_dead(*(aside := await put_aside(store)))
+    letter = aside[2]
+    await store.drop(letter)
+    await store.drop(letter)  # again: no error
+    assert not await store.replay(letter, NOW)
+    assert await store.load(letter.address) is None
+    assert await due_rows(store) == []
+
+
+async def test_of_two_replays_at_once_one_conversation_is_left(store: TableStore) -> None:
+    await store.settle_dead(*(aside := await put_aside(store)))
+    await asyncio.gather(*(store.replay(aside[2], NOW) for _ in range(2)))
+    assert await all_dead_letters(store) == []
+    assert await store.load(aside[2].address) is not None
+    assert len(await due_rows(store, NOW + timedelta(seconds=1))) == 1
+
+
+async def test_a_dropped_dead_letter_leaves_nothing(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    await store.settle_dead(*(aside := await put_aside(store)))
+    await store.settle_dead(*(other := await put_aside(store, "other")))
+    await store.drop(aside[2])
+    assert await all_dead_letters(store) == [other[2]]
+    assert len(await entries(tables)) == 1
+
+
+async def test_a_users_list_leads_to_the_dead_letter(store: TableStore) -> None:
+    await store.settle_dead(*(await put_aside(store)))
+    (entry,) = await store.joined(ANN)
+    assert await store.drop_listed(entry)
+    assert not await store.drop_listed(entry)
+    assert await all_dead_letters(store) == []
+    await store.leave(ANN, entry)
+    assert await store.joined(ANN) == []
+
+
+async def test_dead_letters_come_in_the_order_of_their_expiry(store: TableStore) -> None:
+    for number in range(5):
+        claimed, row, letter = await put_aside(store, f"talk{number}")
+        letter = replace(letter, expired_at=NOW - timedelta(seconds=number))
+        await store.settle_dead(claimed, row, letter)
+    for shard in store.shards:
+        times = [each.expired_at async for page in store.dead_letters(shard) for each in page]
+        assert times == sorted(times)
+    assert len(await all_dead_letters(store)) == 5
+
+
+async def test_a_damaged_dead_letter_is_an_error_that_names_the_row(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    await store.settle_dead(*(aside := await put_aside(store)))
+    shard = aside[2].address.shard
+    (row,) = [row async for page in tables[0].query(shard, "x|", "x|~") for row in page]
+    columns = {name: value for name, value in row.columns.items() if name != "DeadAt"}
+    await tables[0].write([Operation("replace", replace(row, columns=columns))])
+    with pytest.raises(StateUnreadableError, match=rf"{shard}/x\|"):
+        await all_dead_letters(store)
+
+
 # The table itself
 
 
@@ -449,5 +650,5 @@ async def test_dead_letters_are_told_apart_from_other_rows_oldest_first(
     for late in (7, 3):
         row = Row(shard, f"x|{DUE + late:010d}|{late:032x}|session1")
         await tables[0].write([Operation("insert", row)])
-    found = [at async for page in store.dead_letters(shard) for at in page]
+    found = [at async for page in store.dead_letter_times(shard) for at in page]
     assert found == [datetime.fromtimestamp(DUE + late, UTC) for late in (3, 7)]

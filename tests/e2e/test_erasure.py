@@ -124,12 +124,11 @@ async def test_the_receipt_counts_what_went_by_kind(state: StateClient, leaver: 
         "private_conversation_data": 3,
         "personal_conversations": 2,  # nobody else has written in the unmarked group
         "due_rows": 2,
+        "dead_letters": 0,
         "left": 0,
     }
-    nothing = dict.fromkeys(
-        ["user_data", "private_conversation_data", "personal_conversations", "due_rows", "left"], 0
-    )
-    assert await state.erase(path_of("user", leaver.personal)) == nothing
+    again = await state.erase(path_of("user", leaver.personal))
+    assert set(again.values()) == {0}
 
 
 @pytest.mark.parametrize(

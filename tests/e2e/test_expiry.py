@@ -134,7 +134,7 @@ async def test_failing_notices_stop_no_others_and_are_tried_again_later(
 ) -> None:
     failures = {
         "unavailable": Answer(503),
-        "an odd body": Answer(500, b"<html>"),
+        "an odd body": Answer(502, b"<html>"),
         "busy": Answer(429, headers={"Retry-After": "1"}),
         "cut off": Answer(drop=True),
     }

@@ -257,14 +257,17 @@ class Promises:
             session.outcome = "superseded"
         elif session.claimed is None:
             self._violated("a conversation was deleted that is not expired")
+        elif any(each.row.key.startswith("x|") for each in request.operations):
+            too_late = now - session.claimed >= GIVE_UP_AFTER.total_seconds() - SKEW
+            if not too_late and all(notice.status != 500 for notice in session.notices):
+                self._violated("a dead letter, and the notice may be tried again")
+            session.outcome = "dead-lettered"
         elif any(notice.is_surely_delivered for notice in session.notices):
             session.outcome = "notified"
         elif any(notice.status == 403 for notice in session.notices):
             session.outcome = "refused"
         elif not self._notices_on:
             session.outcome = "silent"
-        elif session.notices and now - session.claimed >= GIVE_UP_AFTER.total_seconds() - SKEW:
-            session.outcome = "given up"
         else:
             self._violated(f"settled by {request.task}, and the user was not told")
 
@@ -405,9 +408,22 @@ class Promises:
             apologised = any(self._said[turn, text] for text in APOLOGIES)
             if turn not in self._committed and not self._world.interrupted(turn) and not apologised:
                 self._violated(f"{turn} was lost")
+        self._check_dead_letters()
         left = [key for _, key in self._conversations.memory.rows if key[:2] in ("c|", "d|", "p|")]
         if left:
             self._violated(f"rows are left: {left}")
+
+    def _check_dead_letters(self) -> None:
+        """One for each session that ended so, and its user's list leads to it."""
+        letters = [key for _, key in self._conversations.memory.rows if key.startswith("x|")]
+        dead = [each.id for each in self.sessions.values() if each.outcome == "dead-lettered"]
+        if sorted(key.split("|")[3] for key in letters) != sorted(dead):
+            self._violated(f"dead letters {letters} of sessions {dead}")
+        listed = {key for _, key in self._users.memory.rows}
+        for letter in letters:
+            _, expired, key, session = letter.split("|")
+            if f"in|{key}|{expired}|{session}" not in listed:
+                self._violated(f"no user's list leads to {letter}")
 
     @property
     def outcomes(self) -> Mapping[str, int]:

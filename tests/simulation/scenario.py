@@ -13,13 +13,15 @@ from botbuilder.core import TurnContext
 
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
+from shared.connector.retry import Retries
 from shared.conversations import ConversationKey, StorageUnavailableError
-from shared.notices import notice_sender, say_nothing
+from shared.notices import NoticeSender, say_nothing
+from shared.service_urls import ServiceUrls
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
 from shared.sweep import SendNotice, Sweep
 from shared.turn import Turns
-from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous
+from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous, no_limits
 from tests.simulation.invariants import Promises, TurnSpec, reply
 from tests.simulation.loop import ORIGIN, Process
 from tests.simulation.world import (
@@ -177,7 +179,11 @@ class Simulation:
         return Arrival(turn.name, process, take)
 
     def _sweep(self, name: str, process: str) -> Arrival:
-        send = notice_sender(self.connector) if self.scenario.notices_on else say_nothing
+        send = (
+            NoticeSender(self.connector, ServiceUrls(), no_limits())
+            if self.scenario.notices_on
+            else say_nothing
+        )
 
         async def run(process: Process) -> None:
             store, _ = self._bot(process)
@@ -199,7 +205,8 @@ class Simulation:
             store = self._store(*tables)
             turns = Turns(
                 store,
-                BufferingAdapter(self.connector, _authentication(), ""),
+                # Replies once: an invariant here counts them, and lost answers would make two.
+                BufferingAdapter(self.connector, _authentication(), "", Retries(seconds=0)),
                 FunctionBot(self._count),
                 expire_after=EXPIRE_AFTER,
                 shard_count=self.scenario.shards,
@@ -397,7 +404,7 @@ def _sweeps(chance: random.Random, counts: Sequence[int]) -> list[str]:
 
 
 def _a_day(chance: random.Random) -> tuple[float, ...]:
-    """Now and then, long enough for a notice to be given up."""
+    """Now and then, long enough for a notice to become a dead letter."""
     return (90_000,) if chance.random() < 0.05 else ()
 
 

@@ -452,6 +452,7 @@ _SEND_FAILURES = (
     (503, False),
     (503, True),
     (403, False),
+    (500, False),
     (None, False),
     (None, True),
 )

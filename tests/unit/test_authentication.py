@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from shared.connector.authentication import (
     SigningKeysUnavailableError,
     UnauthorizedError,
 )
+from shared.connector.cloud import US_GOVERNMENT
 from tests.fake_channel import (
     CHANNEL_ISSUER,
     EMULATOR_ISSUER,
@@ -42,8 +44,7 @@ def authentication(channel: FakeChannel) -> InboundAuthentication:
 def authentication_at(channel: FakeChannel, app_id: str = APP_ID) -> InboundAuthentication:
     return InboundAuthentication(
         app_id=app_id,
-        channel_keys_url=channel.channel_keys_url,
-        emulator_keys_url=channel.emulator_keys_url,
+        cloud=channel.cloud,
     )
 
 
@@ -71,6 +72,38 @@ async def test_the_emulators_token_is_accepted(
         message(channel, channel_id="emulator"), f"Bearer {token}"
     )
     assert result.claims_identity.get_claim_value("appid") == APP_ID
+
+
+async def test_another_clouds_channels_have_their_own_issuer(channel: FakeChannel) -> None:
+    cloud = replace(
+        US_GOVERNMENT,
+        channel_keys_url=channel.channel_keys_url,
+        emulator_keys_url=channel.emulator_keys_url,
+    )
+    authentication = InboundAuthentication(app_id=APP_ID, cloud=cloud)
+    token = channel.token(app_id=APP_ID, claims={"iss": "https://api.botframework.us"})
+    result = await authentication.authenticate(message(channel), f"Bearer {token}")
+    assert result.audience == "https://api.botframework.us"
+    assert result.caller_id == "urn:botframework:azureusgov"
+    of_the_public_cloud = channel.token(app_id=APP_ID)
+    with pytest.raises(UnauthorizedError):
+        await authentication.authenticate(message(channel), f"Bearer {of_the_public_cloud}")
+    the_bots_own = channel.emulator_token(
+        app_id=APP_ID, claims={"aud": "https://api.botframework.us"}
+    )
+    with pytest.raises(UnauthorizedError):
+        await authentication.authenticate(message(channel), f"Bearer {the_bots_own}")
+
+
+async def test_keys_are_fetched_over_tls_from_who_is_trusted() -> None:
+    async with FakeChannel(tls=True) as channel:
+        token = channel.token(app_id=APP_ID)
+        trusting = InboundAuthentication(
+            app_id=APP_ID, cloud=channel.cloud, ssl_context=channel.ssl_context
+        )
+        await trusting.authenticate(message(channel), f"Bearer {token}")
+        with pytest.raises(SigningKeysUnavailableError):
+            await authentication_at(channel).authenticate(message(channel), f"Bearer {token}")
 
 
 HEADERS_THAT_ARE_NO_TOKEN = [

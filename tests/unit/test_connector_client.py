@@ -1,6 +1,8 @@
 """What goes over the wire to a channel, and what comes of every kind of answer."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import TCPConnector
 from botbuilder.schema import (
     Activity,
     ActivityTypes,
@@ -28,6 +29,10 @@ from botframework.connector.auth import MicrosoftAppCredentials
 
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import TokenSource
+from shared.notices import NoticeSender
+from shared.service_urls import ServiceUrls
+from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, no_limits
+from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until
 
 TOKEN = "the-bots-token"
@@ -298,9 +303,10 @@ async def test_channels_are_reached_over_tls() -> None:
 
 async def test_a_channel_with_an_unknown_certificate_gets_nothing(connector: Connector) -> None:
     async with FakeChannel(tls=True) as channel:
-        with pytest.raises(ConnectorError, match="Certificate"):
+        with pytest.raises(ConnectorError, match="Certificate") as caught:
             await connector.for_service_url(channel.service_url).send(message())
         assert channel.requests == []
+        assert not caught.value.connection_failed  # another attempt would not help
 
 
 async def test_all_service_urls_share_connections(
@@ -308,10 +314,7 @@ async def test_all_service_urls_share_connections(
 ) -> None:
     for tenant in range(5):
         await connector.for_service_url(f"{channel.url}/{tenant}").send(message())
-    session = connector._session
-    assert session is not None
-    assert isinstance(session.connector, TCPConnector)
-    assert sum(len(pool) for pool in session.connector._conns.values()) == 1
+    assert channel.connections == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 413, 429, 500, 502, 503, 504])
@@ -413,6 +416,7 @@ async def test_a_dropped_connection_is_no_answer(
     with pytest.raises(ConnectorError, match="no answer") as caught:
         await client.send(message())
     assert caught.value.status is None
+    assert caught.value.connection_failed
     assert len(channel.requests) == 1
 
 
@@ -422,6 +426,21 @@ async def test_a_refused_connection_is_no_answer(connector: Connector) -> None:
     with pytest.raises(ConnectorError, match="no answer") as caught:
         await connector.for_service_url(gone.service_url).send(message())
     assert caught.value.status is None
+    assert caught.value.connection_failed
+
+
+@pytest.mark.parametrize("status", [201, 403, 503])
+async def test_an_answer_that_breaks_off_keeps_its_status(
+    channel: FakeChannel, client: ConnectorClient, status: int
+) -> None:
+    channel.answers[CONVERSATION] = [Answer(status, {"id": "1"}, cut=True)]
+    if status == 201:
+        assert (await client.send(message())).id == ""
+        return
+    with pytest.raises(ConnectorError) as caught:
+        await client.send(message())
+    assert caught.value.status == status
+    assert not caught.value.connection_failed
 
 
 async def test_a_channel_that_hangs_is_given_up(channel: FakeChannel) -> None:
@@ -430,6 +449,15 @@ async def test_a_channel_that_hangs_is_given_up(channel: FakeChannel) -> None:
     with pytest.raises(ConnectorError, match=r"within 0\.3 seconds") as caught:
         await connector.for_service_url(channel.service_url).send(message("hanging"))
     assert caught.value.status is None
+    assert not caught.value.connection_failed
+    await connector.close()
+
+
+async def test_a_connection_that_takes_too_long_to_open_has_failed(channel: FakeChannel) -> None:
+    connector = Connector(FixedToken(), connect_timeout_seconds=1e-9)
+    with pytest.raises(ConnectorError, match="no answer") as caught:
+        await connector.for_service_url(channel.service_url).send(message())
+    assert caught.value.connection_failed
     await connector.close()
 
 
@@ -492,6 +520,52 @@ async def test_a_proxy_of_the_environment_is_used(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     await nameless.for_service_url("http://behind-the-proxy.example/").send(message())
     assert channel.requests[0].path.startswith("http://behind-the-proxy.example/v3/")
+
+
+async def test_the_notices_of_all_sweeps_share_connections() -> None:
+    async with FakeChannel(tls=True) as channel:
+        connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
+        bot = BotInMemory(FunctionBot(count_in_conversation))
+        for conversation in ("one", "two"):
+            await bot.say(conversation={"id": conversation}, serviceUrl=channel.service_url)
+            bot.clock.sleep(200)
+            report = await bot.sweep(NoticeSender(connector, ServiceUrls(), no_limits()))
+            assert report.notified == 1
+        await connector.close()
+        assert [each.conversation_id for each in channel.requests] == ["one", "two"]
+        assert channel.connections == 1
+
+
+async def test_https_goes_through_a_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with FakeChannel(tls=True) as channel, ConnectProxy(channel.url) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
+        await connector.for_service_url("https://channel.example/amer").send(message())
+        await connector.for_service_url(channel.service_url).send(message())
+        await connector.close()
+        assert proxy.asked == ["channel.example:443"]
+        assert [request.authorization for request in channel.requests] == [f"Bearer {TOKEN}"] * 2
+
+
+async def test_closing_leaves_nothing_behind() -> None:
+    async with FakeChannel(tls=True) as channel:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
+            client = connector.for_service_url(channel.service_url)
+            await asyncio.gather(*(client.send(message()) for _ in range(5)))
+            channel.answers["hanging"] = [Answer(hang=True)]
+            hanging = asyncio.create_task(client.send(message("hanging")))
+            await until(lambda: len(channel.requests) == 6)
+            await connector.close()
+            with pytest.raises(ConnectorError):
+                await hanging
+            del connector, client, hanging
+            gc.collect()
+    assert [str(warning.message) for warning in seen] == []
 
 
 async def test_a_netrc_file_does_not_get_in_the_way(

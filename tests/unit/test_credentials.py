@@ -3,12 +3,18 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.connector.certificate import read_certificate
+from shared.connector.client import Connector
+from shared.connector.cloud import PUBLIC, US_GOVERNMENT
 from shared.connector.credentials import CredentialError, TokenSource
+from tests.certificates import a_certificate
+from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until
 
 APP_ID = "00000000-0000-0000-0000-00000000b07a"
@@ -27,11 +33,11 @@ async def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 def source_at(channel: FakeChannel, **options: Any) -> TokenSource:
-    return TokenSource(app_id=APP_ID, app_password=SECRET, login_url=channel.url, **options)
+    return TokenSource(app_id=APP_ID, app_password=SECRET, cloud=channel.cloud, **options)
 
 
 async def test_a_bot_without_an_app_id_sends_no_token(login: FakeChannel) -> None:
-    source = TokenSource(app_id="", login_url=login.url)
+    source = TokenSource(app_id="", cloud=login.cloud)
     assert await source.token() is None
     assert not source.has_identity
     assert login.login_requests == []
@@ -47,7 +53,8 @@ async def test_a_multi_tenant_bot_asks_the_tenant_of_the_bot_framework(login: Fa
 
 
 async def test_a_single_tenant_bot_asks_its_own_tenant(login: FakeChannel) -> None:
-    source = source_at(login, app_type="SingleTenant", tenant_id="contoso.example")
+    cloud = replace(login.cloud, login_tenant="contoso.example")
+    source = TokenSource(app_id=APP_ID, app_password=SECRET, app_type="SingleTenant", cloud=cloud)
     assert await source.token() == "bot-token-1"
     assert login.login_requests[0]["tenant"] == "contoso.example"
 
@@ -198,7 +205,73 @@ async def test_a_login_service_that_is_not_there_is_a_credential_error() -> None
     async with FakeChannel() as gone:
         pass
     source = TokenSource(
-        app_id=APP_ID, app_password=SECRET, login_url=gone.url.replace("http:", "https:")
+        app_id=APP_ID,
+        app_password=SECRET,
+        cloud=replace(PUBLIC, login_url=gone.url.replace("http:", "https:")),
     )
     with pytest.raises(CredentialError):
         await source.token()
+
+
+async def test_closing_the_connector_waits_for_no_token(login: FakeChannel) -> None:
+    login.login_answers = [Answer(hang=True)]
+    source = source_at(login, timeout_seconds=1)
+    waiting = asyncio.create_task(source.token())
+    await until(lambda: len(login.login_requests) == 1)
+    await Connector(source).close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert source._fetching is None
+
+
+async def test_a_file_of_authorities_can_be_named(
+    login: FakeChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    ca_file = str(tmp_path / "authority.pem")
+    assert await source_at(login, ca_file=ca_file).token() == "bot-token-1"
+    with pytest.raises(CredentialError, match="SSLError"):
+        await source_at(login).token()
+
+
+async def test_tokens_are_fetched_through_a_proxy_of_the_environment(
+    login: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ConnectProxy(login.url) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        cloud = replace(login.cloud, login_url="https://login.example")
+        # The metadata that msal asks for first names the fake's own address for the token.
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        source = TokenSource(app_id=APP_ID, app_password=SECRET, cloud=cloud)
+        assert await source.token() == "bot-token-1"
+        assert proxy.asked == ["login.example:443"]
+
+
+async def test_a_certificate_proves_who_the_bot_is(login: FakeChannel) -> None:
+    certificate = read_certificate(a_certificate())
+    login.app_certificate = certificate.public
+    source = TokenSource(app_id=APP_ID, certificate=certificate, cloud=login.cloud)
+    assert await source.token() == "bot-token-1"
+    assert "client_secret" not in login.login_requests[0]
+
+
+async def test_the_key_of_another_certificate_proves_nothing(
+    login: FakeChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    registered, other = (read_certificate(a_certificate()) for _ in range(2))
+    login.app_certificate = registered.public
+    for wrong in (other, replace(other, public=registered.public)):
+        source = TokenSource(app_id=APP_ID, certificate=wrong, cloud=login.cloud)
+        with pytest.raises(CredentialError, match="AADSTS700027") as caught:
+            await source.token()
+        key_line = wrong.private_key.splitlines()[1]
+        assert key_line not in f"{caught.value!r} {wrong!r} {caplog.text}"
+
+
+async def test_another_clouds_login_service_is_asked_for_its_scope(login: FakeChannel) -> None:
+    cloud = replace(US_GOVERNMENT, login_url=login.url)
+    await TokenSource(app_id=APP_ID, app_password=SECRET, cloud=cloud).token()
+    asked = login.login_requests[0]
+    assert asked["tenant"] == "MicrosoftServices.onmicrosoft.us"
+    assert asked["scope"] == "https://api.botframework.us/.default"

@@ -1,10 +1,12 @@
 """What the configuration check finds, and what it advises."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
 
+from shared.connector.cloud import PUBLIC
 from shared.connector.credentials import TokenSource
 from shared.doctor import (
     check_clock,
@@ -15,6 +17,7 @@ from shared.doctor import (
 )
 from shared.settings import Settings
 
+NO_CLOUD = replace(PUBLIC, login_url="https://127.0.0.1:1")
 NOW = datetime(2026, 11, 22, 12, 0, 0, 500_000, tzinfo=UTC)
 
 
@@ -62,7 +65,7 @@ def test_another_number_of_shards_is_a_failure() -> None:
 
 async def test_credentials_that_cannot_be_shown_are_a_failure_without_the_secret() -> None:
     assert (await check_credentials(TokenSource(app_id=""))).level == "warn"
-    nowhere = TokenSource(app_id="a", app_password="s3cret", login_url="https://127.0.0.1:1")
+    nowhere = TokenSource(app_id="a", app_password="s3cret", cloud=NO_CLOUD)
     finding = await check_credentials(nowhere)
     assert finding.level == "FAIL"
     assert "s3cret" not in str(finding)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.conversations import ConversationKey, StorageUnavailableError
+from shared.conversations import Conversation, ConversationKey, StorageUnavailableError
 from shared.erasure import Receipt, asks_for_erasure
 from shared.storage.store import user_hash
 from shared.storage.tables import CountingTable, Row
+from shared.sweep import NoticeResult, Verdict
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,
@@ -70,6 +71,7 @@ async def test_everything_about_the_user_goes_and_the_receipt_counts_it() -> Non
         "private_conversation_data": 3,
         "personal_conversations": 2,
         "due_rows": 2,
+        "dead_letters": 0,
         "left": 0,
     }
     assert bot.rows_about("ann") == []
@@ -117,6 +119,98 @@ async def test_a_pending_notice_goes_too() -> None:
     await bot.store.save(row.claimed(bot.clock.now))
     await bot.erase()
     assert bot.rows() == []
+
+
+async def dead(_: Conversation) -> NoticeResult:
+    return NoticeResult(Verdict.DEAD, 500)
+
+
+async def test_dead_letters_that_name_the_user_go_too_and_are_counted() -> None:
+    bot = Bot()
+    await bot.say()
+    await bot.say(conversation={"id": "second"})
+    await bot.say(sender="bob", conversation={"id": "bobs"})
+    await bot.say(**GROUP)
+    bot.clock.sleep(103)
+    assert (await bot.sweep(dead)).dead_lettered == 4
+    await bot.say()  # back in one of them: both the letter and the new session go
+    receipt = await bot.erase()
+    assert (receipt.dead_letters, receipt.personal_conversations, receipt.left) == (2, 1, 0)
+    assert bot.rows_about("ann") == []
+    assert len(bot.rows_about("bob")) == 3  # his bag, his letter, and what leads there
+    assert len(await bot.dead_letters()) == 2  # the group's names nobody
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["away", "back"])
+@pytest.mark.parametrize("table", [0, 1])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "write upsert d|",
+        "get user",
+        "write delete user",
+        "query in|",
+        "get c|",
+        "get x|",
+        "write delete x|",
+        "write delete c|",
+        "write delete in|",
+    ],
+)
+async def test_a_letter_written_or_replayed_during_an_erasure_goes_too(
+    at: str, table: int, *, back: bool
+) -> None:
+    bot = Bot()
+    await bot.say()
+    if back:
+        bot.clock.sleep(103)
+        await bot.sweep(dead)
+        await bot.say()
+    bot.clock.sleep(103)
+    other = bot.another_process()
+
+    async def put_aside_replayed_put_aside() -> None:
+        await other.sweep(dead)
+        for letter in await other.dead_letters():
+            await other.store.replay(letter, bot.clock.now)
+            bot.clock.sleep(10)
+            await other.sweep(dead)
+
+    bot.faulty[table].before = do_once(at, put_aside_replayed_put_aside)
+    await bot.erase()
+    bot.clock.sleep(70)
+    await bot.sweep()
+    assert bot.rows_about("ann") == []
+
+
+@pytest.mark.parametrize("at", ["write upsert in|", "write insert c|"])
+async def test_an_erasure_during_a_replay_is_not_undone_by_it(at: str) -> None:
+    bot = Bot()
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.sweep(dead)
+    (letter,) = await bot.dead_letters()
+    for table in bot.faulty:
+        table.before = do_once(at, bot.erase)
+    await bot.store.replay(letter, bot.clock.now)
+    bot.clock.sleep(70)
+    await bot.sweep()
+    about = bot.rows_about("ann")
+    assert [row.columns.keys() for row in about if row.key[:3] != "in|"] == []
+
+
+@pytest.mark.parametrize("at", ["write upsert in|", "write delete p|", "write delete c|"])
+async def test_an_erasure_during_the_writing_of_a_letter_is_not_undone_by_it(at: str) -> None:
+    bot = Bot()
+    await bot.say()
+    bot.clock.sleep(103)
+    for table in bot.faulty:
+        table.before = do_once(at, bot.erase)
+    await bot.sweep(dead)
+    assert await bot.dead_letters() == []
+    bot.clock.sleep(70)
+    await bot.sweep()
+    assert bot.rows_about("ann") == []
 
 
 async def test_leftovers_of_an_ended_session_go_too() -> None:

@@ -1,11 +1,14 @@
 """Settings: typed, checked at start, one line per mistake, no secret in it."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from shared.settings import Settings, SettingsError, read_settings
+from tests.certificates import a_certificate
 
 Read = Callable[..., Settings]
 
@@ -72,6 +75,19 @@ def test_the_example_settings_are_enough_in_development(read: Read) -> None:
         ("AzureWebJobsStorage__queueServiceUri", "http://not-encrypted"),
         ("AzureWebJobsStorage__accountName", "Not A Name"),
         ("AzureWebJobsStorage__credential", "password"),
+        ("ChannelService", "https://botframework.azure.cn"),
+        ("ToChannelFromBotLoginUrl", "http://login.example/tenant"),
+        ("ToChannelFromBotLoginUrl", "https://login.example"),
+        ("ToChannelFromBotLoginUrl", "https://login.example/{0}"),
+        ("ToChannelFromBotLoginUrl", "https://login.example/tenant/oauth2/v2.0/token"),
+        ("ToChannelFromBotOAuthScope", "api.botframework.us"),
+        ("ToBotFromChannelTokenIssuer", "http://issuer.example"),
+        ("ToBotFromChannelOpenIdMetadataUrl", "http://keys.example"),
+        ("ToBotFromEmulatorOpenIdMetadataUrl", "http://keys.example"),
+        ("OAuthUrl", "token.botframework.com"),
+        ("SSL_CERT_FILE", "/no/such/file"),
+        ("REQUESTS_CA_BUNDLE", "/no/such/file"),
+        ("MicrosoftAppCertificatePath", "/no/such/file"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_with_name_value_and_rule(
@@ -104,6 +120,58 @@ def test_without_an_app_id_only_development_starts(read: Read, environment: str 
 def test_an_app_id_without_a_secret_is_refused(read: Read) -> None:
     with pytest.raises(SettingsError, match=r"^MicrosoftAppPassword is empty"):
         read(AZURE, MicrosoftAppPassword="")
+
+
+@pytest.mark.parametrize("form", ["PEM", "PKCS #12", "file"])
+def test_a_certificate_stands_in_for_the_secret(read: Read, tmp_path: Path, form: str) -> None:
+    content = a_certificate(as_pkcs12=form != "PEM")
+    if form == "file":
+        path = tmp_path / "bot.p12"
+        path.write_bytes(content)
+        given = {"MicrosoftAppCertificatePath": str(path)}
+    else:
+        text = content if form == "PEM" else b64encode(content)
+        given = {"MicrosoftAppCertificate": text.decode()}
+    settings = read(AZURE, MicrosoftAppPassword=None, **given)
+    assert settings.app_certificate() is not None
+    assert "PRIVATE" not in repr(settings)
+
+
+def test_a_bad_certificate_is_refused_by_name_without_a_word_of_it(
+    read: Read, tmp_path: Path
+) -> None:
+    key_only, _, _ = a_certificate().decode().partition("-----BEGIN CERTIFICATE")
+    with pytest.raises(SettingsError, match=r"^MicrosoftAppCertificate is a secret; ") as refusal:
+        read(AZURE, MicrosoftAppPassword=None, MicrosoftAppCertificate=key_only)
+    assert key_only.splitlines()[1] not in str(refusal.value)
+    path = tmp_path / "bot.pem"
+    path.write_text(key_only)
+    with pytest.raises(SettingsError, match=r"^MicrosoftAppCertificatePath is '.*bot\.pem'; "):
+        read(
+            AZURE,
+            MicrosoftAppPassword=None,
+            MicrosoftAppCertificate=None,
+            MicrosoftAppCertificatePath=str(path),
+        )
+
+
+def test_one_proof_of_identity_is_enough(read: Read) -> None:
+    certificate = a_certificate().decode()
+    with pytest.raises(SettingsError, match=r"^MicrosoftAppPassword and MicrosoftAppCertificate "):
+        read(AZURE, MicrosoftAppCertificate=certificate)
+
+
+def test_authorities_are_those_that_openssl_is_told_of_before_those_of_requests(
+    read: Read, tmp_path: Path
+) -> None:
+    files = [tmp_path / "one.pem", tmp_path / "two.pem"]
+    for file in files:
+        file.touch()
+    openssl, requests = map(str, files)
+    assert read(DEVELOPMENT).ca_file == ""
+    assert read(DEVELOPMENT, REQUESTS_CA_BUNDLE=requests).ca_file == requests
+    both = read(DEVELOPMENT, SSL_CERT_FILE=openssl, REQUESTS_CA_BUNDLE=requests)
+    assert both.ca_file == openssl
 
 
 def test_a_managed_identity_needs_no_secret(read: Read) -> None:

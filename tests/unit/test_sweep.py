@@ -15,13 +15,17 @@ from shared.conversations import (
     ConflictError,
     Conversation,
     ConversationKey,
+    DeadLetter,
     Status,
     StorageUnavailableError,
 )
 from shared.notices import say_nothing
+from shared.service_urls import TEAMS_GCC
 from shared.storage.store import TableStore
-from shared.sweep import NoticeResult, Sweep, SweepReport, Verdict
+from shared.sweep import NoticeResult, Place, Sweep, SweepReport, Verdict
 from tests.bot_in_memory import (
+    CHANNEL,
+    SHARDS,
     BotInMemory,
     FunctionBot,
     activity,
@@ -138,6 +142,7 @@ async def test_with_notices_off_state_goes_and_nothing_is_said() -> None:
     bot = await idle_bot()
     report = await bot.sweep(say_nothing)
     assert (report.expired, report.notified, report.notice_failures) == (1, 0, {})
+    assert report.silent == 1
     assert bot.connector.texts == ["1"]
     assert bot.keys() == []
 
@@ -156,12 +161,13 @@ async def test_user_state_survives_and_private_state_does_not() -> None:
 # The channel refuses
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 413, 422])
+@pytest.mark.parametrize("status", [403, 404, 410])
 async def test_a_refusal_for_good_is_counted_and_never_tried_again(status: int) -> None:
     bot = await idle_bot()
     bot.connector.refuse = refusing(status)
     report = await bot.sweep()
     assert report.notice_failures == {str(status): 1}
+    assert report.refused == 1
     assert bot.keys() == []
     bot.connector.refuse = accepting
     bot.clock.sleep(100_000)
@@ -169,7 +175,39 @@ async def test_a_refusal_for_good_is_counted_and_never_tried_again(status: int) 
     assert bot.connector.texts == ["1"]
 
 
-@pytest.mark.parametrize("status", [408, 412, 429, 500, 502, 503, 504, 302, None])
+@pytest.mark.parametrize("status", [302, 400, 405, 409, 413, 422, 500, 501, 505])
+async def test_what_would_fail_again_is_a_dead_letter_at_once(status: int) -> None:
+    bot = await idle_bot()
+    row = await bot.row()
+    expired_at = bot.clock.now
+    bot.connector.refuse = refusing(status, code="x" * 1000)
+    report = await bot.sweep()
+    assert report.notice_failures == {str(status): 1}
+    assert (report.dead_lettered, report.retried_later, report.refused) == (1, 0, 0)
+    assert bot.keys() == ["x"]
+    assert row is not None
+    assert row.reference is not None
+    assert await bot.dead_letters() == [
+        DeadLetter(
+            row.address,
+            row.session,
+            expired_at=expired_at,
+            dead_at=expired_at,
+            attempts=1,
+            reason="no use in trying again",
+            status=status,
+            code="x" * 100,
+            readable_key=f"{CHANNEL}|talk",
+            reference=row.reference,
+        )
+    ]
+    bot.connector.refuse = accepting
+    bot.clock.sleep(100_000)
+    assert (await bot.sweep()).looked_at == 0
+    assert bot.connector.texts == ["1"]
+
+
+@pytest.mark.parametrize("status", [408, 412, 429, 502, 503, 504, None])
 async def test_a_refusal_for_now_is_tried_again_later_and_not_before(status: int | None) -> None:
     bot = await idle_bot()
     bot.connector.refuse = refusing(status)
@@ -191,8 +229,8 @@ async def test_waits_grow_from_10_seconds_to_an_hour_and_end_after_a_day() -> No
     bot.connector.refuse = refusing(503)
     waits = []
     started = bot.clock.now
-    while bot.keys():
-        await bot.sweep()
+    while await bot.row():
+        report = await bot.sweep()
         row = await bot.row()
         if row is not None and row.lease_until is not None:
             waits.append((row.lease_until - bot.clock.now).total_seconds())
@@ -201,15 +239,42 @@ async def test_waits_grow_from_10_seconds_to_an_hour_and_end_after_a_day() -> No
     assert waits == sorted(waits)[: len(waits)] or max(waits) == 3600
     assert max(waits) <= 3600
     assert timedelta(hours=24) <= bot.clock.now - started <= timedelta(hours=26)
+    assert (report.dead_lettered, report.retried_later) == (1, 0)
+    (letter,) = await bot.dead_letters()
+    assert (letter.status, letter.reason) == (503, "failing for a day")
+    assert letter.attempts == len(waits) + 1
+    assert (letter.expired_at, letter.dead_at) == (started, bot.clock.now)
 
 
-async def test_the_channels_own_waiting_time_is_respected() -> None:
+@pytest.mark.parametrize(
+    ("asked_for", "seconds"), [(300, 300), (7200, 7200), (86_400, 86_400), (1e300, 86_400)]
+)
+async def test_the_channels_own_waiting_time_is_respected_up_to_a_day(
+    asked_for: float, seconds: int
+) -> None:
     bot = await idle_bot()
-    bot.connector.refuse = refusing(429, retry_after_seconds=300)
-    await bot.sweep()
+    bot.connector.refuse = refusing(429, retry_after_seconds=asked_for)
+    report = await bot.sweep()
     row = await bot.row()
     assert row is not None
-    assert row.lease_until == bot.clock.now + timedelta(seconds=300)
+    assert row.lease_until == bot.clock.now + timedelta(seconds=seconds)
+    assert report.retried_later == 1
+    assert bot.keys() == ["c", "d"]
+
+
+async def test_refused_credentials_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    bot = counting_bot()
+    for number in range(5):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+
+    async def refused(_: Conversation) -> NoticeResult:
+        await asyncio.sleep(0.01)  # all of them are under way by then
+        return NoticeResult(Verdict.STOP, 401, detail="no registration for this bot")
+
+    report = await bot.sweep(refused)
+    assert report.notice_failures == {"401": 5}
+    assert caplog.text.count("sweep: stopped: no registration for this bot") == 1
 
 
 async def test_401_stops_the_sweep_and_leaves_the_conversations_due() -> None:
@@ -267,6 +332,196 @@ async def test_a_damaged_row_is_removed_and_stops_no_other() -> None:
     assert list(table.rows) == []
 
 
+# The channel says that the conversation is elsewhere
+
+
+WRONG: dict[str, Any] = {"status": 403, "code": "InvalidBotApiHost"}
+TEAMS: dict[str, Any] = {
+    "channelId": "msteams",
+    "serviceUrl": "https://smba.trafficmanager.net/amer/",
+}
+
+
+async def idle_in_teams(**changes: Any) -> BotInMemory:
+    bot = counting_bot()
+    await bot.say(**{**TEAMS, **changes})
+    bot.clock.sleep(IDLE)
+    return bot
+
+
+def sent_to(bot: BotInMemory) -> str:
+    _, _, body = bot.connector.sent[-1]
+    return str(body["serviceUrl"])
+
+
+async def test_a_wrong_service_url_is_refreshed_once_and_the_notice_tried_there() -> None:
+    bot = await idle_in_teams()
+    bot.connector.refuse = refusing(**WRONG)
+    report = await bot.sweep()
+    assert (report.retried_later, report.refused) == (1, 0)
+    assert bot.keys() == ["c", "d"]
+    bot.connector.refuse = accepting
+    assert (await bot.sweep()).looked_at == 0  # it waits for its next attempt
+    bot.clock.sleep(15)
+    assert (await bot.sweep()).notified == 1
+    assert sent_to(bot) == TEAMS_GCC
+
+
+async def test_a_service_url_that_is_wrong_again_is_a_dead_letter() -> None:
+    bot = await idle_in_teams()
+    bot.connector.refuse = refusing(**WRONG)
+    await bot.sweep()
+    bot.clock.sleep(15)
+    report = await bot.sweep()
+    assert (report.dead_lettered, report.retried_later) == (1, 0)
+    (letter,) = await bot.dead_letters()
+    assert (letter.status, letter.code, letter.attempts) == (403, "InvalidBotApiHost", 2)
+    assert letter.reference["serviceUrl"] == TEAMS_GCC
+
+
+async def test_where_no_other_service_url_is_known_it_is_a_dead_letter_at_once() -> None:
+    bot = await idle_bot()  # not in Teams, whose addresses are documented
+    bot.connector.refuse = refusing(**WRONG)
+    assert (await bot.sweep()).dead_lettered == 1
+
+
+async def test_the_newest_service_url_of_the_same_tenant_comes_first() -> None:
+    talk: dict[str, Any] = {"conversation": {"id": "talk", "tenantId": "t1"}}
+    bot = await idle_in_teams(**talk)
+    new = "https://smba.trafficmanager.net/emea/"
+    bot.service_urls.received(activity(**{**TEAMS, **talk, "serviceUrl": new}))
+    bot.connector.refuse = refusing(**WRONG)
+    await bot.sweep()
+    bot.connector.refuse = accepting
+    bot.clock.sleep(15)
+    await bot.sweep()
+    assert sent_to(bot) == new
+
+
+async def test_a_service_url_is_refreshed_once_though_others_are_known() -> None:
+    talk: dict[str, Any] = {"conversation": {"id": "talk", "tenantId": "t1"}}
+    bot = await idle_in_teams(**talk)
+    new = "https://smba.trafficmanager.net/emea/"
+    bot.service_urls.received(activity(**{**TEAMS, **talk, "serviceUrl": new}))
+    bot.connector.refuse = refusing(**WRONG)
+    await bot.sweep()
+    bot.clock.sleep(15)
+    assert (await bot.sweep()).dead_lettered == 1
+    (letter,) = await bot.dead_letters()
+    assert letter.reference["serviceUrl"] == new
+
+
+async def test_a_delivered_notice_tells_its_tenants_service_url() -> None:
+    bot = counting_bot()
+    new = "https://smba.trafficmanager.net/emea/"
+    elsewhere = {"id": "elsewhere", "tenantId": "t1"}
+    await bot.say(**{**TEAMS, "serviceUrl": new, "conversation": elsewhere})
+    bot.clock.sleep(IDLE)
+    assert (await bot.sweep()).notified == 1
+    await bot.say(**TEAMS, conversation={"id": "talk", "tenantId": "t1"})
+    bot.clock.sleep(IDLE)
+    bot.connector.refuse = refusing(**WRONG)
+    await bot.sweep()
+    row = await bot.store.load(ConversationKey("msteams", "talk").address(SHARDS))
+    assert row is not None
+    assert row.reference is not None
+    assert row.reference["serviceUrl"] == new
+
+
+# Dead letters
+
+
+async def test_a_user_who_is_back_before_the_dead_letter_is_written_leaves_none() -> None:
+    bot = await idle_bot()
+
+    async def user_returns(_: Conversation) -> NoticeResult:
+        await bot.say("back")
+        return NoticeResult(Verdict.DEAD, 500)
+
+    report = await bot.sweep(user_returns)
+    assert (report.dead_lettered, report.left_to_others) == (0, 1)
+    assert await bot.dead_letters() == []
+    report = await bot.sweep()
+    assert (report.superseded, report.dead_lettered) == (1, 0)
+    assert bot.keys() == ["c", "d"]
+
+
+async def test_a_dead_letter_whose_own_success_comes_back_as_a_conflict_is_counted() -> None:
+    table = FaultyTable(MemoryTable())
+    bot = counting_bot(conversations=table)
+    await bot.say()
+    bot.clock.sleep(IDLE)
+    bot.connector.refuse = refusing(500)
+    table.after = once("insert x|", ConflictError("412"))
+    report = await bot.sweep()
+    assert (report.dead_lettered, report.left_to_others) == (1, 0)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("table", ["conversations", "users"])
+@pytest.mark.parametrize("request_number", range(6))
+async def test_a_crash_at_any_request_of_a_dead_letter_leaves_one_and_nothing_else(
+    request_number: int, table: str, where: str
+) -> None:
+    tables = {"conversations": FaultyTable(MemoryTable()), "users": FaultyTable(MemoryTable())}
+    bot = BotInMemory(
+        FunctionBot(count_in_every_bag),
+        conversations=tables["conversations"],
+        users=tables["users"],
+    )
+    await bot.say()
+    bot.clock.sleep(IDLE)
+    left = [request_number]
+
+    async def crash(doing: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise StorageUnavailableError(f"crashed at {doing}")
+
+    async def dead(_: Conversation) -> NoticeResult:
+        setattr(tables[table], where, crash)
+        return NoticeResult(Verdict.DEAD, 500)
+
+    reports = [await bot.sweep(dead)]
+    tables[table].before = tables[table].after = once("nothing")
+    bot.clock.sleep(61)
+    reports.append(await bot.sweep(lambda _: _dead()))
+    assert len(await bot.dead_letters()) == 1
+    memory = bot.conversations._table  # type: ignore[attr-defined] # what is left, whoever wrote it
+    assert [key[0] for _, key in memory.rows] == ["x"]
+    counted = sum(report.dead_lettered for report in reports)
+    assert counted == 1 or (counted == 0 and where == "after")  # the answer was lost
+
+
+async def _dead() -> NoticeResult:
+    return NoticeResult(Verdict.DEAD, 500)
+
+
+async def test_every_expiry_is_counted_under_one_outcome() -> None:
+    bot = counting_bot()
+    for number in range(5):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    verdicts = [
+        Verdict.DELIVERED,
+        Verdict.NOT_WANTED,
+        Verdict.REFUSED,
+        Verdict.DEAD,
+        Verdict.TRY_LATER,
+    ]
+
+    async def each_its_own(conversation: Conversation) -> NoticeResult:
+        return NoticeResult(verdicts[int(conversation.readable_key[-1])])
+
+    first = await bot.sweep(each_its_own)
+    assert (first.expired, first.retried_later) == (5, 1)
+    assert (first.notified, first.silent, first.refused, first.dead_lettered) == (1, 1, 1, 1)
+    await bot.say(conversation={"id": "talk4"})  # back, before the notice was tried again
+    bot.clock.sleep(15)
+    second = await bot.sweep(each_its_own)
+    assert (second.expired, second.superseded, second.finished_already) == (0, 1, 0)
+
+
 # Other writers, crashes, overlap
 
 
@@ -305,7 +560,7 @@ async def test_a_user_who_returns_to_a_failed_notice_is_not_told_later() -> None
     assert await bot.say() == [notices.WELCOME_BACK, "1"]
     bot.clock.sleep(50)
     report = await bot.sweep()
-    assert report.finished_already == 1
+    assert (report.superseded, report.finished_already) == (1, 0)
     assert notices.EXPIRED not in bot.connector.texts
 
 
@@ -452,7 +707,10 @@ async def test_a_conflict_at_the_claim_is_not_an_error() -> None:
 # Budget and report
 
 
-async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on() -> None:
+async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "SENDS_AT_ONCE", 16)
     bot = counting_bot()
     for number in range(50):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -487,7 +745,10 @@ async def test_a_long_sweep_says_how_far_it_is(
     assert "sweep: so far looked at 1, expired 1" in caplog.text
 
 
-async def test_never_more_than_16_notices_are_under_way() -> None:
+async def test_never_more_notices_are_under_way_than_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "SENDS_AT_ONCE", 16)
     bot = counting_bot()
     for number in range(60):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -612,3 +873,94 @@ async def test_a_group_is_told_as_a_group() -> None:
     _, _, body = bot.connector.sent[-1]
     assert "recipient" not in body
     assert body["conversation"] == {"id": "talk", "isGroup": True}
+
+
+# Pace
+
+
+class FixedPace:
+    """Gives out the places it was made with, then none but the first in line."""
+
+    def __init__(self, *places: Place, is_open: bool = True) -> None:
+        self.places = list(places)
+        self.opened = is_open
+        self.asked = 0
+
+    def place(self, _: Conversation, __: float) -> Place:
+        self.asked += 1
+        return self.places.pop(0) if self.places else Place(0)
+
+    def is_open(self, _: Conversation) -> bool:
+        return self.opened
+
+
+async def test_a_notice_that_cannot_be_sent_in_this_sweep_waits_but_the_state_does_not() -> None:
+    bot = await idle_bot()
+    report = await bot.sweep(pace=FixedPace(Place(50, granted=False)))
+    assert (report.expired, report.told_later, report.notified) == (1, 1, 0)
+    row = await bot.row()
+    assert row
+    assert (row.status, row.state, row.attempts) == (Status.EXPIRED, b"", 0)
+    assert "told later 1" in str(report)
+    bot.clock.sleep(40)
+    assert (await bot.sweep()).looked_at == 0
+    bot.clock.sleep(15)
+    report = await bot.sweep()
+    assert (report.expired, report.notified) == (0, 1)
+    assert bot.keys() == []
+
+
+async def test_a_user_who_returns_to_a_notice_that_waits_is_not_told() -> None:
+    bot = await idle_bot()
+    await bot.sweep(pace=FixedPace(Place(50, granted=False)))
+    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    bot.clock.sleep(60)
+    report = await bot.sweep()
+    assert (report.superseded, report.notified) == (1, 0)
+
+
+async def test_a_user_who_writes_while_a_place_is_waited_for_keeps_the_conversation() -> None:
+    bot = await idle_bot()
+
+    class Pace(FixedPace):
+        def place(self, _: Conversation, __: float) -> Place:
+            asyncio.get_running_loop().create_task(bot.say())
+            return Place(0.05)
+
+    report = await bot.sweep(pace=Pace())
+    assert (report.came_back, report.expired) == (1, 0)
+    assert bot.connector.texts[-1] == "1"
+
+
+async def test_a_lane_that_closes_while_a_place_is_waited_for_tells_later() -> None:
+    bot = await idle_bot()
+    pace = FixedPace(Place(0.01), Place(30, granted=False), is_open=False)
+    report = await bot.sweep(pace=pace)
+    assert (report.told_later, report.notified, pace.asked) == (1, 0, 2)
+
+
+async def test_who_waits_for_a_place_holds_up_nobody_else() -> None:
+    bot = counting_bot()
+    for number in range(100):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    report = await bot.sweep(pace=FixedPace(*[Place(0.1)] * 60))
+    assert report.notified == 100
+
+
+async def test_a_sweep_that_is_stopped_waits_for_no_place() -> None:
+    bot = counting_bot()
+    for number in range(3):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    bot.connector.refuse = refusing(401)
+    report = await bot.sweep(pace=FixedPace(Place(600), Place(600)))
+    assert report.stopped
+    assert report.expired == 1
+
+
+async def test_a_notice_that_is_too_old_takes_no_place() -> None:
+    bot = await idle_bot()
+    pace = FixedPace(Place(50, granted=False))
+    report = await bot.sweep(pace=pace, max_notice_age_seconds=1)
+    assert (report.too_old, pace.asked) == (1, 0)

@@ -154,8 +154,8 @@ async def test_a_sweep_counts_what_it_did(bot: BotInMemory) -> None:
     assert rise(before, "expiry.sweeps", "complete") == 1
     assert rise(before, "expiry.due") == 2
     assert rise(before, "expiry.expired") == 2
-    assert rise(before, "expiry.notices", "delivered", "") == 1
-    assert rise(before, "expiry.notices", "refused", "403") == 1
+    assert rise(before, "expiry.notices", "notified", "") == 1
+    assert rise(before, "expiry.notices", "failed", "403") == 1
     assert measured()[("expiry.lateness",)].sum >= 200
 
 

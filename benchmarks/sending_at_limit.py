@@ -1,0 +1,184 @@
+"""Many notices at once, at the pace that the channel permits, while somebody chats.
+
+Due conversations of four Teams tenants in an in-memory table, one real sweep, over TLS to the fake
+channel in a process of its own, which takes 50 requests a second from each tenant and answers 429
+above that. Then the same with a channel that never answers a tenth of the requests.
+
+`python -m benchmarks.sending_at_limit 2000` sends another number of notices than 20,000.
+"""
+
+import asyncio
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from botbuilder.schema import Activity
+
+from benchmarks.channel import Channel, running_channel
+from benchmarks.proactive_sends import worst_stall
+from benchmarks.report import note, progress, table
+from benchmarks.turn_cpu import our_connector
+from shared.connector.client import Connector
+from shared.connector.limits import SendingLimits, read_limits
+from shared.conversations import Conversation, ConversationKey, utc_now
+from shared.erasure import Erasure
+from shared.notices import NoticeSender
+from shared.service_urls import ServiceUrls
+from shared.settings import Settings
+from shared.storage.store import TableStore
+from shared.sweep import Sweep, SweepReport
+from tests.fake_channel import Answer
+from tests.memory_table import MemoryTable
+from tests.rate_limits import RateLimits
+
+NOTICES = 20_000
+TENANTS = 4
+PERMITTED = 50  # a second, of each tenant
+SHARDS = 64
+EXPIRE_AFTER = timedelta(minutes=30)
+REPLY_EVERY_SECONDS = 0.25
+
+
+@dataclass
+class Outcome:
+    report: SweepReport
+    rate: float
+    breaches: int
+    replies_ms: list[float]
+    stall_ms: float
+    peak_mib: float
+
+
+async def _fill(store: TableStore, channel: Channel, notices: int) -> None:
+    long_ago = utc_now() - timedelta(days=1)
+    for number in range(notices):
+        key = ConversationKey("msteams", f"talk {number}")
+        session = Conversation.begun(key, key.address(SHARDS), long_ago)
+        await store.save(
+            Conversation(
+                address=session.address,
+                session=session.session,
+                last_accessed=long_ago + timedelta(seconds=number),
+                readable_key=session.readable_key,
+                reference=_reference(channel, key.conversation_id, number % TENANTS),
+                state=b"state",
+            ),
+            due=session.due(EXPIRE_AFTER) + number,
+        )
+
+
+def _reference(channel: Channel, conversation: str, tenant: int) -> dict[str, Any]:
+    return {
+        "channelId": "msteams",
+        "serviceUrl": channel.service_url,
+        "user": {"id": f"user of {conversation}"},
+        "bot": {"id": "bot"},
+        "conversation": {"id": conversation, "tenantId": f"tenant {tenant}"},
+    }
+
+
+async def _chat(channel: Channel, connector: Connector, limits: SendingLimits) -> list[float]:
+    """Reply to somebody now and then until cancelled; returns how long each took, in ms."""
+    took: list[float] = []
+    try:
+        for number in range(sys.maxsize):
+            reference = _reference(channel, f"chat {number}", number % TENANTS)
+            reply = Activity().deserialize(
+                {"type": "message", "text": "hi", "channelId": "msteams"}
+                | {"conversation": reference["conversation"], "from": reference["bot"]}
+            )
+            before = time.perf_counter()
+            await limits.before_reply(reference)
+            await connector.for_service_url(channel.service_url).send(reply)
+            took.append(1000 * (time.perf_counter() - before))
+            await asyncio.sleep(REPLY_EVERY_SECONDS)
+    except asyncio.CancelledError:
+        pass
+    return took
+
+
+async def _run(channel: Channel, notices: int) -> Outcome:
+    store = TableStore(MemoryTable(), MemoryTable(), SHARDS)
+    await _fill(store, channel, notices)
+    limits = SendingLimits(
+        read_limits(Settings.model_construct(sending_limits="sending_limits.toml"))
+    )
+    connector = our_connector(channel)
+    sender = NoticeSender(connector, ServiceUrls(), limits)
+    before_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    watch = asyncio.create_task(worst_stall())
+    chat = asyncio.create_task(_chat(channel, connector, limits))
+    report = await Sweep(
+        store,
+        sender,
+        Erasure(store, SHARDS, utc_now).finish,
+        expire_after=EXPIRE_AFTER,
+        budget_seconds=3600,
+        now=utc_now,
+        pace=sender,
+    ).run()
+    watch.cancel()
+    chat.cancel()
+    stall, replies = await asyncio.gather(watch, chat)
+    await connector.close()
+    record = channel.fake.record()
+    times = [each.at for each in record.requests if each.conversation_id.startswith("talk")]
+    return Outcome(
+        report,
+        rate=len(times) / (max(times) - min(times)),
+        breaches=sum(record.breaches.values()),
+        replies_ms=replies,
+        stall_ms=1000 * stall,
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mib,
+    )
+
+
+def _measure(notices: int) -> None:
+    permitted = TENANTS * PERMITTED
+    rows: list[list[object]] = []
+    hanging = [Answer(hang=True, chance=0.1)]
+    for name, answers in (("a channel that answers", {}), ("a tenth hangs", {"talk .*": hanging})):
+        progress(f"  {notices:,} notices, {name}")
+        limits = RateLimits(per_second=PERMITTED, burst=PERMITTED)
+        with running_channel(delay_seconds=0.05, limits=limits, pattern_answers=answers) as channel:
+            outcome = asyncio.run(_run(channel, notices))
+        replies = sorted(outcome.replies_ms)
+        rows.append(
+            [
+                f"* {name}",
+                outcome.report.notified,
+                outcome.rate,
+                f"{outcome.rate / permitted:.1%}",
+                outcome.breaches,
+                statistics.median(replies),
+                replies[int(len(replies) * 0.99) - 1],
+                outcome.stall_ms,
+                outcome.peak_mib,
+            ]
+        )
+    table(
+        f"{notices:,} notices to {TENANTS} Teams tenants, {permitted} a second permitted",
+        (
+            "",
+            "notified",
+            "sends/s",
+            "of permitted",
+            "429s",
+            "reply p50 ms",
+            "p99 ms",
+            "worst stall ms",
+            "peak MiB",
+        ),
+        rows,
+    )
+    note(
+        "Sends: requests that came to the channel; those that hang are tried again by later sweeps."
+    )
+
+
+if __name__ == "__main__":
+    _measure(int(sys.argv[1]) if len(sys.argv) > 1 else NOTICES)

@@ -1,0 +1,79 @@
+"""The clouds that bots live in: where their tokens come from, and whose tokens they accept."""
+
+from dataclasses import dataclass, replace
+
+from botbuilder.schema import CallerIdConstants
+from botframework.connector.auth import AuthenticationConstants, GovernmentConstants
+from yarl import URL
+
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The addresses of one cloud.
+
+    Attributes:
+        login_url: where the bot gets its tokens, without a tenant.
+        login_tenant: whose tokens they are: its own of a single-tenant bot, else the cloud's for
+            all bots.
+        scope: the audience of the tokens that the bot shows to channels.
+        oauth_url: the token service of users who sign in (OAuthPrompt).
+        token_issuer: of the tokens that channels show to the bot.
+        channel_keys_url: the OpenID metadata of those tokens.
+        emulator_keys_url: the OpenID metadata of the emulator's and the Playground's tokens.
+        caller_id: what activities from this cloud's channels get as their callerId.
+    """
+
+    login_url: str
+    login_tenant: str
+    scope: str
+    oauth_url: str
+    token_issuer: str
+    channel_keys_url: str
+    emulator_keys_url: str
+    caller_id: str
+
+    @property
+    def authority(self) -> str:
+        """The login service of the bot's tenant."""
+        return f"{self.login_url}/{self.login_tenant}"
+
+
+PUBLIC = Cloud(
+    login_url=AuthenticationConstants.TO_CHANNEL_FROM_BOT_LOGIN_URL_PREFIX.rstrip("/"),
+    login_tenant=AuthenticationConstants.DEFAULT_CHANNEL_AUTH_TENANT,
+    scope=AuthenticationConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE,
+    oauth_url=AuthenticationConstants.OAUTH_URL,
+    token_issuer=AuthenticationConstants.TO_BOT_FROM_CHANNEL_TOKEN_ISSUER,
+    channel_keys_url=AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL,
+    emulator_keys_url=AuthenticationConstants.TO_BOT_FROM_EMULATOR_OPENID_METADATA_URL,
+    caller_id=CallerIdConstants.public_azure_channel,
+)
+US_GOVERNMENT = Cloud(
+    login_url=GovernmentConstants.TO_CHANNEL_FROM_BOT_LOGIN_URL_PREFIX.rstrip("/"),
+    login_tenant=GovernmentConstants.DEFAULT_CHANNEL_AUTH_TENANT,
+    scope=GovernmentConstants.TO_CHANNEL_FROM_BOT_OAUTH_SCOPE,
+    oauth_url=GovernmentConstants.OAUTH_URL_GOV,
+    token_issuer=GovernmentConstants.TO_BOT_FROM_CHANNEL_TOKEN_ISSUER,
+    channel_keys_url=GovernmentConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL,
+    emulator_keys_url=GovernmentConstants.TO_BOT_FROM_EMULATOR_OPENID_METADATA_URL,
+    caller_id=CallerIdConstants.us_gov_channel,
+)
+
+
+def cloud_of(settings: Settings) -> Cloud:
+    """The cloud that `ChannelService` names, but for what single settings say."""
+    cloud = US_GOVERNMENT if settings.channel_service else PUBLIC
+    login = URL(settings.login_url or cloud.authority)
+    is_single = settings.microsoft_app_type == "SingleTenant"
+    return replace(
+        cloud,
+        login_url=str(login.origin()),
+        login_tenant=settings.microsoft_app_tenant_id if is_single else login.path.strip("/"),
+        scope=settings.oauth_scope or cloud.scope,
+        oauth_url=settings.oauth_url or cloud.oauth_url,
+        token_issuer=settings.channel_token_issuer or cloud.token_issuer,
+        channel_keys_url=settings.channel_keys_url or cloud.channel_keys_url,
+        emulator_keys_url=settings.emulator_keys_url or cloud.emulator_keys_url,
+    )

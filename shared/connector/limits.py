@@ -1,0 +1,245 @@
+"""How fast to send: the channels' limits, kept before they complain, and a circuit.
+
+Per process. A reply goes at once, and makes notices wait; only a conversation's own limit can hold
+it up. A notice gets a moment of its own: evenly, a little below the limit, so that jitter on the
+way does not breach it.
+"""
+
+import asyncio
+import logging
+import random
+import time
+import tomllib
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.connector.client import ConnectorError
+from shared.settings import Settings, SettingsError
+from shared.sweep import Place
+
+logger = logging.getLogger(__name__)
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+TEAMS = "msteams"
+
+# Of a limit. What a channel counts is when requests arrive, not when they leave.
+_USED_SHARE = 0.98
+# After a 429 a lane goes on at this share of its pace, and is back at the whole after 30 s.
+_AFTER_429 = 0.5
+_RECOVERED_AFTER_SECONDS = 30.0
+
+_FAILURES_UNTIL_OPEN = 5
+_FIRST_PAUSE_SECONDS = 15.0
+_LONGEST_PAUSE_SECONDS = 300.0
+_PROBE_SECONDS = 15.0  # longer than a request may take
+_DOWN = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT, None}
+
+# So many lanes and conversations are remembered; the least recently used go first.
+_REMEMBERED = 10_000
+# A reply waits no longer than this for its conversation's limit: the channel waits for the turn.
+_LONGEST_REPLY_WAIT_SECONDS = 5.0
+
+Limit = tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0)]]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Teams(_Strict):
+    tenant: Limit
+    thread: tuple[Limit, ...]
+
+
+class _Other(_Strict):
+    service_url: Limit
+
+
+class Limits(_Strict):
+    """The settings file: each limit is so many requests in so many seconds."""
+
+    msteams: _Teams
+    other: _Other
+
+
+def read_limits(settings: Settings) -> Limits:
+    """Read the settings file, whose path is from the app's folder on.
+
+    Raises:
+        SettingsError: it cannot be read, or a limit in it is missing or wrong; one line.
+    """
+    path = Path(__file__).parents[2] / settings.sending_limits
+    try:
+        return Limits.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            f"SendingLimits is {str(path)!r}; it must be a TOML file: {error}"
+        ) from error
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
+        raise SettingsError(f"SendingLimits: in {str(path)!r}, {wrong}") from None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What shares one limit: a tenant, or a service URL."""
+
+    per_second: float
+    next_at: float = 0.0
+    later_at: float = 0.0
+    closed_until: float = 0.0
+    slowed_at: float = float("-inf")
+
+    def interval(self, now: float) -> float:
+        recovered = min((now - self.slowed_at) / _RECOVERED_AFTER_SECONDS, 1.0)
+        share = _AFTER_429 + (1 - _AFTER_429) * recovered
+        return 1 / (self.per_second * share)
+
+
+@dataclass(slots=True)
+class _Circuit:
+    """One service URL: how often in a row it did not answer, and until when it is left alone."""
+
+    failures: int = 0
+    is_open: bool = False
+    is_probed: bool = False
+    until: float = 0.0
+    pause_seconds: float = _FIRST_PAUSE_SECONDS
+
+
+@dataclass
+class SendingLimits:
+    """When the next request may go to whom.
+
+    `reference` is a ConversationReference as it is stored: channelId, serviceUrl and conversation.
+
+    Args:
+        limits: of the settings file.
+        clock: a monotonic clock, in seconds.
+        sleep: waits for so many seconds.
+        randomness: spreads what comes back after a pause.
+    """
+
+    limits: Limits
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    randomness: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        self._lanes: OrderedDict[tuple[str, str], _Lane] = OrderedDict()
+        self._threads: OrderedDict[str, deque[float]] = OrderedDict()
+        self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
+
+    def place(self, reference: Mapping[str, Any], within_seconds: float) -> Place:
+        """Give a notice its moment. One that is not granted is when to ask again.
+
+        That is spread at the pace of the lane too, from the end of `within_seconds` on.
+        """
+        now = self.clock()
+        circuit = self._circuits.get(reference["serviceUrl"])
+        if circuit and circuit.is_open:
+            if now < circuit.until:
+                return self._later(reference, now, circuit.until)
+            # This one finds out; the others wait for it.
+            circuit.is_probed, circuit.until = True, now + _PROBE_SECONDS
+        lane = self._lane(reference)
+        at = max(lane.next_at, lane.closed_until, self._thread_free_at(reference, now), now)
+        if at - now > within_seconds:
+            return self._later(reference, now, now + within_seconds)
+        lane.next_at = at + lane.interval(now)
+        self._note(reference, at)
+        return Place(at - now)
+
+    def is_open(self, reference: Mapping[str, Any]) -> bool:
+        """Whether the channel still takes what was given a moment before."""
+        circuit = self._circuits.get(reference["serviceUrl"])
+        if circuit and circuit.is_open and not circuit.is_probed:
+            return False
+        return self.clock() >= self._lane(reference).closed_until
+
+    async def before_reply(self, reference: Mapping[str, Any]) -> None:
+        """Count a reply, after waiting for its conversation's own limit, if need be."""
+        now = self.clock()
+        wait = self._thread_free_at(reference, now) - now
+        if wait > 0:
+            await self.sleep(min(wait, _LONGEST_REPLY_WAIT_SECONDS))
+        now = self.clock()
+        lane = self._lane(reference)
+        lane.next_at = max(lane.next_at, now) + lane.interval(now)
+        self._note(reference, now)
+
+    def answered(self, reference: Mapping[str, Any], error: ConnectorError | None = None) -> None:
+        """Learn from what became of a request."""
+        url, now = reference["serviceUrl"], self.clock()
+        if error is not None and error.status == HTTPStatus.TOO_MANY_REQUESTS:
+            lane = self._lane(reference)
+            wait = max(error.retry_after_seconds or 0, 1.0)
+            lane.closed_until = max(lane.closed_until, now + wait)
+            lane.slowed_at = lane.closed_until
+        if error is None or error.status not in _DOWN:
+            self._circuits.pop(url, None)
+            return
+        circuit = _remembered(self._circuits, url, _Circuit)
+        circuit.failures += 1
+        if circuit.is_open and not circuit.is_probed:
+            return  # sent before it opened
+        if circuit.is_probed or circuit.failures >= _FAILURES_UNTIL_OPEN:
+            circuit.is_open, circuit.is_probed = True, False
+            circuit.until = now + circuit.pause_seconds * self.randomness.uniform(0.8, 1.2)
+            circuit.pause_seconds = min(2 * circuit.pause_seconds, _LONGEST_PAUSE_SECONDS)
+            logger.warning(
+                "sending: a service URL does not answer; probed in %.0f s", circuit.until - now
+            )
+
+    def _later(self, reference: Mapping[str, Any], now: float, earliest: float) -> Place:
+        lane = self._lane(reference)
+        lane.later_at = max(lane.later_at, earliest) + lane.interval(now)
+        return Place(lane.later_at - now, granted=False)
+
+    def _lane(self, reference: Mapping[str, Any]) -> _Lane:
+        if reference["channelId"] == TEAMS:
+            tenant = str(reference["conversation"].get("tenantId"))
+            key, (requests, seconds) = (TEAMS, tenant), self.limits.msteams.tenant
+        else:
+            key = ("", reference["serviceUrl"])
+            requests, seconds = self.limits.other.service_url
+        return _remembered(self._lanes, key, lambda: _Lane(_USED_SHARE * requests / seconds))
+
+    def _thread_free_at(self, reference: Mapping[str, Any], now: float) -> float:
+        sent = self._threads.get(reference["conversation"]["id"])
+        if not sent or reference["channelId"] != TEAMS:
+            return now
+        return max(
+            (
+                sent[-most] + seconds
+                for most, seconds in self.limits.msteams.thread
+                if len(sent) >= most
+            ),
+            default=now,
+        )
+
+    def _note(self, reference: Mapping[str, Any], at: float) -> None:
+        if reference["channelId"] == TEAMS:
+            most = max((most for most, _ in self.limits.msteams.thread), default=1)
+            thread = reference["conversation"]["id"]
+            _remembered(self._threads, thread, lambda: deque(maxlen=most)).append(at)
+
+
+def _remembered(kept: OrderedDict[_K, _V], key: _K, make: Callable[[], _V]) -> _V:
+    value = kept.get(key)
+    if value is None:
+        value = kept[key] = make()
+        if len(kept) > _REMEMBERED:
+            kept.popitem(last=False)
+    kept.move_to_end(key)
+    return value

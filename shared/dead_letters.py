@@ -1,0 +1,94 @@
+"""What whoever runs the bot does with dead letters: look at them, send them again, delete them."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.conversations import ConversationStore, DeadLetter
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which dead letters: of these sessions (None: any), dead before this time (None: whenever)."""
+
+    ids: frozenset[str] | None = None
+    dead_before: datetime | None = None
+
+    def includes(self, letter: DeadLetter) -> bool:
+        """Whether it meets both conditions."""
+        return (self.ids is None or letter.session in self.ids) and (
+            self.dead_before is None or letter.dead_at < self.dead_before
+        )
+
+
+async def show(store: ConversationStore, say: Say) -> None:
+    """A line for each: who it was for is not in it."""
+    count = 0
+    async for letter in _letters(store):
+        say(_line(letter))
+        count += 1
+    say(f"{count} dead letters")
+
+
+async def replay(
+    store: ConversationStore, wanted: Wanted, now: Callable[[], datetime], say: Say
+) -> None:
+    """Make the notices due again: the next sweep sends them, unless the user was back first."""
+
+    async def work(letter: DeadLetter) -> str:
+        return "replayed" if await store.replay(letter, now()) else "superseded"
+
+    await _do(store, wanted, work, say)
+
+
+async def drop(store: ConversationStore, wanted: Wanted, say: Say) -> None:
+    """Delete them."""
+
+    async def work(letter: DeadLetter) -> str:
+        await store.drop(letter)
+        return "dropped"
+
+    await _do(store, wanted, work, say)
+
+
+async def _do(
+    store: ConversationStore,
+    wanted: Wanted,
+    work: Callable[[DeadLetter], Awaitable[str]],
+    say: Say,
+) -> None:
+    outcomes: Counter[str] = Counter()
+    missing = set(wanted.ids or ())
+    async for letter in _letters(store, wanted):
+        outcome = await work(letter)
+        say(f"{letter.session} {outcome}")
+        outcomes[outcome] += 1
+        missing.discard(letter.session)
+    for session in sorted(missing):
+        say(f"{session} not found")
+    say(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none")
+
+
+async def _letters(
+    store: ConversationStore, wanted: Wanted | None = None
+) -> AsyncIterator[DeadLetter]:
+    wanted = wanted or Wanted()
+    for shard in store.shards:
+        async for page in store.dead_letters(shard):
+            for letter in page:
+                if wanted.includes(letter):
+                    yield letter
+
+
+def _line(letter: DeadLetter) -> str:
+    channel = letter.reference.get("channelId", "?")
+    expired, dead = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (letter.expired_at, letter.dead_at))
+    # The code is the channel's: whatever is in it, this stays one line of a terminal.
+    code = f" {letter.code!a}" if letter.code else ""
+    return (
+        f"{letter.session} {channel!a} expired {expired} dead {dead}"
+        f" attempts {letter.attempts} {letter.status or 'no answer'}{code}: {letter.reason}"
+    )

@@ -1,0 +1,233 @@
+"""When a notice or a reply may go, by a clock that is set by hand."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.connector.client import ConnectorError
+from shared.connector.limits import Limits, SendingLimits, read_limits
+from shared.settings import SettingsError, read_settings
+
+DOWN = ConnectorError("no answer")
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def limits(time: Time) -> SendingLimits:
+    given = {
+        "msteams": {"tenant": [50, 1], "thread": [[7, 1], [8, 2]]},
+        "other": {"service_url": [10, 1]},
+    }
+    return SendingLimits(Limits.model_validate(given), time, time.sleep)
+
+
+def teams(
+    conversation: str = "a", tenant: str = "t", url: str = "https://teams/"
+) -> dict[str, Any]:
+    where = {"id": conversation, "tenantId": tenant}
+    return {"channelId": "msteams", "serviceUrl": url, "conversation": where}
+
+
+def other(url: str = "https://webchat/") -> dict[str, Any]:
+    return {"channelId": "webchat", "serviceUrl": url, "conversation": {"id": "a"}}
+
+
+def places(limits: SendingLimits, count: int, **where: str) -> list[float]:
+    granted = [limits.place(teams(f"talk {n}", **where), 60) for n in range(count)]
+    assert all(place.granted for place in granted)
+    return [place.seconds for place in granted]
+
+
+def refusal(status: int, retry_after_seconds: float | None = None) -> ConnectorError:
+    return ConnectorError("no", status=status, retry_after_seconds=retry_after_seconds)
+
+
+def fail(limits: SendingLimits, reference: dict[str, Any], times: int) -> None:
+    for _ in range(times):
+        limits.answered(reference, DOWN)
+
+
+def test_notices_of_one_tenant_go_evenly_a_little_below_its_limit(limits: SendingLimits) -> None:
+    seconds = places(limits, 99)
+    assert seconds[0] == 0
+    steps = [later - earlier for earlier, later in pairwise(seconds)]
+    assert steps == pytest.approx([1 / 49] * 98)
+
+
+def test_tenants_do_not_wait_for_each_other_nor_do_other_channels(limits: SendingLimits) -> None:
+    places(limits, 100)
+    assert places(limits, 1, tenant="another") == [0]
+    assert limits.place(other(), 60).seconds == 0
+
+
+def test_other_channels_share_the_limit_of_their_service_url(limits: SendingLimits) -> None:
+    limits.place(other(), 60)
+    assert limits.place(other(), 60).seconds == pytest.approx(1 / 9.8)
+    assert limits.place(other("https://elsewhere/"), 60).seconds == 0
+
+
+def test_who_would_wait_too_long_is_told_when_to_come_back_at_the_same_pace(
+    limits: SendingLimits,
+) -> None:
+    places(limits, 50)  # a second and a bit
+    later = [limits.place(teams(f"late {n}"), 1) for n in range(98)]
+    assert not any(place.granted for place in later)
+    assert later[0].seconds == pytest.approx(1 + 1 / 49)
+    assert later[-1].seconds == pytest.approx(3)
+    # Nothing was taken from those who come now.
+    assert limits.place(teams("now"), 60).seconds == pytest.approx(50 / 49)
+
+
+async def test_replies_go_at_once_and_notices_wait_for_them(
+    limits: SendingLimits, time: Time
+) -> None:
+    for number in range(20):
+        await limits.before_reply(teams(f"talk {number}"))
+    assert time.slept == []
+    assert limits.place(teams("b"), 60).seconds == pytest.approx(20 / 49)
+
+
+async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
+    limits: SendingLimits, time: Time
+) -> None:
+    for _ in range(9):
+        await limits.before_reply(teams())
+    # Seven in a second, eight in two.
+    assert time.slept == pytest.approx([1, 1])
+
+
+def test_a_429_closes_the_lane_and_slows_it_for_a_while(limits: SendingLimits, time: Time) -> None:
+    limits.place(teams("a"), 60)
+    limits.answered(teams("a"), refusal(429, 7))
+    assert not limits.is_open(teams("b"))
+    assert limits.is_open(teams("b", tenant="another"))
+    assert limits.place(teams("b"), 60).seconds == pytest.approx(7)
+    time.now += 7
+    assert limits.is_open(teams("b"))
+    first, second = (limits.place(teams(name), 60).seconds for name in "cd")
+    assert second - first == pytest.approx(2 / 49)
+    time.now += 31
+    first, second = (limits.place(teams(name), 60).seconds for name in "ef")
+    assert second - first == pytest.approx(1 / 49)
+
+
+def test_a_service_url_that_does_not_answer_is_left_alone_and_probed(
+    limits: SendingLimits, time: Time
+) -> None:
+    fail(limits, teams(), 5)
+    assert not limits.is_open(teams())
+    place = limits.place(teams(), 60)
+    assert not place.granted
+    assert 12 <= place.seconds <= 19
+    time.now += 19
+    assert limits.place(teams("probe"), 60).granted
+    assert not limits.place(teams("another"), 60).granted
+    limits.answered(teams("probe"))
+    assert limits.place(teams("another"), 60).granted
+
+
+def test_a_probe_that_fails_makes_the_pause_longer(limits: SendingLimits, time: Time) -> None:
+    fail(limits, teams(), 5)
+    time.now += 19
+    limits.place(teams(), 60)
+    fail(limits, teams(), 1)
+    assert 24 <= limits.place(teams(), 60).seconds <= 37
+
+
+def test_what_was_under_way_when_it_went_down_makes_the_pause_no_longer(
+    limits: SendingLimits,
+) -> None:
+    fail(limits, teams(), 100)
+    assert limits.place(teams(), 60).seconds <= 19
+
+
+def test_a_probe_that_is_never_heard_of_is_followed_by_another(
+    limits: SendingLimits, time: Time
+) -> None:
+    fail(limits, teams(), 5)
+    time.now += 19
+    assert limits.place(teams(), 60).granted
+    time.now += 16
+    assert limits.place(teams(), 60).granted
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+def test_an_answer_is_an_answer(limits: SendingLimits, status: int) -> None:
+    fail(limits, teams(), 4)
+    limits.answered(teams(), refusal(status))
+    fail(limits, teams(), 4)
+    assert limits.place(teams(), 60).granted
+    limits.answered(teams(), refusal(503))
+    assert not limits.place(teams(), 60).granted
+
+
+def test_a_reply_that_gets_through_ends_the_pause(limits: SendingLimits) -> None:
+    fail(limits, teams(), 5)
+    limits.answered(teams())
+    assert limits.place(teams(), 60).granted
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "ExpireAfterSeconds": "30",
+        "ExpirySchedule": "*/10 * * * * *",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("settings")
+def test_the_limits_that_come_with_the_app_are_those_of_teams() -> None:
+    limits = read_limits(read_settings())
+    assert limits.msteams.tenant == (50, 1)
+    assert limits.msteams.thread == ((7, 1), (8, 2), (60, 30), (1800, 3600))
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[msteams", "TOML"),
+        ("[other]\nservice_url = [1, 1]", "msteams: Field required"),
+        ("[msteams]\ntenant = [0, 1]\nthread = []\n[other]\nservice_url = [1, 1]", "tenant.0"),
+        ("[msteams]\ntenent = [1, 1]\nthread = []\n[other]\nservice_url = [1, 1]", "tenent"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, complaint: str
+) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(text)
+    monkeypatch.setenv("SendingLimits", str(file))
+    with pytest.raises(SettingsError, match=complaint) as error:
+        read_limits(read_settings())
+    assert str(error.value).startswith("SendingLimits")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SendingLimits", "nowhere.toml")
+    with pytest.raises(SettingsError, match=r"SendingLimits is .*nowhere\.toml"):
+        read_limits(read_settings())
