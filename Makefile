@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 
-.PHONY: run test lint bench install clean
+.PHONY: run test test-browser status lint bench install clean
 
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
@@ -14,6 +14,13 @@ test: lint ## everything a change must pass
 test-3.13: # the newest Python, with Microsoft's own worker library
 	@python3.13 -m scripts.install .venv-3.13
 	.venv-3.13/bin/python -m pytest
+
+test-browser: install ## the status page in Debian's Chromium, installed if it is missing
+	@test -x /usr/bin/chromium || apt-get install -y --no-install-recommends chromium
+	$(VENV_PYTHON) -m pytest tests/browser/test_status_page.py
+
+status: install ## how expiry is doing, by the storage in the environment
+	@$(VENV_PYTHON) -m shared.cli status
 
 lint: install ## format, lint, types
 	$(VENV_PYTHON) -m ruff check .

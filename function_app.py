@@ -10,6 +10,7 @@ from shared.app import close_app as shutdown  # the local host calls it when it 
 from shared.connector.limits import read_limits
 from shared.settings import read_settings
 from state_function import make_blueprint as make_state
+from status_function import make_blueprint as make_status
 
 __all__ = ["app", "shutdown"]
 
@@ -25,3 +26,4 @@ app.register_functions(messages)
 app.register_functions(expiry_timer)
 app.register_functions(make_state(settings))
 app.register_functions(make_expiry_queue(settings))
+app.register_functions(make_status(settings))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
@@ -32,12 +33,18 @@ from shared.service_urls import ServiceUrls
 from shared.settings import Settings, SettingsError, read_settings
 from shared.state import state_bags
 from shared.state_data import StateData
+from shared.status import Schedule, Status, SweepRecord, gather_status, is_recent
 from shared.storage import codec
 from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable, Table, Tables, TracedTable
 from shared.sweep import Sweep, SweepReport
 from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
+
+logger = logging.getLogger(__name__)
+
+# Probes come often; the storage is asked this seldom.
+HEALTH_SECONDS = 5
 
 
 class App:
@@ -88,6 +95,9 @@ class App:
             shard_count=settings.table_shards,
             now=utc_now,
         )
+        self._checking = asyncio.Lock()
+        self._check_again_at = 0.0
+        self._failed_checks: Sequence[str] = []
         self._preparing = asyncio.Lock()
         self._tables_ready = False
 
@@ -114,19 +124,70 @@ class App:
             StorageUnavailableError: the tables could not be reached at all.
             SettingsError: the tables were made with another TableShards.
         """
-        report = await self._run_sweep(
-            lambda store: sweep_with_timeout(
-                store,
-                self._settings.expire_after,
-                utc_now(),
-                lambda ahead: self._sweep(store, ahead).run(),
+        try:
+            report = await self._run_sweep(
+                lambda store: sweep_with_timeout(
+                    store,
+                    self._settings.expire_after,
+                    utc_now(),
+                    lambda ahead: self._sweep(store, ahead).run(),
+                )
             )
-        )
+        except Exception as error:
+            await self._record(SweepRecord(utc_now(), error=type(error).__name__))
+            raise
+        await self._record(SweepRecord.of(report, utc_now()))
         if self._fan_out:
             await self._fan_out.warn_of_poison()
             if report.unfinished and not report.stopped:
                 await self._fan_out.hand_over(report.unfinished)
         return report
+
+    async def status(self) -> Status:
+        """What the status page shows.
+
+        Raises:
+            StorageUnavailableError: the tables could not be read.
+            SettingsError: the tables were made with another TableShards.
+        """
+        now = utc_now()
+        async with self.with_tables():
+            return await gather_status(
+                self._store(self._conversations),
+                self._schedule(now),
+                self._settings.sweep_budget_seconds,
+                self._settings.expire_after,
+                now,
+            )
+
+    async def failed_checks(self) -> Sequence[str]:
+        """What keeps the app from being ready; looked at again after some seconds only."""
+        async with self._checking:
+            if time.monotonic() >= self._check_again_at:
+                self._failed_checks = await self._check()
+                self._check_again_at = time.monotonic() + HEALTH_SECONDS
+            return self._failed_checks
+
+    async def _check(self) -> Sequence[str]:
+        now = utc_now()
+        try:
+            async with self.with_tables():
+                sweeps = await self._store(self._conversations).sweeps()
+        except (StorageUnavailableError, SettingsError) as error:
+            logger.error("health: %s", error)  # noqa: TRY400 - it says it all
+            return ["storage"]
+        budget = self._settings.sweep_budget_seconds
+        return [] if is_recent(sweeps, self._schedule(now), budget, now) else ["sweep"]
+
+    def _schedule(self, now: datetime) -> Schedule:
+        return Schedule.of(self._settings.expiry_schedule, now)
+
+    async def _record(self, record: SweepRecord) -> None:
+        slot = self._schedule(record.at).slot(record.at)
+        try:
+            await self._store(self._conversations).record_sweep(record, slot)
+        except StorageUnavailableError as error:  # the sweep itself is done, or has said so
+            logger.warning("sweep: not recorded: %s", error)
 
     async def sweep_shard(self, shard: str) -> SweepReport:
         """Sweep one shard, as a message of the fan-out asks; if unfinished, ask for it again.
@@ -223,14 +284,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     async with AsyncExitStack() as clients:
         tables = await clients.enter_async_context(Tables.of(settings))
         cloud = cloud_of(settings)
-        tokens = TokenSource(
-            app_id=settings.microsoft_app_id,
-            app_password=settings.microsoft_app_password.get_secret_value(),
-            certificate=settings.app_certificate(),
-            app_type=settings.microsoft_app_type,
-            cloud=cloud,
-            ca_file=settings.ca_file,
-        )
+        tokens = token_source(settings)
         trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
         connector = Connector(tokens, ssl_context=trust)
         clients.push_async_callback(connector.close)
@@ -251,6 +305,18 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
                 most=settings.table_shards,
             )
         yield App(settings, tables, authentication, connector, fan_out)
+
+
+def token_source(settings: Settings) -> TokenSource:
+    """Where the bot's tokens come from."""
+    return TokenSource(
+        app_id=settings.microsoft_app_id,
+        app_password=settings.microsoft_app_password.get_secret_value(),
+        certificate=settings.app_certificate(),
+        app_type=settings.microsoft_app_type,
+        cloud=cloud_of(settings),
+        ca_file=settings.ca_file,
+    )
 
 
 def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:

@@ -1,9 +1,11 @@
-"""For whoever runs the bot: `python -m shared.cli poison|dead-letters list|replay|drop`.
+"""For whoever runs the bot: `python -m shared.cli doctor | status | poison ... | dead-letters ...`.
 
-Reads the app's settings from the environment. `poison` is about messages of the fan-out that
-failed too often: `list` shows them, `replay` puts them back into the queue, `drop` deletes them.
-`dead-letters` is about notices that could not be delivered: `list` shows them, `replay` makes them
-due again, `drop` deletes them; see docs/sending.md.
+Reads the app's settings from the environment. `doctor` checks the configuration and says what to
+do about each failure; its exit code is 1 if there is one. `status` says how expiry is doing.
+`poison` is about messages of the fan-out that failed too often: `list` shows them, `replay` puts
+them back into the queue, `drop` deletes them. `dead-letters` is about notices that could not be
+delivered: `list` shows them, `replay` makes them due again, `drop` deletes them; see
+docs/sending.md.
 """
 
 import argparse
@@ -12,7 +14,9 @@ import sys
 from datetime import timedelta
 
 from shared import dead_letters
+from shared.app import build_app, token_source
 from shared.conversations import StoreError, utc_now
+from shared.doctor import Finding, examine
 from shared.fan_out import Queue, poison_name
 from shared.settings import SettingsError, read_settings
 from shared.storage.queues import Queues
@@ -50,6 +54,11 @@ def main() -> None:
             which.add_argument(
                 "--older-than", type=_days, metavar="DAYS", help="those dead for longer"
             )
+    doctor = commands.add_parser("doctor", help="check the configuration")
+    doctor.add_argument("--endpoint", default="", help="the bot's messaging endpoint, to be asked")
+    doctor.set_defaults(run=lambda arguments: _doctor(arguments.endpoint))
+    status = commands.add_parser("status", help="how expiry is doing")
+    status.set_defaults(run=lambda _: _status())
     arguments = parser.parse_args()
     try:
         asyncio.run(arguments.run(arguments))
@@ -74,6 +83,33 @@ async def _poison(action: str) -> None:
         else:
             back_to = queues.queue(settings.expiry_queue) if action == "replay" else None
             await _empty(poison, back_to)
+
+
+async def _doctor(endpoint: str) -> None:
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        _say(str(Finding("FAIL", "settings", str(error), "set them as the README's table says")))
+        sys.exit(1)
+    _say(str(Finding("ok", "settings", "all are there and well formed")))
+    tokens = token_source(settings)
+    failed = False
+    async with Tables.of(settings) as tables:
+        async for finding in examine(settings, tables, tokens, endpoint):
+            _say(str(finding))
+            failed = failed or finding.level == "FAIL"
+    if failed:
+        sys.exit(1)
+
+
+async def _status() -> None:
+    async with build_app(read_settings()) as app:
+        status = await app.status()
+    _, headline = status.verdict
+    _say(headline)
+    for name, count in {"overdue": status.overdue, **status.waiting}.items():
+        _say(f"{name:>14} {count:7,}")
+    _say(f"{'dead letters':>14} {status.dead_letters:7,}")
 
 
 async def _list(poison: Queue) -> None:

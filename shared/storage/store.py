@@ -7,6 +7,8 @@ Row keys of the conversations table, all rows of one conversation in one partiti
     d|{due:010d}|{key}|{session}    the due row: one work item per session
     x|{expired:010d}|{key}|{session}  a dead letter: a notice that could not be delivered
 
+Partition ctl: `ctl` describes the table, `sweep|{slot:02d}` are records of the last sweeps.
+
 Users table, partition {user}:
 
     user                            the user's bag
@@ -19,8 +21,8 @@ Users table, partition {user}:
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -40,6 +42,7 @@ from shared.conversations import (
     UserRow,
     due_seconds,
 )
+from shared.status import SweepRecord
 from shared.storage.tables import Operation, Row, Table
 from shared.timeout_change import Control
 
@@ -160,6 +163,26 @@ class TableStore:
         row = Row(CONTROL, CONTROL, present, control.etag)
         (etag,) = await self._conversations.write([_write_over(row)])
         return replace(control, etag=etag)
+
+    # What the status page needs
+
+    async def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
+        """Pages of when the conversations of the shard's dead letters expired, oldest first."""
+        async for page in self._conversations.query(shard, "x|", "x|~", ["RowKey"]):
+            yield [datetime.fromtimestamp(int(row.key.split("|")[1]), UTC) for row in page]
+
+    async def sweeps(self) -> Sequence[SweepRecord]:
+        """The last sweeps, newest first."""
+        pages = self._conversations.query(CONTROL, "sweep|", "sweep|~", ["RowKey", "Record"])
+        records = [json.loads(row.columns["Record"]) async for page in pages for row in page]
+        found = [SweepRecord(**{**r, "at": datetime.fromisoformat(r["at"])}) for r in records]
+        return sorted(found, key=lambda each: each.at, reverse=True)
+
+    async def record_sweep(self, record: SweepRecord, slot: int) -> None:
+        """Keep a sweep's record in place of what is in that slot: one request, no reading."""
+        text = json.dumps({**asdict(record), "at": record.at.isoformat()})
+        row = Row(CONTROL, f"sweep|{slot:02d}", {"Record": text})
+        await self._conversations.write([Operation("upsert", row)])
 
     # What a turn needs
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Literal, Protocol, Self
 from urllib.request import getproxies
 
@@ -89,6 +91,17 @@ class AzureTable:
         except _RowMissingError:
             return None
         return _row(entity)
+
+    async def service_time(self, partition: str, key: str) -> datetime:
+        """The service's clock, in whole seconds, as it answers for a row that is there."""
+        dates: list[str] = []
+        with _errors_told_apart():
+            await self._client.get_entity(
+                partition,
+                key,
+                raw_response_hook=lambda answer: dates.append(answer.http_response.headers["Date"]),
+            )
+        return parsedate_to_datetime(dates[0])
 
     async def write(self, operations: Sequence[Operation]) -> list[str]:
         """See `Table.write`."""

@@ -23,6 +23,7 @@ from shared.conversations import (
     Taken,
     UserRow,
 )
+from shared.status import SweepRecord
 from shared.storage.store import MAX_ROW_BYTES, TableStore, user_hash
 from shared.storage.tables import Operation, Row, Table, Tables
 from tests.memory_table import MemoryTable
@@ -627,3 +628,27 @@ async def test_the_rows_keys_are_as_the_documentation_says(
     shard, key = saved.address.shard, saved.address.key
     for row_key in (f"c|{key}", f"p|{key}|ann", f"d|{DUE:010d}|{key}|session1"):
         assert isinstance(await tables[0].get(shard, row_key), Row)
+
+
+async def test_records_of_sweeps_come_back_newest_first_one_for_each_slot(
+    store: TableStore,
+) -> None:
+    older = SweepRecord(NOW, {"expired": 3}, 1.5, 2.5, 0.1, 7)
+    newer = SweepRecord(NOW + timedelta(seconds=60), error="StorageUnavailableError")
+    await store.control()  # in the same partition, and no record
+    await store.record_sweep(SweepRecord(NOW - timedelta(hours=1)), 1)
+    await store.record_sweep(older, 1)
+    await store.record_sweep(newer, 2)
+    assert list(await store.sweeps()) == [newer, older]
+
+
+async def test_dead_letters_are_told_apart_from_other_rows_oldest_first(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    await store.save(conversation(), due=DUE)
+    shard = conversation().address.shard
+    for late in (7, 3):
+        row = Row(shard, f"x|{DUE + late:010d}|{late:032x}|session1")
+        await tables[0].write([Operation("insert", row)])
+    found = [at async for page in store.dead_letter_times(shard) for at in page]
+    assert found == [datetime.fromtimestamp(DUE + late, UTC) for late in (3, 7)]

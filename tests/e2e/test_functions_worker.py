@@ -109,6 +109,9 @@ async def test_all_functions_are_found_and_those_two_with_route_and_schedule(
     assert bindings.keys() == {
         "messages",
         "expiry_timer",
+        "expiry_status",
+        "health",
+        "health_live",
         "state_users",
         "state_conversations",
         "state_private",

@@ -236,7 +236,10 @@ async def bindings(
 
     functions = {str(each.get_function_name()): each for each in function_app.app.get_functions()}
     assert sorted(functions) == [
+        "expiry_status",
         "expiry_timer",
+        "health",
+        "health_live",
         "messages",
         "state_conversations",
         "state_private",

@@ -1,0 +1,175 @@
+"""Checks of the configuration, each with what to do about a failure. No secret is ever said."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+from typing import Literal
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from shared.connector.credentials import CredentialError, TokenSource
+from shared.conversations import CLOCK_SKEW, StoreError, utc_now
+from shared.settings import Settings
+from shared.status import Schedule, duration, is_recent
+from shared.storage.store import CONTROL, TableStore
+from shared.storage.tables import Operation, Row, Tables
+
+_PROBE = "doctor"
+_HOST_JSON = Path(__file__).parents[1] / "host.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, and what to do about it if it is not ok."""
+
+    level: Literal["ok", "warn", "FAIL"]
+    name: str
+    found: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.level:4}  {self.name}: {self.found}"
+        return f"{line}\n      -> {self.advice}" if self.advice else line
+
+
+async def examine(
+    settings: Settings, tables: Tables, tokens: TokenSource, endpoint: str = ""
+) -> AsyncIterator[Finding]:
+    """Do all checks, one after the other; `endpoint` is the messaging endpoint, if to be asked."""
+    now = utc_now()
+    yield check_schedule(settings, now, _function_timeout_seconds())
+    async for finding in _check_storage(settings, tables, now):
+        yield finding
+    yield await check_credentials(tokens)
+    yield await check_endpoint(endpoint)
+
+
+def check_schedule(settings: Settings, now: datetime, timeout_seconds: float) -> Finding:
+    """The interval, beside the timeout and the budget."""
+    interval = Schedule.of(settings.expiry_schedule, now).longest_seconds
+    budget = settings.sweep_budget_seconds
+    found = f"a sweep every {duration(interval)} at most, each of up to {budget} s"
+    if budget >= timeout_seconds:
+        return Finding(
+            "FAIL",
+            "schedule",
+            f"{found}; functionTimeout is {timeout_seconds:.0f} s",
+            "make SweepBudgetSeconds less than functionTimeout in host.json",
+        )
+    if interval > settings.expire_after_seconds:
+        return Finding(
+            "warn",
+            "schedule",
+            f"{found}; conversations expire after {settings.expire_after_seconds} s",
+            "make ExpirySchedule run more often: an expiry may be late by a whole interval",
+        )
+    return Finding("ok", "schedule", found)
+
+
+async def _check_storage(
+    settings: Settings, tables: Tables, now: datetime
+) -> AsyncIterator[Finding]:
+    names = settings.conversations_table, settings.users_table
+    table = tables.table(names[0])
+    try:
+        await tables.create(*names)
+        probe = Row(CONTROL, _PROBE)
+        await table.write([Operation("upsert", probe)])
+        began = utc_now()
+        answered_at = await table.service_time(CONTROL, _PROBE)
+        await table.write([Operation("delete", probe)])
+        store = TableStore(table, tables.table(names[1]), settings.table_shards)
+        control, sweeps = await store.control(), await store.sweeps()
+    except StoreError as error:
+        yield Finding(
+            "FAIL",
+            "storage",
+            str(error),
+            "check AzureWebJobsStorage and that the account can be reached from here; an identity"
+            " needs the role Storage Table Data Contributor",
+        )
+        return
+    yield Finding("ok", "storage", "a row was written, read and deleted")
+    yield check_shards(settings.table_shards, control.shard_count)
+    yield check_clock(began, answered_at, utc_now())
+    schedule = Schedule.of(settings.expiry_schedule, now)
+    if is_recent(sweeps, schedule, settings.sweep_budget_seconds, now):
+        yield Finding("ok", "last sweep", f"{duration((now - sweeps[0].at).total_seconds())} ago")
+    else:
+        yield Finding(
+            "warn",
+            "last sweep",
+            f"at {sweeps[0].at:%Y-%m-%d %H:%M:%S} UTC" if sweeps else "none is known",
+            "see that the app runs, and that AzureWebJobs.expiry_timer.Disabled is not true",
+        )
+
+
+def check_shards(setting: int, stored: int) -> Finding:
+    """The setting is what the table was made with."""
+    if setting == stored:
+        return Finding("ok", "shards", str(stored))
+    found = f"TableShards is {setting}, the table was made with {stored}"
+    return Finding("FAIL", "shards", found, f"set TableShards to {stored}")
+
+
+def check_clock(began: datetime, answered_at: datetime, ended: datetime) -> Finding:
+    """The storage's clock, which has whole seconds, fits between two looks at ours."""
+    ahead = began - (answered_at + timedelta(seconds=1))
+    behind = answered_at - ended
+    off = max(ahead, behind, timedelta(0))
+    found = f"{off.total_seconds():.1f} s from the storage's"
+    if off <= CLOCK_SKEW:
+        return Finding("ok", "clock", found)
+    return Finding("FAIL", "clock", found, "set this machine's clock by NTP")
+
+
+async def check_credentials(tokens: TokenSource) -> Finding:
+    """The login endpoint gives the bot a token."""
+    if not tokens.has_identity:
+        return Finding(
+            "warn", "credentials", "none", "fine in development; else set MicrosoftAppId"
+        )
+    try:
+        await tokens.token()
+    except CredentialError as error:
+        return Finding(
+            "FAIL",
+            "credentials",
+            str(error),
+            "check MicrosoftAppId, the secret or certificate (may have run out), MicrosoftAppType"
+            " and MicrosoftAppTenantId",
+        )
+    return Finding("ok", "credentials", "a token was issued")
+
+
+async def check_endpoint(url: str) -> Finding:
+    """The messaging endpoint is there, and refuses who shows no token."""
+    name = "endpoint"
+    if not url:
+        return Finding("warn", name, "not asked", "give --endpoint https://<name>/api/messages")
+    began = time.monotonic()
+    try:
+        timeout = ClientTimeout(total=30)  # a cold start may take a while
+        async with (
+            ClientSession(timeout=timeout) as http,
+            http.post(url, json={}, allow_redirects=False) as answer,
+        ):
+            status = answer.status
+    except (ClientError, TimeoutError, ValueError) as error:
+        return Finding(
+            "FAIL", name, type(error).__name__, "check the address and that the app runs"
+        )
+    found = f"{status} in {time.monotonic() - began:.1f} s without a token"
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.BAD_REQUEST):
+        return Finding("ok", name, found)
+    return Finding("FAIL", name, found, "it must be 401 or 400: check the path and the app's log")
+
+
+def _function_timeout_seconds() -> float:
+    text = json.loads(_HOST_JSON.read_text(encoding="utf-8")).get("functionTimeout", "00:30:00")
+    hours, minutes, seconds = (float(part) for part in text.split(":"))
+    return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,261 @@
+"""Whether expiry is healthy: the facts, and the verdict on them. Time comes in as an argument.
+
+A due row says when the sweep looks at a conversation next, which is the earliest it can expire: the
+index is lazy (docs/architecture.md). Notices to be tried again have due rows too.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
+
+from croniter import croniter
+
+from shared.conversations import CLOCK_SKEW, ERASURE, DueRow
+from shared.sweep import SHARDS_AT_ONCE, SweepReport
+
+_T = TypeVar("_T")
+
+MOST_ROWS = 10_000
+SWEEPS_KEPT = 50
+
+# The upper ends of the groups of conversations, in seconds, with what they are called.
+_GROUPS = (
+    (60, "up to 1 min"),
+    (300, "1 to 5 min"),
+    (900, "5 to 15 min"),
+    (3600, "15 to 60 min"),
+    (6 * 3600, "1 to 6 h"),
+    (24 * 3600, "6 to 24 h"),
+    (float("inf"), "over 1 day"),
+)
+
+_OUTCOMES = (
+    "expired",
+    "notified",
+    "refiled",
+    "came_back",
+    "retried_later",
+    "silent",
+    "refused",
+    "dead_lettered",
+    "too_old",
+    "failed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """What is kept of one sweep; `error` is the class of what it failed with, if it did."""
+
+    at: datetime
+    counts: dict[str, int] = field(default_factory=dict)
+    lateness_p50_seconds: float | None = None
+    lateness_p99_seconds: float | None = None
+    seconds: float = 0.0
+    requests: int = 0
+    complete: bool = True
+    stopped: bool = False
+    error: str = ""
+
+    @classmethod
+    def of(cls, report: SweepReport, at: datetime) -> "SweepRecord":
+        """Of a sweep's report."""
+        known = {name: getattr(report, name, 0) for name in _OUTCOMES}
+        late = bool(report.lateness_seconds)
+        return cls(
+            at=at,
+            counts={name: count for name, count in known.items() if count},
+            lateness_p50_seconds=round(report.lateness(50), 1) if late else None,
+            lateness_p99_seconds=round(report.lateness(99), 1) if late else None,
+            seconds=round(report.seconds, 2),
+            requests=report.requests,
+            complete=report.complete,
+            stopped=report.stopped,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When sweeps run: the shortest and longest time between the next few of them."""
+
+    shortest_seconds: float
+    longest_seconds: float
+
+    @classmethod
+    def of(cls, expression: str, now: datetime) -> "Schedule":
+        """Of an NCRONTAB expression of six fields."""
+        times = croniter(expression, now, second_at_beginning=True)
+        runs = [times.get_next(datetime) for _ in range(10)]
+        gaps = [(after - before).total_seconds() for before, after in pairwise(runs)]
+        return cls(min(gaps), max(gaps))
+
+    def slot(self, at: datetime) -> int:
+        """Which of the kept records a sweep overwrites: the oldest, on a regular schedule."""
+        return int(at.timestamp() / self.shortest_seconds) % SWEEPS_KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The facts at `at`.
+
+    Attributes:
+        waiting: how many conversations may expire how soon.
+        overdue: how many due rows the next sweep finds by now.
+        oldest_overdue_seconds: the age of the oldest of them.
+        more: there are more rows than were counted.
+        dead_letters: notices that could not be delivered.
+        oldest_dead_letter: when the conversation of the oldest one expired.
+        sweeps: the last ones, newest first.
+        late_after_seconds: what is older than this, is late.
+    """
+
+    at: datetime
+    waiting: dict[str, int]
+    overdue: int
+    oldest_overdue_seconds: float
+    more: bool
+    dead_letters: int
+    oldest_dead_letter: datetime | None
+    sweeps: Sequence[SweepRecord]
+    late_after_seconds: float
+
+    @property
+    def last_sweep_age_seconds(self) -> float | None:
+        """How long ago the last sweep was; None if none is known."""
+        return (self.at - self.sweeps[0].at).total_seconds() if self.sweeps else None
+
+    @property
+    def verdict(self) -> tuple[str, str]:  # noqa: PLR0911 - one return for each verdict
+        """How it is (good, warn, bad), and the headline that says so."""
+        age = self.last_sweep_age_seconds
+        if age is None:
+            return "bad", "No sweep has run yet"
+        if age > self.late_after_seconds:
+            return "bad", f"No sweep for {duration(age)}"
+        if self.sweeps[0].error:
+            return "bad", f"The last sweep failed: {self.sweeps[0].error}"
+        if self.sweeps[0].stopped:
+            return "bad", "The channel refuses the bot's credentials"
+        if self.oldest_overdue_seconds > self.late_after_seconds:
+            oldest = duration(self.oldest_overdue_seconds)
+            return "bad", f"Behind: {self.overdue:,} overdue, the oldest by {oldest}"
+        if self.dead_letters:
+            return "warn", f"On time, but {self.dead_letters:,} dead letters"
+        return "good", "Everything expires on time"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same facts as JSON data."""
+        health, headline = self.verdict
+        facts: dict[str, Any] = _plain({"health": health, "headline": headline, **asdict(self)})
+        return facts
+
+
+class StatusStore(Protocol):
+    """Where the facts are."""
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """The names of all shards."""
+
+    def due(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
+        """Pages of the shard's due rows until then, oldest first."""
+
+    def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
+        """Pages of when the conversations of its dead letters expired, oldest first."""
+
+    async def sweeps(self) -> Sequence[SweepRecord]:
+        """The last sweeps, newest first."""
+
+
+async def gather_status(
+    store: StatusStore,
+    schedule: Schedule,
+    budget_seconds: float,
+    expire_after: timedelta,
+    now: datetime,
+) -> Status:
+    """Read the facts: two range queries a shard, of keys only, and one of the sweeps.
+
+    Raises:
+        StorageUnavailableError: they could not be read.
+    """
+    most = -(-MOST_ROWS // len(store.shards))
+    at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
+    far = datetime(2250, 1, 1, tzinfo=UTC)  # due times have ten digits
+
+    async def due(shard: str) -> tuple[list[float], bool]:
+        async with at_once:
+            rows, more = await _first(store.due(shard, far), most)
+            return [row.due_seconds for row in rows if row.session != ERASURE], more
+
+    async def dead(shard: str) -> tuple[list[datetime], bool]:
+        async with at_once:
+            return await _first(store.dead_letter_times(shard), most)
+
+    sweeps, dues, letters = await asyncio.gather(
+        store.sweeps(),
+        asyncio.gather(*(due(shard) for shard in store.shards)),
+        asyncio.gather(*(dead(shard) for shard in store.shards)),
+    )
+    left = [each - now.timestamp() for shard, _ in dues for each in shard]
+    overdue = [-each for each in left if each <= -CLOCK_SKEW.total_seconds()]
+    times = [each for shard, _ in letters for each in shard]
+    return Status(
+        at=now,
+        waiting=_grouped(
+            [each for each in left if each > -CLOCK_SKEW.total_seconds()], expire_after
+        ),
+        overdue=len(overdue),
+        oldest_overdue_seconds=max(overdue, default=0.0),
+        more=any(more for _, more in (*dues, *letters)),
+        dead_letters=len(times),
+        oldest_dead_letter=min(times, default=None),
+        sweeps=sweeps,
+        late_after_seconds=3 * schedule.longest_seconds + budget_seconds,
+    )
+
+
+def is_recent(
+    sweeps: Sequence[SweepRecord], schedule: Schedule, budget: float, now: datetime
+) -> bool:
+    """Whether a sweep ran within three intervals of the schedule and one budget."""
+    limit = 3 * schedule.longest_seconds + budget
+    return any(not each.error and (now - each.at).total_seconds() <= limit for each in sweeps)
+
+
+def duration(seconds: float) -> str:
+    """Roughly how long, in words."""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+async def _first(pages: AsyncIterator[Sequence[_T]], most: int) -> tuple[list[_T], bool]:
+    rows: list[_T] = []
+    async for page in pages:
+        rows.extend(page)
+        if len(rows) > most:
+            return rows[:most], True
+    return rows, False
+
+
+def _grouped(left: Sequence[float], expire_after: timedelta) -> dict[str, int]:
+    groups, lowest = {}, float("-inf")
+    for highest, name in _GROUPS:
+        count = sum(lowest < each <= highest for each in left)
+        if count or lowest < expire_after.total_seconds():
+            groups[name] = count
+        lowest = highest
+    return groups
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else value

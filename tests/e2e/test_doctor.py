@@ -1,0 +1,73 @@
+"""`python -m shared.cli doctor` and `status`, and what the running app says of its health."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+
+from aiohttp import ClientSession
+
+from scripts import processes
+from tests.e2e.running_bot import RunningBot
+
+
+async def cli(settings: Mapping[str, str], *arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "shared.cli",
+        *arguments,
+        cwd=processes.ROOT,
+        env=dict(settings),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+async def test_a_good_configuration_passes_every_check(
+    bot: RunningBot, settings: dict[str, str]
+) -> None:
+    code, output = await cli(settings, "doctor", "--endpoint", f"{bot.url}/api/messages")
+    assert code == 0, output
+    levels = {
+        line[6:].split(":")[0]: line[:4].strip() for line in output.splitlines() if line[0] != " "
+    }
+    assert levels == {
+        "settings": "ok",
+        "schedule": "warn",  # the bot of these tests sweeps by hand
+        "storage": "ok",
+        "shards": "ok",
+        "clock": "ok",
+        "last sweep": "warn",
+        "credentials": "warn",
+        "endpoint": "ok",
+    }
+
+
+async def test_each_failure_comes_with_advice_and_no_secret(settings: dict[str, str]) -> None:
+    port = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;"
+    nowhere = f"{port}TableEndpoint=http://127.0.0.1:1/a;"
+    code, output = await cli({**settings, "AzureWebJobsStorage": nowhere}, "doctor")
+    assert code == 1
+    assert "FAIL  storage" in output
+    assert "check AzureWebJobsStorage" in output
+    assert "c2VjcmV0" not in output
+    code, output = await cli({**settings, "TableShards": "x"}, "doctor")
+    assert (code, "FAIL  settings: TableShards" in output) == (1, True)
+
+
+async def test_the_app_is_ready_once_a_sweep_has_run_and_status_says_so(
+    bot: RunningBot, settings: dict[str, str]
+) -> None:
+    await bot.sweep()
+    async with ClientSession(bot.url) as http:
+        async with http.get("/api/health/live") as answer:
+            assert answer.status == 200
+        async with http.get("/api/health") as answer:
+            assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+        async with http.get("/api/expiry", headers={"Accept": "application/json"}) as answer:
+            facts = await answer.json()
+    assert (facts["headline"], len(facts["sweeps"])) == ("Everything expires on time", 1)
+    code, output = await cli(settings, "status")
+    assert (code, output.splitlines()[0]) == (0, "Everything expires on time")

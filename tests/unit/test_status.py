@@ -1,0 +1,183 @@
+"""The facts about expiry, the verdict on them, and the functions that show them."""
+
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import azure.functions as func
+import pytest
+
+import status_function
+from shared.conversations import Address, DueRow, StorageUnavailableError
+from shared.status import Schedule, Status, SweepRecord, gather_status, is_recent
+from shared.storage.tables import Operation, Row
+from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+
+EVERY_MINUTE = Schedule(60, 60)
+LATE_AFTER = 3 * 60 + 45
+
+
+@pytest.fixture
+def bot() -> BotInMemory:
+    return BotInMemory(FunctionBot(count_in_conversation))
+
+
+async def status_of(bot: BotInMemory) -> Status:
+    return await gather_status(bot.store, EVERY_MINUTE, 45, bot.expire_after, bot.clock.now)
+
+
+async def file_due(bot: BotInMemory, seconds: int) -> None:
+    due = int(bot.clock.now.timestamp()) + seconds
+    await bot.store.file(DueRow(Address("s001", f"{seconds % 1000:032d}"), "one", due))
+
+
+async def test_without_a_sweep_the_verdict_says_so(bot: BotInMemory) -> None:
+    assert (await status_of(bot)).verdict == ("bad", "No sweep has run yet")
+
+
+async def test_a_recent_sweep_and_nothing_overdue_is_good(bot: BotInMemory) -> None:
+    await bot.say()
+    await bot.store.record_sweep(SweepRecord.of(await bot.sweep(), bot.clock.now), 0)
+    status = await status_of(bot)
+    assert status.verdict == ("good", "Everything expires on time")
+    assert status.waiting == {"up to 1 min": 0, "1 to 5 min": 1}
+
+
+@pytest.mark.parametrize(("age", "health"), [(LATE_AFTER, "good"), (LATE_AFTER + 1, "bad")])
+async def test_a_sweep_that_is_missing_is_bad(bot: BotInMemory, age: int, health: str) -> None:
+    await bot.store.record_sweep(SweepRecord(bot.clock.now), 0)
+    bot.clock.sleep(age)
+    status = await status_of(bot)
+    assert status.verdict[0] == health
+    assert is_recent(status.sweeps, EVERY_MINUTE, 45, bot.clock.now) == (health == "good")
+
+
+@pytest.mark.parametrize(("age", "health"), [(LATE_AFTER, "good"), (LATE_AFTER + 1, "bad")])
+async def test_a_backlog_is_bad_once_it_is_old(bot: BotInMemory, age: int, health: str) -> None:
+    await bot.store.record_sweep(SweepRecord(bot.clock.now), 0)
+    await file_due(bot, -age)
+    status = await status_of(bot)
+    assert (status.verdict[0], status.overdue) == (health, 1)
+    assert status.oldest_overdue_seconds == age
+
+
+async def test_a_failed_sweep_is_bad_and_not_recent(bot: BotInMemory) -> None:
+    failed = SweepRecord(bot.clock.now, error="StorageUnavailableError")
+    await bot.store.record_sweep(failed, 0)
+    status = await status_of(bot)
+    assert status.verdict == ("bad", "The last sweep failed: StorageUnavailableError")
+    assert not is_recent(status.sweeps, EVERY_MINUTE, 45, bot.clock.now)
+
+
+async def test_more_rows_than_are_counted_are_said_to_be_more(
+    bot: BotInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.status.MOST_ROWS", 4)  # two a shard
+    for seconds in (10, 20, 30):
+        await file_due(bot, seconds)
+    status = await status_of(bot)
+    assert (status.more, sum(status.waiting.values())) == (True, 2)
+
+
+async def test_dead_letters_are_counted_with_the_oldest(bot: BotInMemory) -> None:
+    at = int(bot.clock.now.timestamp())
+    for ago in (5, 9):
+        row = Row("s000", f"x|{at - ago:010d}|{ago:032d}|one")
+        await bot.conversations.write([Operation("insert", row)])
+    await bot.store.record_sweep(SweepRecord(bot.clock.now), 0)
+    status = await status_of(bot)
+    assert status.verdict[0] == "warn"
+    assert status.dead_letters == 2
+    assert status.oldest_dead_letter == bot.clock.now - timedelta(seconds=9)
+
+
+async def test_records_come_back_newest_first_and_a_slot_holds_one(bot: BotInMemory) -> None:
+    now = bot.clock.now
+    first = SweepRecord(now, {"expired": 3}, 1.5, 2.5, 0.1, 7)
+    second = SweepRecord(now + timedelta(seconds=60), complete=False, stopped=True)
+    await bot.store.record_sweep(SweepRecord(now - timedelta(days=1)), 1)
+    await bot.store.record_sweep(first, 1)
+    await bot.store.record_sweep(second, 2)
+    assert list(await bot.store.sweeps()) == [second, first]
+
+
+def test_sweeps_of_fifty_intervals_have_slots_of_their_own(bot: BotInMemory) -> None:
+    schedule = Schedule.of("0 */5 * * * *", bot.clock.now)
+    assert schedule == Schedule(300, 300)
+    times = [bot.clock.now + timedelta(seconds=300 * number) for number in range(50)]
+    assert len({schedule.slot(at) for at in times}) == 50
+
+
+def trigger_of(function: Any) -> Any:
+    return function.get_trigger()
+
+
+async def asked(
+    monkeypatch: pytest.MonkeyPatch,
+    bot: BotInMemory,
+    protection: str = "key",
+    *,
+    failed: tuple[str, ...] = (),
+    path: str = "expiry",
+    **request: Any,
+) -> func.HttpResponse:
+    async def failed_checks() -> tuple[str, ...]:
+        return failed
+
+    async def status() -> Status:
+        if failed:
+            raise StorageUnavailableError("no answer")
+        return await status_of(bot)
+
+    async def get_app() -> Any:
+        return SimpleNamespace(status=status, failed_checks=failed_checks)
+
+    monkeypatch.setattr(status_function, "get_app", get_app)
+    app = func.FunctionApp()
+    settings: Any = SimpleNamespace(state_api=protection)
+    app.register_functions(status_function.make_blueprint(settings))
+    (function,) = [f for f in app.get_functions() if trigger_of(f).route == path]
+    req = func.HttpRequest("GET", f"/api/{path}", body=b"", **request)
+    answer: func.HttpResponse = await function.get_user_function()(req)
+    return answer
+
+
+async def test_the_page_is_protected_as_state_is(
+    monkeypatch: pytest.MonkeyPatch, bot: BotInMemory
+) -> None:
+    assert (await asked(monkeypatch, bot, "off")).status_code == 404
+    assert (await asked(monkeypatch, bot, "entra")).status_code == 401
+    signed_in = {"x-ms-client-principal-id": "someone"}
+    assert (await asked(monkeypatch, bot, "entra", headers=signed_in)).status_code == 200
+    app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+    settings: Any = SimpleNamespace(state_api="key")
+    app.register_functions(status_function.make_blueprint(settings))
+    triggers = [trigger_of(f) for f in app.get_functions()]
+    levels = {trigger.route: trigger.auth_level for trigger in triggers}
+    assert levels == {
+        "expiry": func.AuthLevel.FUNCTION,
+        "health": func.AuthLevel.ANONYMOUS,
+        "health/live": func.AuthLevel.ANONYMOUS,
+    }
+
+
+async def test_the_facts_come_as_json_too(
+    monkeypatch: pytest.MonkeyPatch, bot: BotInMemory
+) -> None:
+    await bot.store.record_sweep(SweepRecord(bot.clock.now), 0)
+    facts = json.loads((await asked(monkeypatch, bot, params={"format": "json"})).get_body())
+    assert facts["headline"] == "Everything expires on time"
+    assert facts["sweeps"][0]["at"] == bot.clock.now.isoformat()
+
+
+async def test_readiness_names_what_failed_and_liveness_asks_nothing(
+    monkeypatch: pytest.MonkeyPatch, bot: BotInMemory
+) -> None:
+    assert (await asked(monkeypatch, bot, path="health")).status_code == 200
+    not_ready = await asked(monkeypatch, bot, path="health", failed=("storage",))
+    assert not_ready.status_code == 503
+    assert json.loads(not_ready.get_body()) == {"status": "not ok", "failed": ["storage"]}
+    live = await asked(monkeypatch, bot, path="health/live", failed=("storage",))
+    assert live.status_code == 200
+    assert (await asked(monkeypatch, bot, failed=("storage",))).status_code == 503
