@@ -320,9 +320,12 @@ class Sweep:
             logger.info("sweep: so far %s", self._report)
 
     @property
+    def _seconds_left(self) -> float:
+        return max(self._budget_seconds - (time.monotonic() - self._started), 0)
+
+    @property
     def _must_stop(self) -> bool:
-        spent = time.monotonic() - self._started >= self._budget_seconds
-        return spent or self._report.stopped
+        return self._seconds_left == 0 or self._report.stopped
 
     async def _isolated(self, work: Awaitable[None], what: str) -> None:
         try:
@@ -472,8 +475,7 @@ class Sweep:
         if self._is_too_old(conversation, self._now()):
             await self._expire(conversation, row)
             return
-        left = self._budget_seconds - (time.monotonic() - self._started)
-        place = self._pace.place(conversation, max(left, 0))
+        place = self._pace.place(conversation, self._seconds_left)
         while place.granted and place.seconds > 0:
             async with self._without_slot():
                 with suppress(TimeoutError):
@@ -481,6 +483,8 @@ class Sweep:
             if self._report.stopped:
                 return
             place = self._pace.reached(conversation, place)
+            if not place.granted:
+                place = self._pace.place(conversation, self._seconds_left)
         if place.granted:
             async with self._without_slot():
                 await self._sends.acquire()

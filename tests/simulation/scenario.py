@@ -412,6 +412,7 @@ def user_returns(chance: random.Random) -> Scenario:
 def writes_in_doubt(chance: random.Random) -> Scenario:
     """One user in two conversations; answers are lost and processes crash between two writes."""
     turns = [_turn(chance, n, ["ann"], ["talk0", "talk1"]) for n in range(5)]
+    turns += _copies(chance, turns, chance.choice((0, 0, 1, 2)))
     return Scenario(
         before=[replace(turns[0], bags="cu")],
         turns=[(replace(turn, bags="cu"), chance.choice(PROCESSES)) for turn in turns[1:]],

@@ -934,7 +934,8 @@ async def test_a_user_who_writes_while_a_place_is_waited_for_keeps_the_conversat
 
 async def test_a_lane_that_closes_while_a_place_is_waited_for_tells_later() -> None:
     bot = await idle_bot()
-    pace = FixedPace(Place(0.01), then=[Place(0.01), Place(30, granted=False)])
+    nowhere = Place(30, granted=False)
+    pace = FixedPace(Place(0.01), nowhere, then=[Place(0.01), nowhere])
     report = await bot.sweep(pace=pace)
     assert (report.told_later, report.notified, pace.then) == (1, 0, [])
 
