@@ -164,6 +164,7 @@ class SweepReport:
         finished_already: due rows of what had ended before.
         failed: what failed unexpectedly, and stays due.
         notice_failures: by the channel's HTTP status.
+        backlog_seconds: how overdue the oldest due row is that was not reached.
     """
 
     looked_at: int = 0
@@ -184,6 +185,7 @@ class SweepReport:
     notice_failures: Counter[str] = field(default_factory=Counter)
     lateness_seconds: list[float] = field(default_factory=list, repr=False)
     seconds: float = 0.0
+    backlog_seconds: float = 0.0
     requests: int = 0
     unfinished: list[str] = field(default_factory=list, repr=False)
     stopped: bool = False
@@ -354,6 +356,8 @@ class Sweep:
             await self._slots.acquire()
             await self._refile(shard)
         self._report.unfinished = [each.name for each in shards if not each.looked_through]
+        left = min((each.rows[0].due_seconds for each in shards if each.rows), default=math.inf)
+        self._report.backlog_seconds = max(self._now().timestamp() - left, 0.0)
 
     async def _oldest_first(
         self, shards: Sequence["_Shard"]

@@ -116,5 +116,6 @@ def record_sweep(report: SweepReport) -> None:
     for status, count in report.notice_failures.items():
         _notices.add(count, {"outcome": "failed", "status": status})
     _dead_letters.add(report.dead_lettered)
+    _backlog_age.set(report.backlog_seconds)
     for seconds in report.lateness_seconds:
         _lateness.record(seconds)

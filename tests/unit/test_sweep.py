@@ -722,6 +722,7 @@ async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on(
 
     report = await bot.sweep(slow, budget_seconds=0.01)
     assert not report.complete
+    assert report.backlog_seconds == pytest.approx(IDLE - 100, abs=1)
     assert 0 < report.expired < 50
     assert report.notified == report.expired
     rest = await bot.sweep()

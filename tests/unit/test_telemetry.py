@@ -165,9 +165,12 @@ async def test_a_sweep_counts_what_it_did(bot: BotInMemory) -> None:
 )
 async def test_a_sweep_that_did_not_get_through_says_so(report: SweepReport, ended: str) -> None:
     before = measured()
+    report.backlog_seconds = 7.5
     telemetry.record_sweep(report)
 
-    assert rise(before, "expiry.sweeps", ended) == 1
+    after = measured()
+    assert after["expiry.sweeps", ended] - before.get(("expiry.sweeps", ended), 0) == 1
+    assert after["expiry.backlog.age",] == 7.5
 
 
 class _Ingestion(BaseHTTPRequestHandler):
