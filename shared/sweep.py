@@ -3,6 +3,7 @@
     due row ── conversation gone, or of another session ──────────────► delete the due row
             ── touched since it was filed ────────────────────────────► re-file it
             ── expired, and leased by another sweep ──────────────────► leave it
+            ── idle, its channel takes no more notices for now ────────► CLAIM and re-file at once
             ── idle: CLAIM (one conditional write: state gone, leased)
                  ── write refused: the user is back, or another sweep ► leave it
                  ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
@@ -13,7 +14,8 @@
                  ── our own credentials refused ──────────────────────► stop the sweep
 
 The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
-again. No step waits: what has to wait is re-filed. Every promise: docs/architecture.md.
+again. Who waits for a place among the notices (docs/sending.md) holds no claim; what has to wait for
+longer than the sweep is re-filed. Every promise: docs/architecture.md.
 """
 
 import asyncio
@@ -264,7 +266,7 @@ class Sweep:
         now: the clock, in aware UTC.
         shards: sweep these only; None: all of them.
         ahead: the due times (after, until) to look at as well: see `shared.timeout_change`.
-        randomness: shuffles the shards and spreads retries.
+        randomness: spreads retries, and decides between rows of the same second.
     """
 
     def __init__(
