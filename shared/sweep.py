@@ -14,8 +14,8 @@
                  ── our own credentials refused ──────────────────────► stop the sweep
 
 The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
-again. Who waits for a place among the notices (docs/sending.md) holds no claim; what has to wait for
-longer than the sweep is re-filed. Every promise: docs/architecture.md.
+again. Who waits for a place among the notices (docs/sending.md) holds no claim; what has to wait
+for longer than the sweep is re-filed. Every promise: docs/architecture.md.
 """
 
 import asyncio

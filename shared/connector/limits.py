@@ -199,7 +199,7 @@ class SendingLimits:
         url, now = reference["serviceUrl"], self.clock()
         if error is not None and error.status == HTTPStatus.TOO_MANY_REQUESTS:
             lane = self._lane(reference)
-            wait = max(error.retry_after_seconds or 0, 1.0)
+            wait = min(max(error.retry_after_seconds or 0, 1.0), _LONGEST_PAUSE_SECONDS)
             lane.closed_until = max(lane.closed_until, now + wait)
             lane.slowed_at = lane.closed_until
         if error is None or error.status not in _DOWN:

@@ -28,6 +28,7 @@ def settings(storage_connection_string: str) -> dict[str, str]:
         ExpiryFanOut="on",
         ExpiryQueue=f"q{uuid4().hex}",
         SweepBudgetSeconds="1",
+        SendingLimits="tests/e2e/no_limits.toml",
     )
 
 
