@@ -24,7 +24,7 @@ from shared.conversations import (
     due_seconds,
     new_session_id,
 )
-from shared.storage.store import erasure_address, user_hash
+from shared.storage.rows import erasure_address, user_hash
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from shared.conversations import (
     UserRow,
 )
 from shared.storage import codec
-from shared.storage.store import user_hash
+from shared.storage.rows import user_hash
 from shared.user_row import UserRows
 
 NOTHING_SAVED = "*"

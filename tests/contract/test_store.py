@@ -24,7 +24,8 @@ from shared.conversations import (
     UserRow,
 )
 from shared.status import SweepRecord
-from shared.storage.store import MAX_ROW_BYTES, TableStore, user_hash
+from shared.storage.rows import user_hash
+from shared.storage.store import MAX_ROW_BYTES, TableStore
 from shared.storage.tables import Operation, Row, Table, Tables
 from tests.memory_table import MemoryTable
 

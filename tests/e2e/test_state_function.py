@@ -21,7 +21,7 @@ import pytest
 from scripts.processes import ROOT
 from shared.conversations import ConversationKey
 from shared.settings import Settings
-from shared.storage.store import user_hash
+from shared.storage.rows import user_hash
 from shared.storage.tables import AzureTable, Operation, Row
 from state_function import make_blueprint
 from tests.e2e.notebook_bot import INSTEAD_OF_THE_SAMPLE, ONE_OF_EACH

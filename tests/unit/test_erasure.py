@@ -10,7 +10,7 @@ import pytest
 
 from shared.conversations import Conversation, ConversationKey, StorageUnavailableError
 from shared.erasure import Receipt, asks_for_erasure
-from shared.storage.store import user_hash
+from shared.storage.rows import user_hash
 from shared.storage.tables import CountingTable, Row
 from shared.sweep import NoticeResult, Verdict
 from tests.bot_in_memory import (

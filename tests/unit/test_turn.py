@@ -13,7 +13,7 @@ from botbuilder.schema import Activity, ActivityTypes
 from shared import notices, sweep, turn
 from shared.connector.client import ConnectorError
 from shared.conversations import ConflictError, Status, StorageUnavailableError, utc_now
-from shared.storage.store import user_hash
+from shared.storage.rows import user_hash
 from tests.bot_in_memory import (
     BotInMemory,
     Clock,
