@@ -5,7 +5,8 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 
 from botbuilder.core.invoke_response import InvokeResponse
@@ -36,7 +37,8 @@ from shared.state_data import StateData
 from shared.status import Schedule, Status, SweepRecord, gather_status, is_recent
 from shared.storage import codec
 from shared.storage.store import TableStore
-from shared.storage.tables import CountingTable, Table, Tables, TracedTable
+from shared.storage.stores import Stores
+from shared.storage.tables import Tables
 from shared.sweep import Sweep, SweepReport
 from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
@@ -52,7 +54,7 @@ class App:
 
     Args:
         settings: the checked settings.
-        tables: the client of the storage account.
+        stores: where the state is.
         authentication: who may call.
         connector: what speaks to channels.
         fan_out: where sweeps leave what they do not finish, if they do.
@@ -61,7 +63,7 @@ class App:
     def __init__(
         self,
         settings: Settings,
-        tables: Tables,
+        stores: Stores,
         authentication: InboundAuthentication,
         connector: Connector,
         fan_out: FanOut | None = None,
@@ -69,9 +71,7 @@ class App:
         self.authentication = authentication
         self._settings = settings
         self._fan_out = fan_out
-        self._tables = tables
-        self._conversations = TracedTable(tables.table(settings.conversations_table))
-        self._users = TracedTable(tables.table(settings.users_table))
+        self._stores = stores
         self._service_urls = ServiceUrls()
         limits = SendingLimits(read_limits(settings))
         self._notices = (
@@ -80,7 +80,7 @@ class App:
             else None
         )
         self._turns = Turns(
-            self._store(self._conversations),
+            stores.of_state(),
             BufferingAdapter(
                 connector, authentication.sdk, settings.microsoft_app_id, limits=limits
             ),
@@ -88,9 +88,9 @@ class App:
             expire_after=settings.expire_after,
             shard_count=settings.table_shards,
         )
-        self.erasure = Erasure(self._store(self._conversations), settings.table_shards, now=utc_now)
+        self.erasure = Erasure(stores.of_state(), settings.table_shards, now=utc_now)
         self.state_data = StateData(
-            self._store(self._conversations),
+            stores.of_state(),
             expire_after=settings.expire_after,
             shard_count=settings.table_shards,
             now=utc_now,
@@ -98,8 +98,6 @@ class App:
         self._checking = asyncio.Lock()
         self._check_again_at = 0.0
         self._failed_checks: Sequence[str] = []
-        self._preparing = asyncio.Lock()
-        self._tables_ready = False
 
     async def take_turn(
         self, activity: Activity, caller: AuthenticateRequestResult
@@ -111,7 +109,7 @@ class App:
             SettingsError: the tables were made with another TableShards.
         """
         self._service_urls.received(activity)
-        async with self.with_tables():
+        async with self.with_storage():
             response = await self._turns.take(activity, caller)
             if asks_for_erasure(activity):
                 await self.erasure.erase(activity.channel_id, activity.from_property.id)
@@ -124,6 +122,9 @@ class App:
             StorageUnavailableError: the tables could not be reached at all.
             SettingsError: the tables were made with another TableShards.
         """
+        if self._settings.expires_by_time_to_live_alone:
+            logger.warning("sweep: there is nothing to sweep: Cosmos DB forgets what is idle")
+            return SweepReport()
         try:
             report = await self._run_sweep(
                 lambda store: sweep_with_timeout(
@@ -151,14 +152,17 @@ class App:
             SettingsError: the tables were made with another TableShards.
         """
         now = utc_now()
-        async with self.with_tables():
-            return await gather_status(
-                self._store(self._conversations),
+        async with self.with_storage():
+            if self._settings.expires_by_time_to_live_alone:
+                return Status.of_no_rows(now)
+            status = await gather_status(
+                self._stores.of_conversations(),
                 self._schedule(now),
                 self._settings.sweep_budget_seconds,
                 self._settings.expire_after,
                 now,
             )
+        return replace(status, timer="off" if self._settings.expiry_timer_disabled else "on")
 
     async def failed_checks(self) -> Sequence[str]:
         """What keeps the app from being ready; looked at again after some seconds only."""
@@ -171,8 +175,11 @@ class App:
     async def _check(self) -> Sequence[str]:
         now = utc_now()
         try:
-            async with self.with_tables():
-                sweeps = await self._store(self._conversations).sweeps()
+            async with self.with_storage():
+                if self._settings.expiry_timer_disabled:
+                    await self._stores.of_state().has_user("nobody")  # the storage answers
+                    return []
+                sweeps = await self._stores.of_conversations().sweeps()
         except (StorageUnavailableError, SettingsError) as error:
             logger.error("health: %s", error)  # noqa: TRY400 - it says it all
             return ["storage"]
@@ -185,7 +192,7 @@ class App:
     async def _record(self, record: SweepRecord) -> None:
         slot = self._schedule(record.at).slot(record.at)
         try:
-            await self._store(self._conversations).record_sweep(record, slot)
+            await self._stores.of_conversations().record_sweep(record, slot)
         except StorageUnavailableError as error:  # the sweep itself is done, or has said so
             logger.warning("sweep: not recorded: %s", error)
 
@@ -211,10 +218,10 @@ class App:
 
     async def _run_sweep(self, run: Callable[[TableStore], Awaitable[SweepReport]]) -> SweepReport:
         with telemetry.tracer.start_as_current_span("sweep"):
-            async with self.with_tables():
-                conversations = CountingTable(self._conversations)
-                report = await run(self._store(conversations))
-                report.requests = conversations.requests
+            async with self.with_storage():
+                store, requests = self._stores.counted()
+                report = await run(store)
+                report.requests = requests()
         telemetry.record_sweep(report)
         return report
 
@@ -237,42 +244,9 @@ class App:
             now=utc_now,
         )
 
-    def _store(self, conversations: Table) -> TableStore:
-        return TableStore(
-            conversations,
-            self._users,
-            self._settings.table_shards,
-            max_row_bytes=self._settings.state_limit_kib * 1024,
-        )
-
-    @asynccontextmanager
-    async def with_tables(self) -> AsyncIterator[None]:
-        """Make sure of the tables, once; after a failure look again, as they may be gone."""
-        async with self._preparing:
-            if not self._tables_ready:
-                await self._prepare_tables()
-                self._tables_ready = True
-        try:
-            yield
-        except StorageUnavailableError:
-            self._tables_ready = False
-            raise
-
-    async def _prepare_tables(self) -> None:
-        names = self._settings.conversations_table, self._settings.users_table
-        store = self._store(self._conversations)
-        try:
-            control = await store.control()
-        except StorageUnavailableError:
-            # Most likely a first start; the control row is written when both tables are there.
-            await self._tables.create(*names)
-            control = await store.control()
-        if control.shard_count != self._settings.table_shards:
-            raise SettingsError(
-                f"TableShards is {self._settings.table_shards}; it must be"
-                f" {control.shard_count}, as when the"
-                f" table {names[0]} was made"
-            )
+    def with_storage(self) -> AbstractAsyncContextManager[None]:
+        """Make sure of the storage; see `Stores.ready`."""
+        return self._stores.ready()
 
 
 @asynccontextmanager
@@ -294,6 +268,11 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             cloud=cloud,
             ssl_context=trust,
         )
+        cosmos = None
+        if settings.state_store == "cosmos":
+            from shared.storage.documents import CosmosDb  # noqa: PLC0415 - 0.3 s, as below
+
+            cosmos = await clients.enter_async_context(CosmosDb(settings))
         fan_out = None
         if settings.expiry_fan_out == "on":
             from shared.storage.queues import Queues  # noqa: PLC0415 - apps without it start faster
@@ -304,7 +283,8 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
                 queues.queue(poison_name(settings.expiry_queue)),
                 most=settings.table_shards,
             )
-        yield App(settings, tables, authentication, connector, fan_out)
+        stores = Stores(settings, tables, cosmos)
+        yield App(settings, stores, authentication, connector, fan_out)
 
 
 def token_source(settings: Settings) -> TokenSource:

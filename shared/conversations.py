@@ -1,7 +1,7 @@
 """Conversations and when they are stale: the domain. Time comes in as an argument; no I/O.
 
 One conversation has one session at a time: from its first message to its expiry. What the store
-must do with them is the `ConversationStore` protocol at the end.
+must do with them are the protocols at the end.
 """
 
 import math
@@ -23,6 +23,10 @@ CLOCK_SKEW = timedelta(seconds=2)
 
 # The session in the due row of an erasure, whose key is the user's hash.
 ERASURE = "erase"
+
+# Between the writes of one commit lie milliseconds. A turn that has not done the last one after
+# this long has crashed.
+COMMIT_TAKES_AT_MOST = timedelta(seconds=30)
 
 # How long a claim keeps other sweeps away from an expired conversation.
 LEASE = timedelta(seconds=60)
@@ -116,6 +120,33 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivateState:
+    """One user's private bag in one conversation, packed; it counts for its session only.
+
+    `version` is another after each change.
+    """
+
+    user: str
+    state: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """A session's bags where they are kept apart from its row, all in one document.
+
+    `private` are those of its users, by their hash. `token` tells the store how new a copy of the
+    document must be.
+    """
+
+    id: str
+    session: str
+    state: bytes = b""
+    private: Mapping[str, PrivateState] = field(default_factory=dict)
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation's row: tracking, and the packed state its dialogs left.
 
@@ -124,7 +155,7 @@ class Conversation:
     their hash. `recent` are the last turns, which outlive a session; `replies` is what the very
     last one sends, packed, unless it is known to be sent; `trace` is its span, where it was traced.
     `moved` tells that a notice was refused at the address that the channel gave, and another took
-    its place.
+    its place. `bags` are as they were stored, where that is not in this row.
     """
 
     address: Address
@@ -145,6 +176,7 @@ class Conversation:
     lease_until: datetime | None = None
     attempts: int = 0
     moved: bool = False
+    bags: Bags | None = field(default=None, compare=False)
     etag: str = ""
 
     @classmethod
@@ -186,6 +218,7 @@ class Conversation:
             self,
             recent=ended.recent,
             users={user: replace(each, writer="") for user, each in listed.items()},
+            bags=ended.bags,
             etag=ended.etag,
         )
 
@@ -270,18 +303,6 @@ def new_session_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class PrivateState:
-    """One user's private bag in one conversation, packed; it counts for its session only.
-
-    `version` is another after each change.
-    """
-
-    user: str
-    state: bytes
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
 class UserRow:
     """One user's bag, packed, and who wrote it last.
 
@@ -315,8 +336,8 @@ class Joined:
     expired_seconds: int = 0
 
 
-class ConversationStore(Protocol):
-    """What the turn and the sweep need of a store.
+class StateStore(Protocol):
+    """What turns, the state functions and erasures need of a store.
 
     Every write of a conversation is conditional on the ETag it carries. Any method may raise
     StorageUnavailableError.
@@ -358,6 +379,48 @@ class ConversationStore(Protocol):
             ConflictError: the row is another version by now.
             StateTooLargeError: nothing was written.
         """
+
+    async def discard(self, address: Address, etag: str) -> None:
+        """Delete a conversation that cannot be read, at this version.
+
+        Raises:
+            ConflictError: the conversation is another version by now.
+        """
+
+    async def drop_listed(self, entry: "Joined") -> bool:
+        """Delete the dead letter that an entry stands for; returns whether there was one."""
+
+    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
+        """Delete what a finished session left: its private bags, then its work item."""
+
+    async def file(self, row: DueRow) -> None:
+        """Add a work item that hangs on no conversation."""
+
+    async def joined(self, user: str) -> Sequence["Joined"]:
+        """The conversations that the user is listed in, and the dead letters that name the user."""
+
+    async def leave(self, user: str, entry: "Joined") -> None:
+        """Remove an entry of the user's list, at its version.
+
+        Raises:
+            ConflictError: the user has joined that conversation again.
+        """
+
+    async def has_user(self, user: str) -> bool:
+        """Whether there is a row of the user, readable or not."""
+
+    async def delete_user(self, user: str) -> bool:
+        """Delete the user's row; returns whether there was one."""
+
+    async def delete_private(self, address: Address, user: str) -> bool:
+        """Delete the user's private bag, of whatever session; returns whether there was one."""
+
+    async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
+        """The conversation's work items, found among all of its shard."""
+
+
+class ConversationStore(StateStore, Protocol):
+    """What the sweep needs of a store, and dead letters do."""
 
     def due(
         self, shard: str, until: datetime, after: datetime | None = None
@@ -408,44 +471,6 @@ class ConversationStore(Protocol):
 
     async def drop(self, letter: DeadLetter) -> None:
         """Delete a dead letter; that it is gone is no error."""
-
-    async def drop_listed(self, entry: "Joined") -> bool:
-        """Delete the dead letter that an entry stands for; returns whether there was one."""
-
-    async def discard(self, address: Address, etag: str) -> None:
-        """Delete a conversation that cannot be read, at this version.
-
-        Raises:
-            ConflictError: the conversation is another version by now.
-        """
-
-    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
-        """Delete what a finished session left: its private bags, then its work item."""
-
-    async def file(self, row: DueRow) -> None:
-        """Add a work item that hangs on no conversation."""
-
-    async def joined(self, user: str) -> Sequence["Joined"]:
-        """The conversations that the user is listed in, and the dead letters that name the user."""
-
-    async def leave(self, user: str, entry: "Joined") -> None:
-        """Remove an entry of the user's list, at its version.
-
-        Raises:
-            ConflictError: the user has joined that conversation again.
-        """
-
-    async def has_user(self, user: str) -> bool:
-        """Whether there is a row of the user, readable or not."""
-
-    async def delete_user(self, user: str) -> bool:
-        """Delete the user's row; returns whether there was one."""
-
-    async def delete_private(self, address: Address, user: str) -> bool:
-        """Delete the user's private bag, of whatever session; returns whether there was one."""
-
-    async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
-        """The conversation's work items, found among all of its shard."""
 
     @property
     def shards(self) -> Sequence[str]:

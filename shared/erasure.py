@@ -16,15 +16,15 @@ from shared.conversations import (
     Address,
     ConflictError,
     Conversation,
-    ConversationStore,
     DueRow,
     Joined,
+    StateStore,
     StateUnreadableError,
     Status,
     due_seconds,
     new_session_id,
 )
-from shared.storage.rows import erasure_address, user_hash
+from shared.storage.rows import address_of, user_hash
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,7 @@ class Erasure:
         now: the clock, in aware UTC.
     """
 
-    def __init__(
-        self, store: ConversationStore, shard_count: int, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, store: StateStore, shard_count: int, now: Callable[[], datetime]) -> None:
         self._store = store
         self._shard_count = shard_count
         self._now = now
@@ -86,7 +84,7 @@ class Erasure:
         """
         user = user_hash(channel_id, user_id)
         # If this process dies, a sweep goes on with it.
-        work = DueRow(erasure_address(user, self._shard_count), ERASURE, due_seconds(self._now()))
+        work = DueRow(address_of(user, self._shard_count), ERASURE, due_seconds(self._now()))
         await self._store.file(work)
         receipt = await self._erase_user(user)
         if not receipt.left:

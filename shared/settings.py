@@ -1,6 +1,7 @@
 """The one reader of the environment: typed, checked at start, one line per mistake."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from croniter import croniter
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BeforeValidator,
     Field,
     SecretStr,
@@ -15,6 +17,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -24,6 +27,11 @@ AppType = Literal["MultiTenant", "SingleTenant", "UserAssignedMSI"]
 
 # Ten years: far beyond any sensible timeout, and due times still fit their ten digits.
 MAX_SECONDS = 315_360_000
+
+# How much longer Cosmos DB keeps a conversation's state than it may be idle, at least. A message in
+# the last moment has 30 s (the guard) until its turn writes, clocks differ by 2 s, and Cosmos DB
+# counts whole seconds.
+TIME_TO_LIVE_MARGIN_SECONDS = 60
 
 _CERTIFICATE = "a certificate with its RSA key: PEM, or PKCS #12 without a password"
 
@@ -67,12 +75,19 @@ FilePath = Annotated[str, AfterValidator(_file)]
 WholeSeconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=MAX_SECONDS)]
 TableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")]
 # A queue's name may have 63 characters; 7 are left for "-poison".
+CosmosName = Annotated[str, Field(pattern=r"^[^/\\#?]{1,255}$")]
+_COSMOS_NAME = "a Cosmos DB {}'s name: 1 to 255 characters, none of / \\ # ?"
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=3, max_length=56)]
 
 
 def _setting(name: str, must_be: str, **options: Any) -> Any:
-    """A field read from the variable `name`; `must_be` ends the message about a bad value."""
-    return Field(validation_alias=name, description=must_be, **options)
+    """A field read from the variable `name`; `must_be` ends the message about a bad value.
+
+    App Service on Linux makes a period in a variable's name an underscore. Source:
+    learn.microsoft.com, "Configure an App Service app".
+    """
+    alias = AliasChoices(name, name.replace(".", "_")) if "." in name else name
+    return Field(validation_alias=alias, description=must_be, **options)
 
 
 class Settings(BaseSettings):
@@ -180,6 +195,38 @@ class Settings(BaseSettings):
     state_limit_kib: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=700)] = _setting(
         "StateLimitKiB", "a whole number from 1 to 700", default=700
     )
+    state_store: Literal["tables", "cosmos"] = _setting(
+        "StateStore", "tables or cosmos", default="tables"
+    )
+    # The names are those of Microsoft's article "Expire a conversation".
+    cosmos_endpoint: HttpsUrl = _setting(
+        "CosmosDbEndpoint", "the https address of a Cosmos DB account", default=""
+    )
+    cosmos_auth_key: SecretStr = _setting(
+        "CosmosDbAuthKey", "a key of the Cosmos DB account", default=SecretStr("")
+    )
+    cosmos_database: CosmosName = _setting(
+        "CosmosDbDatabaseId", _COSMOS_NAME.format("database"), default="bot"
+    )
+    cosmos_conversation_container: CosmosName = _setting(
+        "CosmosDbConversationStateContainerId",
+        _COSMOS_NAME.format("container"),
+        default="conversation-state",
+    )
+    cosmos_user_container: CosmosName = _setting(
+        "CosmosDbUserStateContainerId", _COSMOS_NAME.format("container"), default="user-state"
+    )
+    cosmos_time_to_live_seconds: WholeSeconds | None = _setting(
+        "CosmosDbTimeToLive",
+        f"whole seconds, at least ExpireAfterSeconds and {TIME_TO_LIVE_MARGIN_SECONDS} more",
+        default=None,
+    )
+    cosmos_correct_time_to_live: Literal["off", "on"] = _setting(
+        "CosmosDbCorrectTimeToLive", "off or on", default="off"
+    )
+    expiry_timer_disabled: bool = _setting(
+        "AzureWebJobs.expiry_timer.Disabled", "true or false", default=False
+    )
     state_api: Literal["key", "entra", "off"] = _setting(
         "StateApi", "key, entra or off", default="key"
     )
@@ -221,7 +268,20 @@ class Settings(BaseSettings):
     @property
     def expire_after(self) -> timedelta:
         """How long a conversation may be idle."""
+        if self.expires_by_time_to_live_alone and self.cosmos_time_to_live_seconds:
+            return timedelta(seconds=self.cosmos_time_to_live_seconds)
         return timedelta(seconds=self.expire_after_seconds)
+
+    @property
+    def expires_by_time_to_live_alone(self) -> bool:
+        """Nobody is told and nothing is tracked: Cosmos DB deletes what is idle."""
+        return self.state_store == "cosmos" and self.expiry_timer_disabled
+
+    @property
+    def least_time_to_live_seconds(self) -> int:
+        """The shortest time to live that state is safe with."""
+        margin = 0 if self.expires_by_time_to_live_alone else TIME_TO_LIVE_MARGIN_SECONDS
+        return int(self.expire_after.total_seconds()) + margin
 
     @property
     def ca_file(self) -> str:
@@ -302,7 +362,34 @@ class Settings(BaseSettings):
                 "AzureWebJobsStorage__queueServiceUri is missing; where ExpiryFanOut is on it must"
                 " be the queue service's https address, or __accountName must name the account"
             )
+        if self.state_store == "cosmos":
+            self._cosmos_fits()
         return self
+
+    def _cosmos_fits(self) -> None:
+        if not self.cosmos_endpoint:
+            raise ValueError(
+                "CosmosDbEndpoint is empty; where StateStore is cosmos it must be the https address"
+                " of a Cosmos DB account"
+            )
+        time_to_live = self.cosmos_time_to_live_seconds
+        if time_to_live is None:
+            raise ValueError(
+                "CosmosDbTimeToLive is missing; where StateStore is cosmos it must be whole seconds"
+            )
+        least = self.least_time_to_live_seconds
+        if time_to_live < least:
+            raise ValueError(
+                f"CosmosDbTimeToLive is {time_to_live}; it must be {least} or more, as"
+                f" ExpireAfterSeconds is {self.expire_after_seconds}: else state might be gone"
+                " before its conversation expires"
+            )
+        if self.cosmos_conversation_container == self.cosmos_user_container:
+            raise ValueError(
+                f"CosmosDbUserStateContainerId is {self.cosmos_user_container!r}; it must be"
+                " another than CosmosDbConversationStateContainerId, as user state outlives a"
+                " conversation's"
+            )
 
     def _credentials_fit(self) -> None:
         given = [
@@ -339,11 +426,19 @@ def read_settings() -> Settings:
         raise SettingsError("; ".join(_describe(mistake) for mistake in error.errors())) from None
 
 
+def names_of(field: FieldInfo) -> Sequence[str]:
+    """The variables that a field of `Settings` is read from; the first is the documented one."""
+    alias = field.validation_alias
+    return (
+        [str(each) for each in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+    )
+
+
 def _describe(mistake: Any) -> str:
     if not mistake["loc"]:  # from _settings_fit_together, whose messages are whole already
         return str(mistake["ctx"]["error"])
     name = str(mistake["loc"][0])
-    field = next(f for f in Settings.model_fields.values() if f.validation_alias == name)
+    field = next(f for f in Settings.model_fields.values() if name in names_of(f))
     if mistake["type"] == "missing":
         return f"{name} is missing; it must be {field.description}"
     was = "a secret" if field.annotation is SecretStr else repr(mistake["input"])

@@ -17,9 +17,9 @@ from botbuilder.schema import Activity
 
 from shared.conversations import (
     Conversation,
-    ConversationStore,
     Participant,
     PrivateState,
+    StateStore,
     StateUnreadableError,
     StoreError,
     UserRow,
@@ -67,7 +67,7 @@ class TurnState(Storage):
 
     def __init__(
         self,
-        store: ConversationStore,
+        store: StateStore,
         activity: Activity,
         conversation: Conversation,
         *,

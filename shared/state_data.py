@@ -18,9 +18,9 @@ from shared.conversations import (
     ConflictError,
     Conversation,
     ConversationKey,
-    ConversationStore,
     Participant,
     PrivateState,
+    StateStore,
     StateUnreadableError,
     StorageUnavailableError,
     UserRow,
@@ -95,7 +95,7 @@ class StateData:
 
     def __init__(
         self,
-        store: ConversationStore,
+        store: StateStore,
         *,
         expire_after: timedelta,
         shard_count: int,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from croniter import croniter
 
@@ -17,6 +17,7 @@ from shared.conversations import CLOCK_SKEW, ERASURE, DueRow
 from shared.sweep import SHARDS_AT_ONCE, SweepReport
 
 _T = TypeVar("_T")
+Timer = Literal["on", "off", "none"]
 
 MOST_ROWS = 10_000
 SWEEPS_KEPT = 50
@@ -110,6 +111,7 @@ class Status:
         oldest_dead_letter: when the conversation of the oldest one expired.
         sweeps: the last ones, newest first.
         late_after_seconds: what is older than this, is late.
+        timer: whether sweeps are to run; or `none`, where a time to live is all there is.
     """
 
     at: datetime
@@ -121,6 +123,23 @@ class Status:
     oldest_dead_letter: datetime | None
     sweeps: Sequence[SweepRecord]
     late_after_seconds: float
+    timer: Timer = "on"
+
+    @classmethod
+    def of_no_rows(cls, now: datetime) -> "Status":
+        """Where conversations have no rows, and so no sweeps: there is nothing to read."""
+        return cls(
+            at=now,
+            waiting={},
+            overdue=0,
+            oldest_overdue_seconds=0.0,
+            more=False,
+            dead_letters=0,
+            oldest_dead_letter=None,
+            sweeps=(),
+            late_after_seconds=0.0,
+            timer="none",
+        )
 
     @property
     def last_sweep_age_seconds(self) -> float | None:
@@ -130,6 +149,10 @@ class Status:
     @property
     def verdict(self) -> tuple[str, str]:  # noqa: PLR0911 - one return for each verdict
         """How it is (good, warn, bad), and the headline that says so."""
+        if self.timer == "none":
+            return "good", "Cosmos DB forgets what is idle; no sweep, no notices"
+        if self.timer == "off":
+            return "warn", "The timer is off: conversations expire at their next message only"
         age = self.last_sweep_age_seconds
         if age is None:
             return "bad", "No sweep has run yet"

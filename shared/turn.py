@@ -35,7 +35,7 @@ from shared.conversations import (
     ConflictError,
     Conversation,
     ConversationKey,
-    ConversationStore,
+    StateStore,
     StateUnreadableError,
     Status,
     StorageUnavailableError,
@@ -127,7 +127,7 @@ class Turns:
 
     def __init__(
         self,
-        store: ConversationStore,
+        store: StateStore,
         adapter: BufferingAdapter,
         bot: Bot,
         *,

@@ -10,16 +10,13 @@ from datetime import datetime, timedelta
 
 from shared.conversations import (
     CLOCK_SKEW,
+    COMMIT_TAKES_AT_MOST,
     ConflictError,
     Conversation,
-    ConversationStore,
+    StateStore,
     StateUnreadableError,
     UserRow,
 )
-
-# Between the two writes lie milliseconds. A turn that has not done the second one after this long
-# has crashed.
-COMMIT_TAKES_AT_MOST = timedelta(seconds=30)
 
 
 class UserRows:
@@ -36,7 +33,7 @@ class UserRows:
 
     def __init__(
         self,
-        store: ConversationStore,
+        store: StateStore,
         *,
         expire_after: timedelta,
         now: Callable[[], datetime],

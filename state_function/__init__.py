@@ -107,7 +107,7 @@ async def _answer(
         return _json(HTTPStatus.UNAUTHORIZED, {"error": {"message": "sign in first"}})
     try:
         app = await get_app()
-        async with app.with_tables():
+        async with app.with_storage():
             result = await work(app, req)
     except tuple(_STATUSES) as error:
         status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from botbuilder.core import Bot, TurnContext
@@ -17,16 +17,19 @@ from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
 from shared.connector.limits import Limits, SendingLimits
 from shared.connector.retry import Retries
-from shared.conversations import Conversation, ConversationKey, DeadLetter
+from shared.conversations import Conversation, ConversationKey, DeadLetter, StateStore
 from shared.erasure import Erasure
 from shared.notices import NoticeSender
 from shared.service_urls import ServiceUrls
 from shared.state import state_bags
+from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
+from shared.storage.documents import Container
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
 from shared.sweep import Pace, SendNotice, Sweep, SweepReport
 from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
+from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
 
 SHARDS = 2
@@ -146,6 +149,20 @@ def anonymous() -> AuthenticateRequestResult:
 
 
 @dataclass
+class InCosmos:
+    """Where a bot keeps its state, if not in tables; `alone` is without rows and sweeps.
+
+    `by_default` makes that of bots which are not told.
+    """
+
+    by_default: ClassVar[Callable[[], "InCosmos | None"]] = staticmethod(lambda: None)
+
+    conversations: Container = field(default_factory=MemoryContainer)
+    users: Container = field(default_factory=MemoryContainer)
+    alone: bool = False
+
+
+@dataclass
 class BotInMemory:
     """One bot on its tables; several can share them, as processes do."""
 
@@ -156,13 +173,18 @@ class BotInMemory:
     users: Table = field(default_factory=MemoryTable)
     connector: FakeConnector = field(default_factory=FakeConnector)
     service_urls: ServiceUrls = field(default_factory=ServiceUrls)
+    cosmos: InCosmos | None = None
 
     def __post_init__(self) -> None:
-        self.store = TableStore(self.conversations, self.users, SHARDS)
-        self.erasure = Erasure(self.store, SHARDS, self.clock)
+        self.cosmos = self.cosmos or InCosmos.by_default()
+        self.store = self._row_store()
+        self.state_store: StateStore = self.store
+        if self.cosmos and self.cosmos.alone:
+            self.state_store = TimeToLiveStore(self.cosmos.conversations, self.cosmos.users, SHARDS)
+        self.erasure = Erasure(self.state_store, SHARDS, self.clock)
         self.notices = NoticeSender(self.connector, self.service_urls, no_limits())
         self.turns = Turns(
-            self.store,
+            self.state_store,
             BufferingAdapter(
                 self.connector, InboundAuthentication(app_id="").sdk, "", self.clock.retries()
             ),
@@ -172,10 +194,27 @@ class BotInMemory:
             now=self.clock,
         )
 
+    def _row_store(self) -> TableStore:
+        if self.cosmos is None:
+            return TableStore(self.conversations, self.users, SHARDS)
+        return CosmosStore(
+            self.conversations,
+            self.users,
+            SHARDS,
+            documents=self.cosmos.conversations,
+            user_documents=self.cosmos.users,
+        )
+
     def another_process(self) -> "BotInMemory":
         """The same bot in another process: same tables, clock and channel, nothing else shared."""
         return BotInMemory(
-            self.bot, self.expire_after, self.clock, self.conversations, self.users, self.connector
+            self.bot,
+            self.expire_after,
+            self.clock,
+            self.conversations,
+            self.users,
+            self.connector,
+            cosmos=self.cosmos,
         )
 
     async def say(self, text: str | None = "hi", **changes: Any) -> list[str]:
@@ -218,7 +257,7 @@ class BotInMemory:
 
     async def row(self, conversation: str = "talk") -> Conversation | None:
         """The conversation's row."""
-        return await self.store.load(ConversationKey(CHANNEL, conversation).address(SHARDS))
+        return await self.state_store.load(ConversationKey(CHANNEL, conversation).address(SHARDS))
 
     async def dead_letters(self) -> list[DeadLetter]:
         """All dead letters."""

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from scripts import azurite, processes
+from scripts import azurite, cosmos, processes
+from shared.settings import Settings
+from shared.storage.documents import CosmosContainer, CosmosDb
 from shared.storage.tables import AzureTable, Tables
 
 
@@ -42,3 +44,45 @@ async def two_azure_tables(azure_tables: Tables) -> tuple[AzureTable, AzureTable
     first, second = (f"t{uuid4().hex}" for _ in range(2))
     await azure_tables.create(first, second)
     return azure_tables.table(first), azure_tables.table(second)
+
+
+@pytest.fixture(scope="session")
+def cosmos_endpoint() -> Iterator[str]:
+    """The address of a Cosmos DB that lives as long as the test run.
+
+    It keeps what has outlived its time: where that matters, tests delete it themselves.
+    """
+    port = free_port()
+    process = cosmos.start(port)
+    yield cosmos.endpoint(port)
+    processes.stop(process)
+
+
+def cosmos_settings(endpoint: str, **changes: str) -> Settings:
+    """Settings of an app with its state in containers of their own."""
+    name = uuid4().hex
+    return Settings.model_validate(
+        {
+            "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+            "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+            "ExpireAfterSeconds": "100",
+            "ExpirySchedule": "0 * * * * *",
+            "StateStore": "cosmos",
+            "CosmosDbEndpoint": endpoint,
+            "CosmosDbAuthKey": cosmos.KEY,
+            "CosmosDbTimeToLive": "200",
+            "CosmosDbConversationStateContainerId": f"conversations-{name}",
+            "CosmosDbUserStateContainerId": f"users-{name}",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+async def two_cosmos_containers(
+    cosmos_endpoint: str,
+) -> AsyncIterator[tuple[CosmosContainer, CosmosContainer]]:
+    """Two fresh containers, of conversation state and of user state."""
+    async with CosmosDb(cosmos_settings(cosmos_endpoint)) as database:
+        await database.prepare()
+        yield database.conversations, database.users

@@ -1,11 +1,15 @@
-"""A `Table` that fails or pauses where a test says so, on the way to a real one."""
+"""A `Table` and a `Container` that fail or pause where a test says so, before a real one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from shared.conversations import StorageUnavailableError
+from shared.storage.documents import Container, Document
 from shared.storage.tables import Operation, Row, Table
 
 Hook = Callable[[str], Awaitable[None]]
+T = TypeVar("T")
 
 
 class FaultyTable:
@@ -44,6 +48,42 @@ class FaultyTable:
         await self.before(f"query {first}")
         async for page in self._table.query(partition, first, last, select, page_size):
             yield page
+
+
+class FaultyContainer:
+    """As `FaultyTable`: "read key|...", "create ..", "replace ..", "delete ..", "about user"."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self.before: Hook = _nothing
+        self.after: Hook = _nothing
+
+    async def read(self, document_id: str, token: str = "") -> Document | None:
+        return await self._do(f"read {document_id}", self._container.read(document_id, token))
+
+    async def create(self, document: Document) -> Document:
+        return await self._do(f"create {document.id}", self._container.create(document))
+
+    async def replace(self, document: Document) -> Document:
+        return await self._do(f"replace {document.id}", self._container.replace(document))
+
+    async def delete(self, document_id: str, etag: str = "") -> None:
+        await self._do(f"delete {document_id}", self._container.delete(document_id, etag))
+
+    async def about(self, user: str, older_than: timedelta | None = None) -> AsyncIterator[str]:
+        await self.before(f"about {user}")
+        async for document_id in self._container.about(user, older_than):
+            yield document_id
+
+    async def _do(self, what: str, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            await self.before(what)
+        except BaseException:
+            work.close()
+            raise
+        done = await work
+        await self.after(what)
+        return done
 
 
 async def _nothing(_: str) -> None:

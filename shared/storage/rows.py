@@ -1,17 +1,20 @@
 """What rows hold, and their keys: each kind of row from and to what the domain has."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
 from shared.conversations import (
     Address,
+    Bags,
     Conversation,
     DeadLetter,
     DueRow,
     Joined,
     Participant,
+    StateTooLargeError,
     StateUnreadableError,
     Status,
     Taken,
@@ -37,6 +40,8 @@ TRACKING = (
     "LeaseUntil",
     "Attempts",
     "Moved",
+    "Bags",
+    "BagsToken",
 )
 
 LETTER = (
@@ -58,9 +63,23 @@ def user_hash(channel_id: str, user_id: str) -> str:
     return sha256(f"{channel_id}/users/{user_id}".encode()).hexdigest()[:32]
 
 
-def erasure_address(user: str, shard_count: int) -> Address:
-    """Where the due row of a user's erasure lives."""
-    return Address(f"s{int(user[:4], 16) % shard_count:03d}", user)
+def address_of(key: str, shard_count: int) -> Address:
+    """Where a conversation lives, by its key; or the due row of a user's erasure, by the hash."""
+    return Address(f"s{int(key[:4], 16) % shard_count:03d}", key)
+
+
+def check_size(columns: Mapping[str, Any], most_bytes: int) -> None:
+    """Refuse a row that is too large.
+
+    Raises:
+        StateTooLargeError: it is.
+    """
+    size = sum(len(value) for value in columns.values() if isinstance(value, bytes | str))
+    if size > most_bytes:
+        raise StateTooLargeError(
+            f"the row would hold {-(-size // 1024)} KiB of state, reference and ids;"
+            f" the limit is {most_bytes // 1024} KiB"
+        )
 
 
 def write_over(row: Row) -> Operation:
@@ -90,6 +109,8 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "LeaseUntil": conversation.lease_until,
         "Attempts": conversation.attempts or None,
         "Moved": conversation.moved or None,
+        "Bags": conversation.bags and conversation.bags.id,
+        "BagsToken": (conversation.bags and conversation.bags.token) or None,
         **chunks(conversation.state, "State"),
         **chunks(conversation.replies, "Replies"),
     }
@@ -126,10 +147,17 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             lease_until=columns.get("LeaseUntil"),
             attempts=columns.get("Attempts", 0),
             moved=columns.get("Moved", False),
+            bags=_bags(columns),
             etag=row.etag,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}", row.etag) from error
+
+
+def _bags(columns: Mapping[str, Any]) -> Bags | None:
+    if "Bags" not in columns:
+        return None
+    return Bags(columns["Bags"], columns["SessionId"], token=columns.get("BagsToken", ""))
 
 
 def user_columns(row: UserRow) -> dict[str, Any]:

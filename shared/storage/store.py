@@ -19,11 +19,10 @@ Users table, partition {user}:
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from shared.conversations import (
     Address,
@@ -34,7 +33,6 @@ from shared.conversations import (
     Joined,
     Participant,
     PrivateState,
-    StateTooLargeError,
     Status,
     UserRow,
     due_seconds,
@@ -43,6 +41,7 @@ from shared.status import SweepRecord
 from shared.storage.rows import (
     LETTER,
     TRACKING,
+    check_size,
     chunks,
     conversation_columns,
     conversation_of,
@@ -165,12 +164,12 @@ class TableStore:
     # What a turn needs
 
     async def load(self, address: Address) -> Conversation | None:
-        """See `ConversationStore.load`."""
+        """See `StateStore.load`."""
         row = await self._conversations.get(address.shard, f"c|{address.key}")
         return conversation_of(address, row) if row else None
 
     async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
-        """See `ConversationStore.load_private`."""
+        """See `StateStore.load_private`."""
         address = conversation.address
         row = await self._conversations.get(address.shard, f"p|{address.key}|{user}")
         if row is None or row.columns.get("SessionId") != conversation.session:
@@ -178,18 +177,18 @@ class TableStore:
         return PrivateState(user, joined_chunks(row, "State"), row.columns.get("Version", ""))
 
     async def load_user(self, user: str) -> UserRow | None:
-        """See `ConversationStore.load_user`."""
+        """See `StateStore.load_user`."""
         row = await self._users.get(user, USER)
         return user_row_of(row) if row else None
 
     async def save_user(
         self, user: str, row: UserRow | None, joining: Address | None = None
     ) -> tuple[UserRow | None, str]:
-        """See `ConversationStore.save_user`."""
+        """See `StateStore.save_user`."""
         operations = []
         if row is not None:
             columns = user_columns(row)
-            self._check_size(columns)
+            check_size(columns, self._max_row_bytes)
             operations.append(write_over(Row(user, USER, columns, row.etag)))
         if joining is not None:
             entry = Row(user, f"in|{joining.key}", {"Shard": joining.shard})
@@ -205,7 +204,7 @@ class TableStore:
         due: int | None = None,
         private: Sequence[PrivateState] = (),
     ) -> Conversation:
-        """See `ConversationStore.save`."""
+        """See `StateStore.save`."""
         address = conversation.address
         operations = [self._conversation_write(conversation)]
         if due is not None:
@@ -217,7 +216,7 @@ class TableStore:
                 "Version": bag.version,
                 **chunks(bag.state, "State"),
             }
-            self._check_size(columns)
+            check_size(columns, self._max_row_bytes)
             key = f"p|{address.key}|{bag.user}"
             operations.append(Operation("upsert", Row(address.shard, key, columns)))
         etag, *_ = await self._conversations.write(operations)
@@ -273,7 +272,7 @@ class TableStore:
         address = conversation.address
         await self._delete_what_hangs_on(conversation)
         try:
-            await self.discard(address, conversation.etag)
+            await self._delete_row(address, conversation.etag)
         except ConflictError:
             current = await self.load_tracking(address)
             if current is not None and current.session == conversation.session:
@@ -317,12 +316,15 @@ class TableStore:
                     await self.leave(user, Joined(address, participant.index_etag))
 
     async def discard(self, address: Address, etag: str) -> None:
-        """See `ConversationStore.discard`."""
+        """See `StateStore.discard`."""
+        await self._delete_row(address, etag)
+
+    async def _delete_row(self, address: Address, etag: str) -> None:
         row = Row(address.shard, f"c|{address.key}", {}, etag)
         await self._conversations.write([Operation("delete", row)])
 
     async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
-        """See `ConversationStore.clean_up`."""
+        """See `StateStore.clean_up`."""
         if has_private:
             await self._delete_private_of(row.address, row.session)
         await self._conversations.write([Operation("delete", due_row(row))])
@@ -403,7 +405,7 @@ class TableStore:
     # What an erasure needs
 
     async def drop_listed(self, entry: Joined) -> bool:
-        """See `ConversationStore.drop_listed`."""
+        """See `StateStore.drop_listed`."""
         address = entry.address
         key = f"x|{entry.expired_seconds:010d}|{address.key}|{entry.session}"
         if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
@@ -412,32 +414,32 @@ class TableStore:
         return True
 
     async def file(self, row: DueRow) -> None:
-        """See `ConversationStore.file`."""
+        """See `StateStore.file`."""
         await self._conversations.write([Operation("upsert", due_row(row))])
 
     async def joined(self, user: str) -> Sequence[Joined]:
-        """See `ConversationStore.joined`."""
+        """See `StateStore.joined`."""
         pages = self._users.query(user, "in|", "in|~", ["RowKey", "Shard"])
         return [listed_conversation(row) async for page in pages for row in page]
 
     async def leave(self, user: str, entry: Joined) -> None:
-        """See `ConversationStore.leave`."""
+        """See `StateStore.leave`."""
         row = Row(user, entry_key(entry), {}, entry.etag)
         await self._users.write([Operation("delete", row)])
 
     async def has_user(self, user: str) -> bool:
-        """See `ConversationStore.has_user`."""
+        """See `StateStore.has_user`."""
         return await self._users.get(user, USER, ["RowKey"]) is not None
 
     async def delete_user(self, user: str) -> bool:
-        """See `ConversationStore.delete_user`."""
+        """See `StateStore.delete_user`."""
         if not await self.has_user(user):
             return False
         await self._users.write([Operation("delete", Row(user, USER))])
         return True
 
     async def delete_private(self, address: Address, user: str) -> bool:
-        """See `ConversationStore.delete_private`."""
+        """See `StateStore.delete_private`."""
         key = f"p|{address.key}|{user}"
         if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
             return False
@@ -445,21 +447,13 @@ class TableStore:
         return True
 
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
-        """See `ConversationStore.due_rows_of`."""
+        """See `StateStore.due_rows_of`."""
         pages = self._conversations.query(address.shard, "d|", "d|~", ["RowKey"], 1000)
         rows = [due_row_of(row) async for page in pages for row in page]
         return [row for row in rows if row.address == address]
 
     def _conversation_write(self, conversation: Conversation) -> Operation:
         columns = conversation_columns(conversation)
-        self._check_size(columns)
+        check_size(columns, self._max_row_bytes)
         address = conversation.address
         return write_over(Row(address.shard, f"c|{address.key}", columns, conversation.etag))
-
-    def _check_size(self, columns: Mapping[str, Any]) -> None:
-        size = sum(len(value) for value in columns.values() if isinstance(value, bytes | str))
-        if size > self._max_row_bytes:
-            raise StateTooLargeError(
-                f"the row would hold {-(-size // 1024)} KiB of state, reference and ids;"
-                f" the limit is {self._max_row_bytes // 1024} KiB"
-            )

@@ -1,4 +1,4 @@
-"""What the conversation store does, on Azurite and on the table in memory."""
+"""What every store does: on Azurite, with Cosmos DB or without, and in memory."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from shared.conversations import (
     DueRow,
     Participant,
     PrivateState,
+    StateStore,
     StateTooLargeError,
     StateUnreadableError,
     Status,
@@ -24,9 +25,12 @@ from shared.conversations import (
     UserRow,
 )
 from shared.status import SweepRecord
+from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
+from shared.storage.documents import Container
 from shared.storage.rows import user_hash
 from shared.storage.store import MAX_ROW_BYTES, TableStore
 from shared.storage.tables import Operation, Row, Table, Tables
+from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
 
 SHARDS = 3
@@ -43,8 +47,41 @@ def tables(request: pytest.FixtureRequest) -> tuple[Table, Table]:
 
 
 @pytest.fixture
-def store(tables: tuple[Table, Table]) -> TableStore:
-    return TableStore(*tables, SHARDS)
+def containers(
+    request: pytest.FixtureRequest, tables: tuple[Table, Table]
+) -> tuple[Container, Container]:
+    if isinstance(tables[0], MemoryTable):
+        return MemoryContainer(), MemoryContainer()
+    pair: tuple[Container, Container] = request.getfixturevalue("two_cosmos_containers")
+    return pair
+
+
+def store_of(kind: str, request: pytest.FixtureRequest) -> TableStore:
+    tables: tuple[Table, Table] = request.getfixturevalue("tables")
+    if kind == "rows":
+        return TableStore(*tables, SHARDS)
+    documents, user_documents = request.getfixturevalue("containers")
+    return CosmosStore(*tables, SHARDS, documents=documents, user_documents=user_documents)
+
+
+@pytest.fixture(params=["rows", "documents"])
+def store(request: pytest.FixtureRequest, tables: tuple[Table, Table]) -> TableStore:
+    del tables  # whose kinds are this fixture's too
+    return store_of(request.param, request)
+
+
+@pytest.fixture(params=["rows", "documents", "documents alone"])
+def state_store(request: pytest.FixtureRequest, tables: tuple[Table, Table]) -> StateStore:
+    """What is enough for turns: the kinds of `store`, and the one without a sweep."""
+    del tables
+    if request.param == "documents alone":
+        conversations, users = request.getfixturevalue("containers")
+        return TimeToLiveStore(conversations, users, SHARDS)
+    return store_of(request.param, request)
+
+
+# Bags that are no rows have no chunks and no keys of theirs.
+rows_only = pytest.mark.parametrize("store", ["rows"], indirect=True)
 
 
 def conversation(conversation_id: str = "talk", **changes: Any) -> Conversation:
@@ -78,9 +115,9 @@ IDS: Sequence[str] = [
 
 @pytest.mark.parametrize("conversation_id", IDS, ids=ascii)
 async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
-    store: TableStore, conversation_id: str
+    state_store: StateStore, conversation_id: str
 ) -> None:
-    saved = await store.save(
+    saved = await state_store.save(
         conversation(
             conversation_id,
             reference={"conversation": {"id": conversation_id}, "user": {"id": conversation_id}},
@@ -94,13 +131,17 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
         due=DUE,
     )
     assert saved.etag
-    assert await store.load(saved.address) == saved
+    assert await state_store.load(saved.address) == saved
 
 
-async def test_an_expired_conversation_comes_back_as_it_was_claimed(store: TableStore) -> None:
-    saved = await store.save(conversation(reference={"a": 1}, recent=(Taken("a", "w1"),)), due=DUE)
-    claimed = await store.save(saved.claimed(NOW + timedelta(hours=1)))
-    loaded = await store.load(saved.address)
+async def test_an_expired_conversation_comes_back_as_it_was_claimed(
+    state_store: StateStore,
+) -> None:
+    saved = await state_store.save(
+        conversation(reference={"a": 1}, recent=(Taken("a", "w1"),)), due=DUE
+    )
+    claimed = await state_store.save(saved.claimed(NOW + timedelta(hours=1)))
+    loaded = await state_store.load(saved.address)
     assert loaded == claimed
     assert claimed.status is Status.EXPIRED
     assert claimed.state == b""
@@ -109,8 +150,10 @@ async def test_an_expired_conversation_comes_back_as_it_was_claimed(store: Table
     assert (claimed.attempts, claimed.recent) == (1, (Taken("a", "w1"),))
 
 
-async def test_a_claim_for_the_second_time_keeps_the_time_of_expiry(store: TableStore) -> None:
-    first = (await store.save(conversation(), due=DUE)).claimed(NOW)
+async def test_a_claim_for_the_second_time_keeps_the_time_of_expiry(
+    state_store: StateStore,
+) -> None:
+    first = (await state_store.save(conversation(), due=DUE)).claimed(NOW)
     second = first.claimed(NOW + timedelta(hours=1))
     assert (second.expired_at, second.attempts) == (NOW, 2)
 
@@ -142,14 +185,15 @@ async def test_two_first_messages_at_once_open_one_session(store: TableStore) ->
     assert [row.session for row in await due_rows(store)] == [opened[0].session]
 
 
-async def test_of_fifty_writers_at_one_version_exactly_one_wins(store: TableStore) -> None:
-    saved = await store.save(conversation(), due=DUE)
+async def test_of_fifty_writers_at_one_version_exactly_one_wins(state_store: StateStore) -> None:
+    saved = await state_store.save(conversation(), due=DUE)
     results = await asyncio.gather(
-        *(store.save(replace(saved, locale=f"w{n}")) for n in range(50)), return_exceptions=True
+        *(state_store.save(replace(saved, locale=f"w{n}")) for n in range(50)),
+        return_exceptions=True,
     )
     winners = [result for result in results if isinstance(result, Conversation)]
     assert len(winners) == 1
-    assert await store.load(saved.address) == winners[0]
+    assert await state_store.load(saved.address) == winners[0]
 
 
 async def test_a_stale_etag_writes_nothing_not_even_the_other_rows(store: TableStore) -> None:
@@ -166,26 +210,28 @@ async def test_a_stale_etag_writes_nothing_not_even_the_other_rows(store: TableS
     assert (await store.load_private(replace(current, session="session2"), "ann")).state == b""
 
 
-async def test_a_private_bag_counts_for_its_session_only(store: TableStore) -> None:
-    saved = await store.save(
+async def test_a_private_bag_counts_for_its_session_only(state_store: StateStore) -> None:
+    saved = await state_store.save(
         conversation(has_private=True), due=DUE, private=[PrivateState("ann", b"hers", "v1")]
     )
-    assert await store.load_private(saved, "ann") == PrivateState("ann", b"hers", "v1")
-    assert await store.load_private(saved, "bob") == PrivateState("bob", b"", "")
+    assert await state_store.load_private(saved, "ann") == PrivateState("ann", b"hers", "v1")
+    assert await state_store.load_private(saved, "bob") == PrivateState("bob", b"", "")
     later = replace(saved, session="later")
-    assert await store.load_private(later, "ann") == PrivateState("ann", b"", "")
+    assert await state_store.load_private(later, "ann") == PrivateState("ann", b"", "")
 
 
 @pytest.mark.parametrize("size", [0, 1, 63_999, 64_000, 64_001, 128_000, 700_000])
-async def test_state_of_any_size_up_to_the_limit_comes_back(store: TableStore, size: int) -> None:
-    saved = await store.save(conversation(state=bytes([7]) * size), due=DUE)
-    assert await store.load(saved.address) == saved
+async def test_state_of_any_size_up_to_the_limit_comes_back(
+    state_store: StateStore, size: int
+) -> None:
+    saved = await state_store.save(conversation(state=bytes([7]) * size), due=DUE)
+    assert await state_store.load(saved.address) == saved
 
 
-async def test_a_smaller_state_leaves_no_chunk_of_a_larger_one(store: TableStore) -> None:
-    large = await store.save(conversation(state=bytes(200_000)), due=DUE)
-    small = await store.save(replace(large, state=b"small"))
-    assert await store.load(large.address) == small
+async def test_a_smaller_state_leaves_no_chunk_of_a_larger_one(state_store: StateStore) -> None:
+    large = await state_store.save(conversation(state=bytes(200_000)), due=DUE)
+    small = await state_store.save(replace(large, state=b"small"))
+    assert await state_store.load(large.address) == small
 
 
 async def test_a_row_above_the_limit_is_refused_and_nothing_written(store: TableStore) -> None:
@@ -201,6 +247,7 @@ async def test_a_row_above_the_limit_is_refused_and_nothing_written(store: Table
     assert await due_rows(store) == []
 
 
+@rows_only
 async def test_a_chunk_that_is_missing_is_an_error_that_names_the_row(
     store: TableStore, tables: tuple[Table, Table]
 ) -> None:
@@ -230,7 +277,7 @@ async def test_a_column_that_is_missing_is_an_error_that_names_the_row(
 # Users
 
 
-async def test_a_user_comes_back_as_it_was_saved(store: TableStore) -> None:
+async def test_a_user_comes_back_as_it_was_saved(state_store: StateStore) -> None:
     row = UserRow(
         state=bytes(100_000),
         before=b"as it was",
@@ -240,24 +287,24 @@ async def test_a_user_comes_back_as_it_was_saved(store: TableStore) -> None:
         base_etag='W/"1"',
         written_at=NOW,
     )
-    saved, index_etag = await store.save_user("user", row)
+    saved, index_etag = await state_store.save_user("user", row)
     assert saved is not None
     assert saved == replace(row, etag=saved.etag)
     assert index_etag == ""
-    assert await store.load_user("user") == saved
-    assert await store.load_user("nobody") is None
+    assert await state_store.load_user("user") == saved
+    assert await state_store.load_user("nobody") is None
 
 
-async def test_of_concurrent_writers_of_a_user_exactly_one_wins(store: TableStore) -> None:
+async def test_of_concurrent_writers_of_a_user_exactly_one_wins(state_store: StateStore) -> None:
     async def race(row: UserRow) -> int:
         results = await asyncio.gather(
-            *(store.save_user("user", replace(row, writer=f"w{n}")) for n in range(10)),
+            *(state_store.save_user("user", replace(row, writer=f"w{n}")) for n in range(10)),
             return_exceptions=True,
         )
         return sum(isinstance(result, ConflictError) for result in results)
 
     assert await race(UserRow(b"first")) == 9
-    current = await store.load_user("user")
+    current = await state_store.load_user("user")
     assert current is not None
     assert await race(current) == 9
 
@@ -350,7 +397,8 @@ async def test_cleaning_up_removes_the_sessions_leftovers_and_no_others(store: T
         "session2"
     ]
     assert (await store.load_private(back, "ann")).state == b"2"
-    assert (await store.load_private(saved, "bob")).state == b""
+    over = replace(back, session="session1")
+    assert (await store.load_private(over, "bob")).state == b""
     await store.clean_up(row, has_private=True)  # again: no error
 
 
@@ -620,6 +668,7 @@ async def test_no_answer_is_unavailable_storage(monkeypatch: pytest.MonkeyPatch)
             await store.load(conversation().address)
 
 
+@rows_only
 async def test_the_rows_keys_are_as_the_documentation_says(
     store: TableStore, tables: tuple[Table, Table]
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.connector.cloud import PUBLIC, US_GOVERNMENT, Cloud, cloud_of
-from shared.settings import Settings
+from shared.settings import Settings, names_of
 
 ReadCloud = Callable[..., Cloud]
 
@@ -32,7 +32,8 @@ CHINA = {
 @pytest.fixture
 def read_cloud(monkeypatch: pytest.MonkeyPatch) -> ReadCloud:
     for field in Settings.model_fields.values():
-        monkeypatch.delenv(str(field.validation_alias), raising=False)
+        for name in names_of(field):
+            monkeypatch.delenv(name, raising=False)
 
     def read(**changes: str) -> Cloud:
         given: dict[str, Any] = {

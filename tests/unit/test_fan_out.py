@@ -13,6 +13,7 @@ from shared.connector.client import ConnectorError
 from shared.conversations import StorageUnavailableError
 from shared.fan_out import FanOut, InvalidMessageError, message_for
 from shared.settings import read_settings
+from shared.storage.stores import Stores
 from shared.storage.tables import Tables
 from tests.bot_in_memory import (
     SHARDS,
@@ -53,7 +54,7 @@ class Fixture:
         fan_out = FanOut(self.queue, self.poison, most=SHARDS) if self.fan_out_is_on else None
         return App(
             settings,
-            cast("Tables", TablesInMemory(self.bot)),
+            Stores(settings, cast("Tables", TablesInMemory(self.bot)), cosmos=None),
             InboundAuthentication(app_id="", credentials=None),
             self.bot.connector,
             fan_out,

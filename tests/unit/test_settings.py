@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings, SettingsError, read_settings
+from shared.settings import Settings, SettingsError, names_of, read_settings
 from tests.certificates import a_certificate
 
 Read = Callable[..., Settings]
@@ -29,7 +29,8 @@ AZURE = {
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for field in Settings.model_fields.values():
-        monkeypatch.delenv(str(field.validation_alias), raising=False)
+        for name in names_of(field):
+            monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -88,6 +89,14 @@ def test_the_example_settings_are_enough_in_development(read: Read) -> None:
         ("SSL_CERT_FILE", "/no/such/file"),
         ("REQUESTS_CA_BUNDLE", "/no/such/file"),
         ("MicrosoftAppCertificatePath", "/no/such/file"),
+        ("StateStore", "blobs"),
+        ("CosmosDbEndpoint", "http://not-encrypted"),
+        ("CosmosDbDatabaseId", "a/b"),
+        ("CosmosDbConversationStateContainerId", ""),
+        ("CosmosDbUserStateContainerId", "a#b"),
+        ("CosmosDbTimeToLive", "1.5"),
+        ("CosmosDbCorrectTimeToLive", "yes"),
+        ("AzureWebJobs.expiry_timer.Disabled", "maybe"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_with_name_value_and_rule(
@@ -237,3 +246,49 @@ def test_secrets_are_in_no_error_and_no_repr(read: Read) -> None:
         read(AZURE, AzureWebJobsStorage="AccountKey=s3cret", ExpireAfterSeconds="x")
     assert "s3cret" not in f"{refusal.value}{refusal.value.__cause__}"
     assert "pa55word" not in f"{refusal.value}{refusal.value.__cause__}"
+
+
+COSMOS = {
+    **DEVELOPMENT,
+    "StateStore": "cosmos",
+    "CosmosDbEndpoint": "https://account.documents.azure.com/",
+    "CosmosDbTimeToLive": "90",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("CosmosDbEndpoint", None, r"^CosmosDbEndpoint is empty; where StateStore is cosmos"),
+        ("CosmosDbTimeToLive", None, r"^CosmosDbTimeToLive is missing; where StateStore is cosmos"),
+        ("CosmosDbTimeToLive", "89", r"^CosmosDbTimeToLive is 89; it must be 90 or more"),
+        ("CosmosDbUserStateContainerId", "conversation-state", r"^CosmosDbUserStateContainerId is"),
+    ],
+)
+def test_cosmos_settings_that_do_not_fit_are_named(
+    read: Read, name: str, value: str | None, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read(COSMOS, **{name: value})
+
+
+def test_a_time_to_live_outlasts_the_timeout_by_a_margin(read: Read) -> None:
+    settings = read(COSMOS)
+    assert settings.expire_after == timedelta(seconds=30)
+    assert not settings.expires_by_time_to_live_alone
+
+
+@pytest.mark.parametrize(
+    "name", ["AzureWebJobs.expiry_timer.Disabled", "AzureWebJobs_expiry_timer_Disabled"]
+)
+def test_without_the_timer_the_time_to_live_is_the_timeout(read: Read, name: str) -> None:
+    settings = read(COSMOS, CosmosDbTimeToLive="20", **{name: "true"})
+    assert settings.expires_by_time_to_live_alone
+    assert settings.expire_after == timedelta(seconds=20)
+    settings = read(DEVELOPMENT, StateStore="tables", **{name: "true"})
+    assert not settings.expires_by_time_to_live_alone
+    assert settings.expire_after == timedelta(seconds=30)
+
+
+def test_a_cosmos_key_shows_nowhere(read: Read) -> None:
+    assert "s3cret" not in repr(read(COSMOS, CosmosDbAuthKey="s3cret"))

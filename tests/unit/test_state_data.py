@@ -28,7 +28,7 @@ class Face:
         self.bot = bot
         self.kind = kind
         self._data = StateData(
-            bot.store, expire_after=bot.expire_after, shard_count=SHARDS, now=bot.clock
+            bot.state_store, expire_after=bot.expire_after, shard_count=SHARDS, now=bot.clock
         )
         self._ids = [CHANNEL, *KINDS[kind]]
 

@@ -1,0 +1,48 @@
+"""A Cosmos DB on this machine, as a process of its own: `@vercel/cosmosdb-server`, in memory."""
+
+import ssl
+import subprocess
+import sys
+from http.client import HTTPException, HTTPSConnection
+
+from scripts import processes
+
+PORT = 8081  # as Microsoft's own emulator
+# Any key will do. The SDK does not check the certificate of a server on localhost.
+KEY = "bm90IGEgc2VjcmV0"
+SERVER = processes.ROOT / "scripts" / "cosmos_server.js"
+
+
+def endpoint(port: int = PORT) -> str:
+    """The address of its account."""
+    return f"https://127.0.0.1:{port}/"
+
+
+def answers(port: int = PORT) -> bool:
+    """Says whether a Cosmos DB is there already."""
+    unchecked = ssl.create_default_context()  # its certificate is its own
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    connection = HTTPSConnection("127.0.0.1", port, timeout=2, context=unchecked)
+    try:
+        connection.request("GET", "/")
+        return "x-ms-activity-id" in connection.getresponse().headers
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def start(port: int = PORT) -> subprocess.Popen[bytes]:
+    """Starts it and waits until it answers.
+
+    Raises:
+        SystemExit: It did not start, in one line.
+    """
+    process = processes.start(["node", SERVER, str(port)], own_session=True)
+    try:
+        if not processes.wait_until(lambda: answers(port), process, within_seconds=60):
+            sys.exit(f"The Cosmos DB server did not start. Is port {port} taken?")
+    except BaseException:
+        processes.stop(process)
+        raise
+    return process

@@ -1,0 +1,118 @@
+"""The stores of the app, as the settings choose them, over the clients of its accounts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from shared.conversations import StateStore, StorageUnavailableError
+from shared.settings import Settings, SettingsError
+from shared.storage.store import TableStore
+from shared.storage.tables import CountingTable, Table, Tables, TracedTable
+
+if TYPE_CHECKING:
+    from shared.storage.documents import CosmosDb
+
+
+class Stores:
+    """Makes the stores, and makes sure that what they need is there.
+
+    Args:
+        settings: the checked settings.
+        tables: the client of the storage account.
+        cosmos: the client of the Cosmos DB account, where StateStore is cosmos.
+    """
+
+    def __init__(self, settings: Settings, tables: Tables, cosmos: "CosmosDb | None") -> None:
+        self._settings = settings
+        self._tables = tables
+        self._cosmos = cosmos
+        self._conversations = TracedTable(tables.table(settings.conversations_table))
+        self._users = TracedTable(tables.table(settings.users_table))
+        self._preparing = asyncio.Lock()
+        self._is_ready = False
+
+    def of_state(self) -> StateStore:
+        """The store of turns, the state functions and erasures."""
+        if self._cosmos and self._settings.expires_by_time_to_live_alone:
+            from shared.storage.cosmos_store import TimeToLiveStore  # noqa: PLC0415 - see build_app
+
+            return TimeToLiveStore(
+                self._cosmos.conversations,
+                self._cosmos.users,
+                self._settings.table_shards,
+                self._most_bytes,
+            )
+        return self.of_conversations()
+
+    def of_conversations(self) -> TableStore:
+        """The store of sweeps, and of whatever else goes by rows."""
+        store, _ = self._with_rows_in(self._conversations)
+        return store
+
+    def counted(self) -> tuple[TableStore, Callable[[], int]]:
+        """The store of one sweep, and how many requests it has made."""
+        conversations = CountingTable(self._conversations)
+        store, documents_asked = self._with_rows_in(conversations)
+        return store, lambda: conversations.requests + documents_asked()
+
+    def _with_rows_in(self, conversations: Table) -> tuple[TableStore, Callable[[], int]]:
+        shards = self._settings.table_shards
+        if self._cosmos is None:
+            return TableStore(conversations, self._users, shards, self._most_bytes), lambda: 0
+        from shared.storage.cosmos_store import CosmosStore  # noqa: PLC0415 - see build_app
+
+        documents = self._cosmos.conversations
+        store = CosmosStore(
+            conversations,
+            self._users,
+            shards,
+            documents=documents,
+            user_documents=self._cosmos.users,
+            max_row_bytes=self._most_bytes,
+        )
+        return store, lambda: documents.requests
+
+    @property
+    def _most_bytes(self) -> int:
+        return self._settings.state_limit_kib * 1024
+
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[None]:
+        """Make sure of tables and containers, once; after a failure, again: they may be gone.
+
+        Raises:
+            StorageUnavailableError: they could not be reached, or made.
+            SettingsError: they are not what the settings say.
+        """
+        async with self._preparing:
+            if not self._is_ready:
+                await self._prepare()
+                self._is_ready = True
+        try:
+            yield
+        except StorageUnavailableError:
+            self._is_ready = False
+            raise
+
+    async def _prepare(self) -> None:
+        if self._cosmos:
+            await self._cosmos.prepare()
+        if not self._settings.expires_by_time_to_live_alone:
+            await self._prepare_tables()
+
+    async def _prepare_tables(self) -> None:
+        names = self._settings.conversations_table, self._settings.users_table
+        store = self.of_conversations()
+        try:
+            control = await store.control()
+        except StorageUnavailableError:
+            # Most likely a first start; the control row is written when both tables are there.
+            await self._tables.create(*names)
+            control = await store.control()
+        if control.shard_count != self._settings.table_shards:
+            raise SettingsError(
+                f"TableShards is {self._settings.table_shards}; it must be"
+                f" {control.shard_count}, as when the"
+                f" table {names[0]} was made"
+            )

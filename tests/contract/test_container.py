@@ -1,0 +1,121 @@
+"""What a container does, on a Cosmos DB server and in memory."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.conversations import ConflictError, StateUnreadableError, StorageUnavailableError
+from shared.storage.documents import Container, CosmosDb, Document
+from tests.conftest import cosmos_settings
+from tests.memory_container import MemoryContainer
+
+
+@pytest.fixture(params=["cosmos", "memory"])
+def container(request: pytest.FixtureRequest) -> Container:
+    if request.param == "memory":
+        return MemoryContainer()
+    found: Container = request.getfixturevalue("two_cosmos_containers")[0]
+    return found
+
+
+COLUMNS = {
+    "text": "grüße 😀",
+    "bytes": bytes(range(256)),
+    "empty": b"",
+    "time": datetime(2026, 11, 25, 12, 0, 0, 123_456, tzinfo=UTC),
+    "number": 7,
+    "truth": True,
+    "nested": {"ann": {"State": b"hers", "Version": "v1"}, "bytes": {"bytes": "not bytes"}},
+}
+
+
+async def test_a_document_comes_back_as_it_was_written(container: Container) -> None:
+    created = await container.create(Document("one|two", COLUMNS, ["ann", "bob"]))
+    assert created.etag
+    read = await container.read("one|two", created.token)
+    assert read == replace(created, token="")
+    replaced = await container.replace(replace(created, columns={"text": "other"}))
+    assert replaced.etag != created.etag
+    assert await container.read("one|two") == replace(replaced, token="")
+
+
+async def test_a_document_that_is_not_there_is_none(container: Container) -> None:
+    assert await container.read("nothing") is None
+    await container.delete("nothing")
+    with pytest.raises(ConflictError):
+        await container.replace(Document("nothing", COLUMNS))
+
+
+async def test_a_document_is_created_once(container: Container) -> None:
+    results = await asyncio.gather(
+        *(container.create(Document("one", {"n": n})) for n in range(5)), return_exceptions=True
+    )
+    assert sum(isinstance(result, ConflictError) for result in results) == 4
+
+
+async def test_of_writers_at_one_version_exactly_one_wins(container: Container) -> None:
+    created = await container.create(Document("one"))
+    results = await asyncio.gather(
+        *(container.replace(replace(created, columns={"n": n})) for n in range(5)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, ConflictError) for result in results) == 4
+
+
+async def test_without_an_etag_a_document_is_written_over_and_deleted_at_any_version(
+    container: Container,
+) -> None:
+    await container.create(Document("one"))
+    await container.replace(Document("one", {"n": 2}))
+    await container.delete("one")
+    assert await container.read("one") is None
+
+
+async def test_a_document_is_deleted_at_its_version_only(container: Container) -> None:
+    created = await container.create(Document("one"))
+    replaced = await container.replace(created)
+    with pytest.raises(ConflictError):
+        await container.delete("one", created.etag)
+    assert await container.read("one") is not None
+    await container.delete("one", replaced.etag)
+    await container.delete("one", replaced.etag)  # again: no error
+    assert await container.read("one") is None
+
+
+async def test_documents_about_a_user_are_found(container: Container) -> None:
+    await container.create(Document("one", users=["ann", "bob"]))
+    await container.create(Document("two", users=["bob"]))
+    await container.create(Document("three"))
+    assert [each async for each in container.about("ann")] == ["one"]
+    assert sorted([each async for each in container.about("bob")]) == ["one", "two"]
+    assert [each async for each in container.about("bob", timedelta(hours=1))] == []
+
+
+# What only the real client can get wrong
+
+
+async def test_a_damaged_document_is_an_error_that_names_it(cosmos_endpoint: str) -> None:
+    async with CosmosDb(cosmos_settings(cosmos_endpoint)) as database:
+        await database.prepare()
+        raw = database.conversations._client
+        await raw.create_item({"id": "one", "columns": {"State": {"bytes": "not base64!"}}})
+        with pytest.raises(StateUnreadableError, match="document one"):
+            await database.conversations.read("one")
+
+
+async def test_a_container_that_is_gone_is_unavailable_storage(cosmos_endpoint: str) -> None:
+    async with CosmosDb(cosmos_settings(cosmos_endpoint)) as database:
+        await database.prepare()
+        missing = database._client.get_database_client("nosuch").get_container_client("nosuch")
+        lost = type(database.conversations)(missing)
+        with pytest.raises(StorageUnavailableError):
+            await lost.create(Document("one"))
+
+
+async def test_no_answer_is_unavailable_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CosmosDb.OPTIONS, "retry_total", 0)
+    async with CosmosDb(cosmos_settings("https://127.0.0.1:9/")) as database:
+        with pytest.raises(StorageUnavailableError):
+            await database.prepare()
