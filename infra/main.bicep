@@ -252,7 +252,7 @@ module storage 'br/public:avm/res/storage/storage-account:0.32.1' = {
     minimumTlsVersion: 'TLS1_2'
     publicNetworkAccess: 'Enabled'
     networkAcls: {
-      bypass: 'AzureServices'
+      bypass: vnetEnabled ? 'None' : 'AzureServices'
       defaultAction: vnetEnabled ? 'Deny' : 'Allow'
       virtualNetworkRules: vnetEnabled ? [
         {

@@ -52,6 +52,18 @@ NOT_OURS = {
     "HTTP_PROXY",
     "NO_PROXY",
 }
+# What the infrastructure decides, where the app has no default or another.
+DECIDED = {
+    "AzureWebJobsStorage__accountName",
+    "AzureWebJobsStorage__credential",
+    "AzureWebJobsStorage__clientId",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "MicrosoftAppType",
+    "MicrosoftAppId",
+    "MicrosoftAppTenantId",
+    "ExpireAfterSeconds",
+    "ExpirySchedule",
+}
 NOT_IN_README = {"WEBSITE_AUTH_ENABLED"}  # nobody sets it by hand
 # Set already, and not yet read.
 ANNOUNCED = {
@@ -258,21 +270,8 @@ def test_the_app_starts_with_the_settings_as_they_are_by_default(
     assert settings.microsoft_app_type == "UserAssignedMSI"
     assert settings.storage_credential == "managedidentity"
     for field_name, field in Settings.model_fields.items():
-        if field.validation_alias in set(app_settings("appSettings")) - WITHOUT_DEFAULT:
+        if field.validation_alias in set(app_settings("appSettings")) - DECIDED:
             assert getattr(settings, field_name) == field.default, field_name
-
-
-WITHOUT_DEFAULT = {
-    "AzureWebJobsStorage__accountName",
-    "AzureWebJobsStorage__credential",
-    "AzureWebJobsStorage__clientId",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",
-    "MicrosoftAppType",
-    "MicrosoftAppId",
-    "MicrosoftAppTenantId",
-    "ExpireAfterSeconds",
-    "ExpirySchedule",
-}
 
 
 def test_roles_are_built_in_ones_and_are_assigned() -> None:
