@@ -34,4 +34,4 @@ install: ## the virtual environment and node_modules, if not up to date
 	@$(PYTHON) -m scripts.install
 
 clean: ## remove what was installed or stored here; local.settings.json stays
-	rm -rf .venv .venv-3.13 node_modules .azurite devTools .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.13 build node_modules .azurite devTools .mypy_cache .pytest_cache .ruff_cache .hypothesis

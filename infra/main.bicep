@@ -1,0 +1,497 @@
+// Everything that the bot needs in Azure, in one resource group: `azd up` makes it, `azd down` removes it.
+targetScope = 'subscription'
+
+@description('Name of the azd environment. The resource group and all names follow from it.')
+@minLength(1)
+@maxLength(64)
+param environmentName string
+
+@description('Region of everything but the bot registration, which is global. Regions with Functions Flex Consumption.')
+@allowed([
+  'australiaeast'
+  'australiasoutheast'
+  'brazilsouth'
+  'canadacentral'
+  'centralindia'
+  'centralus'
+  'eastasia'
+  'eastus'
+  'eastus2'
+  'francecentral'
+  'germanywestcentral'
+  'italynorth'
+  'japaneast'
+  'koreacentral'
+  'northcentralus'
+  'northeurope'
+  'norwayeast'
+  'southafricanorth'
+  'southcentralus'
+  'southeastasia'
+  'southindia'
+  'spaincentral'
+  'swedencentral'
+  'uaenorth'
+  'uksouth'
+  'ukwest'
+  'westcentralus'
+  'westeurope'
+  'westus'
+  'westus2'
+  'westus3'
+])
+@metadata({
+  azd: {
+    type: 'location'
+  }
+})
+param location string
+
+// What users see
+
+@description('Name of the bot, as channels show it.')
+@minLength(1)
+@maxLength(42)
+param botDisplayName string = 'The bot that forgets on time'
+
+@description('Pricing tier of the bot registration: F0 is free, with 10,000 messages a month over Direct Line and Web Chat; S1 has no limit. Teams is free in both.')
+@allowed([
+  'F0'
+  'S1'
+])
+param botSku string = 'F0'
+
+// Expiry: the settings of the same names, explained in README.md
+
+@description('How long a conversation may be idle, in seconds.')
+@minValue(1)
+@maxValue(315360000)
+param expireAfterSeconds int = 1800
+
+@description('When the timer runs: NCRONTAB, six fields, seconds first.')
+param expirySchedule string = '0 * * * * *'
+
+@description('Whether users are told of an expiry.')
+@allowed([
+  'on'
+  'off'
+])
+param expiryNotice string = 'on'
+
+@description('No notice of an expiry that is later than this, in seconds. 0: always.')
+@minValue(0)
+@maxValue(315360000)
+param maxNoticeAgeSeconds int = 0
+
+@description('How long one sweep may look for more, in seconds; under functionTimeout in host.json.')
+@minValue(1)
+@maxValue(299)
+param sweepBudgetSeconds int = 45
+
+@description('Whether shards that a sweep cannot finish go to a queue, for other instances.')
+@allowed([
+  'off'
+  'on'
+])
+param expiryFanOut string = 'off'
+
+@description('Partitions that conversations are spread over. Fixed for the life of the table.')
+@minValue(1)
+@maxValue(256)
+param tableShards int = 64
+
+@description('The most that a row of state may hold, compressed, in KiB.')
+@minValue(1)
+@maxValue(700)
+param stateLimitKiB int = 700
+
+@description('Who may use the state data, and see the status page: whoever has a function key, or nobody.')
+@allowed([
+  'key'
+  'off'
+])
+param stateApi string = 'key'
+
+// Where state is kept
+
+@description('The store of conversations and users: Table Storage, or Azure Cosmos DB for NoSQL, which is then made too.')
+@allowed([
+  'tables'
+  'cosmos'
+])
+param stateStore string = 'tables'
+
+@description('When Cosmos DB itself deletes a conversation that nobody has written to, in seconds. At least expireAfterSeconds + 60; the default leaves the day for which notices are tried.')
+@minValue(61)
+@maxValue(315360000)
+param cosmosTimeToLive int = expireAfterSeconds + 86400
+
+@description('Copies of the storage: in one place, in three zones, or in another region too. Not every region has zones.')
+@allowed([
+  'Standard_LRS'
+  'Standard_ZRS'
+  'Standard_GRS'
+  'Standard_GZRS'
+])
+param storageSkuName string = 'Standard_LRS'
+
+// Size
+
+@description('Memory of an instance, in MB.')
+@allowed([
+  512
+  2048
+  4096
+])
+param instanceMemoryMB int = 2048
+
+@description('The most instances that the app may scale out to.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int = 40
+
+@description('Instances that are kept running for messages, so that no user waits for a cold start. They cost money all the time.')
+@minValue(0)
+@maxValue(100)
+param alwaysReadyInstances int = 0
+
+// Network and people
+
+@description('Whether the storage and Cosmos DB take requests from the app only, by a virtual network with service endpoints.')
+param vnetEnabled bool = false
+
+@description('Object id of a person or group who may read and write the stored data from outside, with python -m shared.cli. Empty: nobody.')
+param operatorPrincipalId string = ''
+
+@description('Where alerts go by e-mail. Empty: they are seen in the portal only.')
+param alertEmail string = ''
+
+@description('An alert is raised if no sweep ended in this time, in minutes. At least three intervals of expirySchedule.')
+@allowed([
+  10
+  15
+  30
+  60
+  360
+  1440
+])
+param sweepMissedMinutes int = 15
+
+@description('An alert is raised if the oldest expiry that a sweep did not reach is this overdue, in seconds.')
+@minValue(60)
+@maxValue(86400)
+param backlogAlertSeconds int = 300
+
+// The bot with an app registration of its own, instead of the managed identity
+
+@description('UserAssignedMSI has no secret. SingleTenant needs botAppId, and a secret or a certificate in Key Vault.')
+@allowed([
+  'UserAssignedMSI'
+  'SingleTenant'
+])
+param botAppType string = 'UserAssignedMSI'
+
+@description('Client id of the app registration of a SingleTenant bot.')
+param botAppId string = ''
+
+@description('Address of the Key Vault secret that holds the client secret of a SingleTenant bot: https://<vault>.vault.azure.net/secrets/<name>.')
+param botPasswordSecretUri string = ''
+
+@description('The same of its certificate, instead of the client secret.')
+param botCertificateSecretUri string = ''
+
+var token = toLower(uniqueString(subscription().id, environmentName, location))
+var tags = { 'azd-env-name': environmentName }
+var storageName = 'st${token}'
+var packageContainer = 'app-package'
+var usesIdentity = botAppType == 'UserAssignedMSI'
+
+// Built-in roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+var roles = {
+  storageBlobDataOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+  storageQueueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+  storageTableDataContributor: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+  monitoringMetricsPublisher: '3913510d-42f4-4e42-8a64-420c390055eb'
+}
+
+resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+  name: 'rg-${environmentName}'
+  location: location
+  tags: tags
+}
+
+// The one identity: it is the bot, and it reads and writes what the app stores.
+module identity 'br/public:avm/res/managed-identity/user-assigned-identity:0.4.1' = {
+  scope: group
+  params: {
+    name: 'id-${token}'
+    location: location
+    tags: tags
+  }
+}
+
+module network 'app/network.bicep' = if (vnetEnabled) {
+  scope: group
+  params: {
+    name: 'vnet-${token}'
+    location: location
+    tags: tags
+  }
+}
+
+module storage 'br/public:avm/res/storage/storage-account:0.32.1' = {
+  scope: group
+  params: {
+    name: storageName
+    location: location
+    tags: tags
+    skuName: storageSkuName
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    allowBlobPublicAccess: false
+    minimumTlsVersion: 'TLS1_2'
+    publicNetworkAccess: 'Enabled'
+    networkAcls: {
+      bypass: vnetEnabled ? 'None' : 'AzureServices'
+      defaultAction: vnetEnabled ? 'Deny' : 'Allow'
+      virtualNetworkRules: vnetEnabled ? [
+        {
+          action: 'Allow'
+          id: network!.outputs.subnetResourceId
+        }
+      ] : []
+    }
+    blobServices: {
+      containers: [
+        {
+          name: packageContainer
+        }
+      ]
+    }
+    roleAssignments: concat([
+      {
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        roleDefinitionIdOrName: roles.storageBlobDataOwner // the host's leases and keys, the package
+      }
+      {
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        roleDefinitionIdOrName: roles.storageQueueDataContributor // the fan-out, and the host's
+      }
+      {
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        roleDefinitionIdOrName: roles.storageTableDataContributor // conversations and users
+      }
+    ], empty(operatorPrincipalId) ? [] : [
+      {
+        principalId: operatorPrincipalId
+        roleDefinitionIdOrName: roles.storageQueueDataContributor
+      }
+      {
+        principalId: operatorPrincipalId
+        roleDefinitionIdOrName: roles.storageTableDataContributor
+      }
+    ])
+  }
+}
+
+module cosmos 'app/cosmos.bicep' = if (stateStore == 'cosmos') {
+  scope: group
+  params: {
+    name: 'cosmos-${token}'
+    location: location
+    tags: tags
+    timeToLive: cosmosTimeToLive
+    principalIds: concat([identity.outputs.principalId], empty(operatorPrincipalId) ? [] : [operatorPrincipalId])
+    subnetResourceId: vnetEnabled ? network!.outputs.subnetResourceId : ''
+  }
+}
+
+module logs 'br/public:avm/res/operational-insights/workspace:0.11.1' = {
+  scope: group
+  params: {
+    name: 'log-${token}'
+    location: location
+    tags: tags
+    dataRetention: 30
+  }
+}
+
+module insights 'br/public:avm/res/insights/component:0.6.0' = {
+  scope: group
+  params: {
+    name: 'appi-${token}'
+    location: location
+    tags: tags
+    workspaceResourceId: logs.outputs.resourceId
+    disableLocalAuth: true
+    roleAssignments: [
+      {
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        roleDefinitionIdOrName: roles.monitoringMetricsPublisher
+      }
+    ]
+  }
+}
+
+module plan 'br/public:avm/res/web/serverfarm:0.6.0' = {
+  scope: group
+  params: {
+    name: 'plan-${token}'
+    location: location
+    tags: tags
+    skuName: 'FC1'
+    reserved: true
+  }
+}
+
+// Every setting of README.md that is not another cloud's or the host's; a test compares them.
+var appSettings = {
+  AzureWebJobsStorage__accountName: storage.outputs.name
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: identity.outputs.clientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: insights.outputs.connectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identity.outputs.clientId}'
+  MicrosoftAppType: botAppType
+  MicrosoftAppId: usesIdentity ? identity.outputs.clientId : botAppId
+  MicrosoftAppTenantId: tenant().tenantId
+  ExpireAfterSeconds: string(expireAfterSeconds)
+  ExpirySchedule: expirySchedule
+  ExpiryNotice: expiryNotice
+  SweepBudgetSeconds: string(sweepBudgetSeconds)
+  ExpiryFanOut: expiryFanOut
+  ExpiryQueue: 'expiry-shards'
+  SendingLimits: 'sending_limits.toml'
+  ConversationsTable: 'conversations'
+  UsersTable: 'users'
+  TableShards: string(tableShards)
+  StateLimitKiB: string(stateLimitKiB)
+  StateApi: stateApi
+  StateStore: stateStore
+}
+var maxNoticeAgeSetting = maxNoticeAgeSeconds == 0 ? {} : {
+  MaxNoticeAgeSeconds: string(maxNoticeAgeSeconds)
+}
+var passwordSetting = empty(botPasswordSecretUri) ? {} : {
+  MicrosoftAppPassword: '@Microsoft.KeyVault(SecretUri=${botPasswordSecretUri})'
+}
+var certificateSetting = empty(botCertificateSecretUri) ? {} : {
+  MicrosoftAppCertificate: '@Microsoft.KeyVault(SecretUri=${botCertificateSecretUri})'
+}
+var cosmosSettings = stateStore == 'cosmos' ? {
+  CosmosDbEndpoint: cosmos!.outputs.endpoint
+  CosmosDbDatabaseId: cosmos!.outputs.databaseId
+  CosmosDbConversationStateContainerId: cosmos!.outputs.conversationContainerId
+  CosmosDbUserStateContainerId: cosmos!.outputs.userContainerId
+  CosmosDbTimeToLive: string(cosmosTimeToLive)
+  CosmosDbCorrectTimeToLive: 'off' // this template is what sets it; the app's identity may not
+} : {}
+
+module app 'br/public:avm/res/web/site:0.23.1' = {
+  scope: group
+  params: {
+    name: 'func-${token}'
+    location: location
+    tags: union(tags, { 'azd-service-name': 'bot' })
+    kind: 'functionapp,linux'
+    serverFarmResourceId: plan.outputs.resourceId
+    httpsOnly: true
+    publicNetworkAccess: 'Enabled' // channels call from the internet
+    managedIdentities: {
+      userAssignedResourceIds: [
+        identity.outputs.resourceId
+      ]
+    }
+    keyVaultAccessIdentityResourceId: identity.outputs.resourceId
+    virtualNetworkSubnetResourceId: vnetEnabled ? network!.outputs.subnetResourceId : null
+    siteConfig: {
+      alwaysOn: false // not a property of this plan; the module's default is true
+      minTlsVersion: '1.2'
+    }
+    basicPublishingCredentialsPolicies: [
+      {
+        name: 'scm'
+        allow: false
+      }
+      {
+        name: 'ftp'
+        allow: false
+      }
+    ]
+    functionAppConfig: {
+      runtime: {
+        name: 'python'
+        version: '3.13'
+      }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+          {
+            name: 'http'
+            instanceCount: alwaysReadyInstances
+          }
+        ]
+      }
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${storage.outputs.primaryBlobEndpoint}${packageContainer}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identity.outputs.resourceId
+          }
+        }
+      }
+    }
+    configs: [
+      {
+        name: 'appsettings'
+        retainCurrentAppSettings: false // what is not here is gone after the next `azd provision`
+        properties: union(appSettings, maxNoticeAgeSetting, passwordSetting, certificateSetting, cosmosSettings)
+      }
+    ]
+  }
+}
+
+module bot 'app/bot.bicep' = {
+  scope: group
+  params: {
+    name: 'bot-${token}'
+    tags: tags
+    displayName: botDisplayName
+    sku: botSku
+    endpoint: 'https://${app.outputs.defaultHostname}/api/messages'
+    appType: botAppType
+    appId: usesIdentity ? identity.outputs.clientId : botAppId
+    identityResourceId: usesIdentity ? identity.outputs.resourceId : ''
+  }
+}
+
+module monitoring 'app/monitoring.bicep' = {
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    token: token
+    insightsResourceId: insights.outputs.resourceId
+    alertEmail: alertEmail
+    sweepMissedMinutes: sweepMissedMinutes
+    backlogAlertSeconds: backlogAlertSeconds
+  }
+}
+
+// azd keeps these in the environment: `azd env get-values`.
+output AZURE_RESOURCE_GROUP string = group.name
+output AZURE_FUNCTION_NAME string = app.outputs.name
+output BOT_ID string = usesIdentity ? identity.outputs.clientId : botAppId
+output BOT_NAME string = bot.outputs.name
+output BOT_TENANT_ID string = tenant().tenantId
+output BOT_DOMAIN string = app.outputs.defaultHostname
+output BOT_ENDPOINT string = 'https://${app.outputs.defaultHostname}/api/messages'
+output STATUS_PAGE string = 'https://${app.outputs.defaultHostname}/api/expiry'
+output HEALTH_PAGE string = 'https://${app.outputs.defaultHostname}/api/health'
+output WORKBOOK string = '${environment().portal}/#resource${monitoring.outputs.workbookResourceId}/workbook'

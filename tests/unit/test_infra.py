@@ -1,0 +1,386 @@
+"""The Bicep, the workbook and azure.yaml agree with each other and with the app.
+
+There is no Bicep compiler here. pycep parses the files; what a compiler would say of names, of our
+own modules' parameters and of their outputs is checked on its trees and on the text.
+"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pycep import BicepParser
+
+from scripts import package
+from shared import telemetry
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+MAIN = INFRA / "main.bicep"
+FILES = sorted(INFRA.rglob("*.bicep"))
+WORKBOOK = (INFRA / "workbook.json").read_text(encoding="utf-8")
+DEPLOY = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+
+# Settings that the infrastructure leaves alone, and why.
+OTHER_CLOUD = "an address of another cloud"
+NOT_SET = {
+    "AZURE_FUNCTIONS_ENVIRONMENT": "the host sets it",
+    "WEBSITE_AUTH_ENABLED": "App Service sets it",
+    "AzureWebJobsStorage": "a connection string holds a key",
+    "AzureWebJobsStorage__tableServiceUri": OTHER_CLOUD,
+    "AzureWebJobsStorage__queueServiceUri": OTHER_CLOUD,
+    "ChannelService": OTHER_CLOUD,
+    "ToChannelFromBotLoginUrl": OTHER_CLOUD,
+    "ToChannelFromBotOAuthScope": OTHER_CLOUD,
+    "OAuthUrl": OTHER_CLOUD,
+    "ToBotFromChannelTokenIssuer": OTHER_CLOUD,
+    "ToBotFromChannelOpenIdMetadataUrl": OTHER_CLOUD,
+    "ToBotFromEmulatorOpenIdMetadataUrl": OTHER_CLOUD,
+    "MicrosoftAppCertificatePath": "there is no file; Key Vault has the certificate",
+    "SSL_CERT_FILE": "Azure's authorities are known",
+    "REQUESTS_CA_BUNDLE": "Azure's authorities are known",
+    "CosmosDbAuthKey": "a key; the identity is used",
+}
+# Read by the host and by Microsoft's exporter, not by Settings.
+NOT_OURS = {
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "AzureWebJobs.expiry_timer.Disabled",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+}
+# What the infrastructure decides, where the app has no default or another.
+DECIDED = {
+    "AzureWebJobsStorage__accountName",
+    "AzureWebJobsStorage__credential",
+    "AzureWebJobsStorage__clientId",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "MicrosoftAppType",
+    "MicrosoftAppId",
+    "MicrosoftAppTenantId",
+    "ExpireAfterSeconds",
+    "ExpirySchedule",
+}
+NOT_IN_README = {"WEBSITE_AUTH_ENABLED"}  # nobody sets it by hand
+# Set already, and not yet read.
+ANNOUNCED = {
+    "StateStore",
+    "CosmosDbEndpoint",
+    "CosmosDbAuthKey",
+    "CosmosDbDatabaseId",
+    "CosmosDbConversationStateContainerId",
+    "CosmosDbUserStateContainerId",
+    "CosmosDbTimeToLive",
+    "CosmosDbCorrectTimeToLive",
+}
+
+# https://learn.microsoft.com/azure/role-based-access-control/built-in-roles and
+# https://learn.microsoft.com/azure/cosmos-db/nosql/reference-data-plane-security
+BUILT_IN_ROLES = {
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
+    "00000000-0000-0000-0000-000000000002": "Cosmos DB Built-in Data Contributor",
+}
+
+
+@cache
+def tree(file: Path) -> dict[str, Any]:
+    # Through JSON, as the parser mixes its own classes in.
+    parsed = BicepParser().parse(text=file.read_text(encoding="utf-8"))
+    return {"modules": {}, "resources": {}, "outputs": {}, **json.loads(json.dumps(parsed))}
+
+
+def decorator(parameter: dict[str, Any], name: str) -> Any:
+    return next((d["argument"] for d in parameter["decorators"] if d["type"] == name), None)
+
+
+def config(declared: dict[str, Any]) -> dict[str, Any]:
+    """The body of a resource or module, whether or not it has a condition or is a loop."""
+    found: dict[str, Any] = declared["config"]
+    while "params" not in found and "properties" not in found and "name" not in found:
+        found = found["config"]
+    return found
+
+
+def branches(value: dict[str, Any]) -> dict[str, Any]:
+    """The members of an object, or of both objects that a condition chooses from."""
+    if "function" in value:
+        return {}
+    if "operator" not in value:
+        return value
+    # All operands: the parser lets == bind less tightly than ?:, so the condition may be one.
+    operands = value["operator"]["operands"].values()
+    return {
+        name: it
+        for each in operands
+        if isinstance(each, dict)
+        for name, it in branches(each).items()
+    }
+
+
+def app_settings(*names: str) -> dict[str, Any]:
+    variables = tree(MAIN)["variables"]
+    settings = config(tree(MAIN)["modules"]["app"])["params"]["configs"][0]["properties"]
+    parts = list(settings["function"]["parameters"].values())
+    merged = [part for each in parts for part in (each if isinstance(each, list) else [each])]
+    return {
+        name: value
+        for part in merged
+        if not names or part in names
+        for name, value in branches(variables[part]["value"]).items()
+    }
+
+
+def aliases() -> set[str]:
+    return {str(field.validation_alias) for field in Settings.model_fields.values()}
+
+
+def readme_settings() -> set[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("\n## Settings\n")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def queries() -> list[str]:
+    of_workbook = [
+        item["content"]["query"]
+        for item in json.loads(WORKBOOK)["items"]
+        if "query" in item["content"]
+    ]
+    alerts = tree(INFRA / "app/monitoring.bicep")["variables"]["alerts"]["value"]
+    return of_workbook + [alert["query"].strip("'\n") for alert in alerts]
+
+
+def instruments() -> set[str]:
+    source = Path(telemetry.__file__).read_text(encoding="utf-8")
+    return set(re.findall(r"\.create_\w+\(\s*\"([^\"]+)\"", source))
+
+
+def code_of(text: str) -> str:
+    """The text without comments and literals; what is interpolated into literals stays."""
+    text = re.sub(r"'''.*?'''", " ", text, flags=re.DOTALL)
+    text = re.sub(r"(?<!:)//.*", " ", text)
+    literal = re.compile(r"'((?:[^'\\\n]|\\.)*)'")
+    return literal.sub(lambda found: " ".join(re.findall(r"\$\{(.*?)\}", found[1])), text)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_file_parses_and_describes_its_parameters(file: Path) -> None:
+    for name, parameter in tree(file)["parameters"].items():
+        assert decorator(parameter, "description"), name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_name_that_is_used_is_declared(file: Path) -> None:
+    parts = tree(file)
+    declared = {name for part in parts.values() for name in part}
+    code = code_of(file.read_text(encoding="utf-8"))
+    declared |= set(re.findall(r"\bfor (\w+) in\b", code))
+    declared |= {"true", "false", "null", "if", "for", "in", "existing", "array", "object"}
+    declared |= {"string", "int", "bool", "targetScope"}
+    statement = r"^(?:param|var|resource|module|output|type) \w+(?: \w+(?:\[\])?)?|^@\w+"
+    code = re.sub(statement, " ", code, flags=re.MULTILINE)
+    used = set(re.findall(r"(?<![\w.?@])(?<!!\.)([A-Za-z_]\w*)\b(?!\s*[(:])", code))
+    assert used <= declared
+
+
+def test_our_own_modules_get_the_parameters_they_have_and_are_asked_for_outputs_they_have() -> None:
+    for file in FILES:
+        text = code_of(file.read_text(encoding="utf-8"))
+        for name, module in tree(file)["modules"].items():
+            if module["type"] != "local":
+                continue
+            callee = tree(file.parent / module["detail"]["path"])
+            given = set(config(module)["params"])
+            required = {p for p, it in callee["parameters"].items() if it["default"] is None}
+            assert required <= given <= set(callee["parameters"]), name
+            asked = set(re.findall(rf"\b{name}!?\.outputs\.(\w+)", text))
+            assert asked <= set(callee["outputs"]), name
+
+
+def test_modules_of_the_registry_are_pinned() -> None:
+    modules = [module for file in FILES for module in tree(file)["modules"].values()]
+    registry = [module["detail"] for module in modules if module["type"] != "local"]
+    assert len(registry) >= 8
+    for detail in registry:
+        assert re.fullmatch(r"avm/res/[\w/-]+", detail["path"])
+        assert re.fullmatch(r"\d+\.\d+\.\d+", detail["tag"])
+
+
+def test_numbers_have_a_least_and_a_most() -> None:
+    for name, parameter in tree(MAIN)["parameters"].items():
+        if parameter["type"] == "int" and decorator(parameter, "allowed") is None:
+            assert decorator(parameter, "min_value") is not None, name
+            assert decorator(parameter, "max_value") is not None, name
+
+
+def test_each_parameter_is_taken_from_a_variable_of_azd_that_the_docs_explain() -> None:
+    given = json.loads((INFRA / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    assert set(given) == set(tree(MAIN)["parameters"])
+    for name, parameter in given.items():
+        variable = re.fullmatch(r"\$\{([A-Z_]+)\}", parameter["value"])
+        assert variable, name
+        assert f"`{variable[1]}`" in DEPLOY, name
+
+
+def test_every_setting_that_the_app_reads_is_set_or_left_out_for_a_reason() -> None:
+    assert aliases() - set(app_settings()) - set(NOT_SET) == set()
+
+
+def test_what_is_left_out_is_a_setting_and_is_not_set() -> None:
+    assert set(NOT_SET) <= aliases() | ANNOUNCED
+    assert set(NOT_SET) & set(app_settings()) == set()
+
+
+def test_every_setting_that_is_set_is_read_by_the_app_or_the_host() -> None:
+    assert set(app_settings()) - aliases() - NOT_OURS == ANNOUNCED - set(NOT_SET)
+
+
+def test_no_announced_setting_is_read_yet() -> None:
+    assert aliases() & ANNOUNCED == set(), "ANNOUNCED can go, from here and from the tests above"
+
+
+def test_the_readme_names_every_setting_and_nothing_else() -> None:
+    assert readme_settings() == aliases() - NOT_IN_README | NOT_OURS
+
+
+def value_of(expression: Any) -> str:
+    """What an app setting is with the parameters' defaults; what is known only later is 'later'."""
+    if isinstance(expression, dict):
+        function = expression.get("function", {})
+        inner = list(function.get("parameters", {}).values())
+        return value_of(inner[0]) if function.get("type") == "string" else "later"
+    parameter = tree(MAIN)["parameters"].get(expression)
+    return str(parameter["default"] if parameter else expression)
+
+
+def test_the_app_starts_with_the_settings_as_they_are_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("AZURE_FUNCTIONS_ENVIRONMENT", raising=False)
+    for name, expression in app_settings("appSettings").items():
+        monkeypatch.setenv(name, value_of(expression))
+    settings = Settings()
+    assert settings.microsoft_app_type == "UserAssignedMSI"
+    assert settings.storage_credential == "managedidentity"
+    for field_name, field in Settings.model_fields.items():
+        if field.validation_alias in set(app_settings("appSettings")) - DECIDED:
+            assert getattr(settings, field_name) == field.default, field_name
+
+
+def test_roles_are_built_in_ones_and_are_assigned() -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in FILES)
+    guid = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    assert set(re.findall(guid, text)) == set(BUILT_IN_ROLES)
+    for name, role in tree(MAIN)["variables"]["roles"]["value"].items():
+        assert name.lower() == BUILT_IN_ROLES[role].replace(" ", "").lower()
+        assert f"roles.{name}" in text
+
+
+def test_nothing_is_reached_by_a_key() -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in FILES)
+    assert not re.search(r"list\w*Keys|listConnection|AccountKey|SharedAccess|MasterKey", text)
+    assert config(tree(MAIN)["modules"]["storage"])["params"]["allowSharedKeyAccess"] is False
+    assert config(tree(MAIN)["modules"]["insights"])["params"]["disableLocalAuth"] is True
+    cosmos = config(tree(INFRA / "app/cosmos.bicep")["resources"]["account"])["properties"]
+    assert cosmos["disableLocalAuth"] is True
+    for name in ("MicrosoftAppPassword", "MicrosoftAppCertificate"):
+        assert app_settings()[name].startswith("@Microsoft.KeyVault(SecretUri=${")
+
+
+def test_the_containers_are_as_the_app_expects_them() -> None:
+    parts = tree(INFRA / "app/cosmos.bicep")
+    containers = {
+        name: config(parts["resources"][name])["properties"]["resource"]
+        for name in ("conversations", "users")
+    }
+    assert parts["variables"]["partitionKey"]["value"]["paths"] == ["/id"]
+    indexing = parts["variables"]["indexingPolicy"]["value"]
+    assert indexing["includedPaths"] == [{"path": "/owner/?"}]
+    assert indexing["excludedPaths"] == [{"path": "/*"}]
+    for container in containers.values():
+        assert container["partitionKey"] == "partitionKey"
+        assert container["indexingPolicy"] == "indexingPolicy"
+    assert containers["conversations"]["defaultTtl"] == "timeToLive"
+    assert "defaultTtl" not in containers["users"]
+    assert config(tree(MAIN)["modules"]["cosmos"])["params"]["timeToLive"] == "cosmosTimeToLive"
+    assert value_of(app_settings()["CosmosDbTimeToLive"]) != ""
+    default = tree(MAIN)["parameters"]["cosmosTimeToLive"]["default"]["operator"]
+    assert default["type"] == "add"
+    assert default["operands"]["operand_1"] == "expireAfterSeconds"
+    assert default["operands"]["operand_2"] >= 60
+
+
+def test_the_plan_runs_what_is_packaged_for_as_long_as_a_sweep_may_take() -> None:
+    runtime = config(tree(MAIN)["modules"]["app"])["params"]["functionAppConfig"]["runtime"]
+    assert runtime == {"name": "python", "version": package.PYTHON}
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    hours, minutes, seconds = (int(part) for part in host["functionTimeout"].split(":"))
+    most = decorator(tree(MAIN)["parameters"]["sweepBudgetSeconds"], "max_value")
+    assert most < hours * 3600 + minutes * 60 + seconds
+    assert host["version"] == "2.0"  # what version 4 of the host reads
+    assert host["telemetryMode"] == "OpenTelemetry"
+
+
+def test_azd_deploys_what_the_package_script_builds() -> None:
+    text = (ROOT / "azure.yaml").read_text(encoding="utf-8")
+    assert f"dist: {(package.BUILD / 'app').relative_to(ROOT).as_posix()}\n" in text
+    assert text.count(f"-m {package.__name__}\n") == 2
+    service = re.search(r"^services:\n  (\w+):$", text, flags=re.MULTILINE)
+    assert service
+    assert f"'azd-service-name': '{service[1]}'" in MAIN.read_text(encoding="utf-8")
+
+
+def test_queries_name_metrics_and_attributes_that_exist_and_the_workbook_shows_all() -> None:
+    named = {name for query in queries() for name in re.findall(r'"(expiry\.[\w.]+)"', query)}
+    assert named <= instruments()
+    assert {name for name in instruments() if f'\\"{name}\\"' in WORKBOOK} == instruments()
+    attributes = {name for q in queries() for name in re.findall(r"customDimensions\.(\w+)", q)}
+    assert attributes == {"ended", "outcome", "status"}
+    sources = "".join(
+        (ROOT / "shared" / name).read_text(encoding="utf-8")
+        for name in ("telemetry.py", "turn.py", "sweep.py")
+    )
+    for query in queries():
+        for value in re.findall(r"(?:ended|outcome) (?:==|in) \(?((?:\"\w+\"(?:, )?)+)", query):
+            for word in re.findall(r'"(\w+)"', value):
+                assert f'"{word}"' in sources, word
+
+
+def test_queries_name_spans_that_exist() -> None:
+    tables = (ROOT / "docs/telemetry.md").read_text(encoding="utf-8").split("| Metric |")[0]
+    spans = set(re.findall(r"^\| `(\w+)` \|", tables, flags=re.MULTILINE))
+    lists = re.findall(r"Span in \(([^)]*)\)", "".join(queries()))
+    assert lists
+    for listed in lists:
+        assert set(re.findall(r'"(\w+)"', listed)) == spans
+
+
+def test_the_workbook_is_one_that_the_portal_can_show() -> None:
+    items = json.loads(WORKBOOK)["items"]
+    names = [item["name"] for item in items]
+    assert len(set(names)) == len(names)
+    parameters = [item["content"]["parameters"] for item in items if item["type"] == 9]
+    assert [p["name"] for group in parameters for p in group] == ["TimeRange"]
+    for item in items:
+        if item["type"] == 3:
+            assert item["content"]["timeContextFromParameter"] == "TimeRange"
+            assert item["content"]["resourceType"] == "microsoft.insights/components"
+    monitoring = (INFRA / "app/monitoring.bicep").read_text(encoding="utf-8")
+    placeholder = re.search(r"loadTextContent\('\.\./workbook\.json'\), '(\w+)'", monitoring)
+    assert placeholder
+    assert json.loads(WORKBOOK)["fallbackResourceIds"] == [placeholder[1]]
+
+
+def test_every_alert_yields_the_column_that_is_compared_and_is_in_the_docs() -> None:
+    alerts = tree(INFRA / "app/monitoring.bicep")["variables"]["alerts"]["value"]
+    assert len(alerts) == 6
+    for alert in alerts:
+        assert re.search(r"\b(summarize|project) Value = ", alert["query"]), alert["name"]
+        assert f"`{alert['name']}`" in DEPLOY
