@@ -121,6 +121,13 @@ param stateApi string = 'key'
 ])
 param stateStore string = 'tables'
 
+@description('Whether idle conversations are swept. Off: they expire at their next message only, or with Cosmos DB by its time to live alone, and nobody is told.')
+@allowed([
+  'on'
+  'off'
+])
+param expiryTimer string = 'on'
+
 @description('When Cosmos DB itself deletes a conversation that nobody has written to, in seconds. At least expireAfterSeconds + 60; the default leaves the day for which notices are tried.')
 @minValue(61)
 @maxValue(315360000)
@@ -372,6 +379,9 @@ var appSettings = {
   StateApi: stateApi
   StateStore: stateStore
 }
+var timerSetting = expiryTimer == 'on' ? {} : {
+  'AzureWebJobs.expiry_timer.Disabled': 'true'
+}
 var maxNoticeAgeSetting = maxNoticeAgeSeconds == 0 ? {} : {
   MaxNoticeAgeSeconds: string(maxNoticeAgeSeconds)
 }
@@ -451,7 +461,7 @@ module app 'br/public:avm/res/web/site:0.23.1' = {
       {
         name: 'appsettings'
         retainCurrentAppSettings: false // what is not here is gone after the next `azd provision`
-        properties: union(appSettings, maxNoticeAgeSetting, passwordSetting, certificateSetting, cosmosSettings)
+        properties: union(appSettings, timerSetting, maxNoticeAgeSetting, passwordSetting, certificateSetting, cosmosSettings)
       }
     ]
   }

@@ -1,8 +1,8 @@
 """A chat on this machine: `make run`, or `python -m scripts.run` where there is no make.
 
-Installs what is missing, starts Azurite, the functions and the Agents Playground, prints the
-Playground's address and waits. Ctrl-C stops what was started here. Uses the standard library
-only, because it runs before anything is installed.
+Installs what is missing, starts Azurite (and a Cosmos DB where StateStore is cosmos), the functions
+and the Agents Playground, prints the Playground's address and waits. Ctrl-C stops what was started
+here. Uses the standard library only, because it runs before anything is installed.
 """
 
 import json
@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
-from scripts import azurite, install, processes
+from scripts import azurite, cosmos, install, processes
 from scripts.processes import ROOT
 
 PLAYGROUND = ROOT / "node_modules" / "@microsoft" / "m365agentsplayground" / "cli.js"
@@ -25,7 +26,7 @@ FIRST_EPHEMERAL_PORT = 32768  # from here on, any outgoing connection may hold a
 
 
 def main() -> None:
-    """Runs until a signal, or until the functions or Azurite end."""
+    """Runs until a signal, or until the functions or a store end."""
     processes.on_stop_signal(lambda: sys.exit(0))
     python = install.python_packages(ROOT / ".venv")
     install.node_packages()
@@ -34,9 +35,10 @@ def main() -> None:
     if not is_free(port):
         sys.exit(f"Port {port} is taken: stop what uses it, or set PORT to another one.")
     with ExitStack() as started:
-        storage = start_azurite(settings)
-        if storage:
-            started.callback(processes.stop, storage)
+        stores = {"Azurite": start_azurite(settings), "Cosmos DB": start_cosmos(settings)}
+        for store in stores.values():
+            if store:
+                started.callback(processes.stop, store)
         functions = start_functions(python, port)
         started.callback(processes.stop, functions)
         processes.wait_until(
@@ -49,7 +51,7 @@ def main() -> None:
             )
         if playground:
             started.callback(processes.stop, playground)
-        wait_for_an_end(functions, storage, playground)
+        wait_for_an_end(functions, stores, playground)
 
 
 def read_settings() -> dict[str, str]:
@@ -87,6 +89,20 @@ def start_azurite(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
         return None
     print("Storage: starting Azurite, with its data in .azurite.", flush=True)
     return azurite.start(ROOT / ".azurite")
+
+
+def start_cosmos(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
+    """Starts a Cosmos DB in memory, if the settings want one on this machine and none is there."""
+    if (
+        settings.get("StateStore") != "cosmos"
+        or settings.get("CosmosDbEndpoint") != cosmos.endpoint()
+    ):
+        return None
+    if cosmos.answers():
+        print("Cosmos DB: the one that is running already.", flush=True)
+        return None
+    print("Cosmos DB: starting one, which forgets everything when it stops.", flush=True)
+    return cosmos.start()
 
 
 def start_functions(python: Path, port: int) -> subprocess.Popen[bytes]:
@@ -141,19 +157,20 @@ def is_free(port: int) -> bool:
 
 def wait_for_an_end(
     functions: subprocess.Popen[bytes],
-    storage: subprocess.Popen[bytes] | None,
+    stores: Mapping[str, subprocess.Popen[bytes] | None],
     playground: subprocess.Popen[bytes] | None,
 ) -> None:
     """Waits for as long as there is something to chat with.
 
     Raises:
-        SystemExit: The functions or the Azurite started here have ended.
+        SystemExit: The functions, or a store that was started here, have ended.
     """
     while True:
         if functions.poll() is not None:
             sys.exit(f"The functions have stopped with exit code {functions.returncode}.")
-        if storage and storage.poll() is not None:
-            sys.exit(f"Azurite has stopped with exit code {storage.returncode}.")
+        for name, store in stores.items():
+            if store and store.poll() is not None:
+                sys.exit(f"{name} has stopped with exit code {store.returncode}.")
         if playground and playground.poll() is not None:
             print("The Playground has stopped; the bot runs on.", flush=True)
             playground = None

@@ -21,16 +21,16 @@ param principalIds string[]
 param subnetResourceId string
 
 var databaseId = 'bot'
-var conversationContainerId = 'conversations'
-var userContainerId = 'users'
+var conversationContainerId = 'conversation-state'
+var userContainerId = 'user-state'
 
-// Items are found by id; an erasure finds those of one owner. Each path that is indexed costs every write.
+// Items are found by id; an erasure finds those about one user. Each path that is indexed costs every write.
 var indexingPolicy = {
   automatic: true
   indexingMode: 'consistent'
   includedPaths: [
     {
-      path: '/owner/?'
+      path: '/users/[]/?'
     }
   ]
   excludedPaths: [

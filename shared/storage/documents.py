@@ -241,7 +241,7 @@ class CosmosDb:
                 raise SettingsError(
                     f"{setting} is {name!r}; it must be a container of the database"
                     f" {self._settings.cosmos_database!r}, which an identity cannot create: `azd"
-                    " provision` does (infra/cosmos.bicep)"
+                    " provision` does (infra/app/cosmos.bicep)"
                 ) from None
             found = await self._create(name, time_to_live)
         paths = found["partitionKey"]["paths"]
@@ -278,7 +278,7 @@ class CosmosDb:
         if self._credential:
             raise SettingsError(
                 f"{says}; it must be {_seconds(wanted)}: `azd provision` sets it"
-                " (infra/cosmos.bicep)"
+                " (infra/app/cosmos.bicep)"
             )
         if self._settings.cosmos_correct_time_to_live == "on":
             await self._database.replace_container(

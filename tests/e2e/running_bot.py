@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
-from scripts import processes
+from scripts import cosmos, processes
 from shared.conversations import ConversationKey
 from shared.storage.tables import AzureTable, Operation, Row, Tables
 from tests.fake_channel import FakeChannel, until
@@ -39,6 +39,19 @@ def settings_on(storage: str, **changed: str) -> dict[str, str]:
         "TableShards": "4",
         "ExpireAfterSeconds": "600",
         "ExpirySchedule": NEVER,
+        **changed,
+    }
+
+
+def in_cosmos(endpoint: str, **changed: str) -> dict[str, str]:
+    """What is changed for a bot with its state in containers of its own."""
+    return {
+        "StateStore": "cosmos",
+        "CosmosDbEndpoint": endpoint,
+        "CosmosDbAuthKey": cosmos.KEY,
+        "CosmosDbTimeToLive": "700",
+        "CosmosDbConversationStateContainerId": f"conversations-{uuid4().hex}",
+        "CosmosDbUserStateContainerId": f"users-{uuid4().hex}",
         **changed,
     }
 

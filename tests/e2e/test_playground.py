@@ -20,6 +20,7 @@ from tests.e2e.running_bot import (
     WELCOME_BACK,
     RunningBot,
     StoredRows,
+    in_cosmos,
     running_bot,
     settings_on,
 )
@@ -84,9 +85,11 @@ async def playground(bot: RunningBot, folder: Path) -> AsyncIterator[Chat]:
         await asyncio.to_thread(processes.stop, process)
 
 
-@pytest.fixture
-def settings(storage_connection_string: str) -> dict[str, str]:
+@pytest.fixture(params=["tables", "cosmos"])
+def settings(request: pytest.FixtureRequest, storage_connection_string: str) -> dict[str, str]:
     often = {"ExpireAfterSeconds": "4", "ExpirySchedule": "* * * * * *"}
+    if request.param == "cosmos":
+        often |= in_cosmos(request.getfixturevalue("cosmos_endpoint"))
     return settings_on(storage_connection_string, **often)
 
 

@@ -15,7 +15,8 @@ from pycep import BicepParser
 
 from scripts import package
 from shared import telemetry
-from shared.settings import Settings
+from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS, Settings, names_of
+from shared.storage import documents
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -47,7 +48,6 @@ NOT_SET = {
 # Read by the host and by Microsoft's exporter, not by Settings.
 NOT_OURS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
-    "AzureWebJobs.expiry_timer.Disabled",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
@@ -65,18 +65,6 @@ DECIDED = {
     "ExpirySchedule",
 }
 NOT_IN_README = {"WEBSITE_AUTH_ENABLED"}  # nobody sets it by hand
-# Set already, and not yet read.
-ANNOUNCED = {
-    "StateStore",
-    "CosmosDbEndpoint",
-    "CosmosDbAuthKey",
-    "CosmosDbDatabaseId",
-    "CosmosDbConversationStateContainerId",
-    "CosmosDbUserStateContainerId",
-    "CosmosDbTimeToLive",
-    "CosmosDbCorrectTimeToLive",
-}
-
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles and
 # https://learn.microsoft.com/azure/cosmos-db/nosql/reference-data-plane-security
 BUILT_IN_ROLES = {
@@ -129,7 +117,7 @@ def app_settings(*names: str) -> dict[str, Any]:
     parts = list(settings["function"]["parameters"].values())
     merged = [part for each in parts for part in (each if isinstance(each, list) else [each])]
     return {
-        name: value
+        name.strip("'"): value  # with quotes where it is no identifier
         for part in merged
         if not names or part in names
         for name, value in branches(variables[part]["value"]).items()
@@ -137,7 +125,7 @@ def app_settings(*names: str) -> dict[str, Any]:
 
 
 def aliases() -> set[str]:
-    return {str(field.validation_alias) for field in Settings.model_fields.values()}
+    return {names_of(field)[0] for field in Settings.model_fields.values()}
 
 
 def readme_settings() -> set[str]:
@@ -234,16 +222,12 @@ def test_every_setting_that_the_app_reads_is_set_or_left_out_for_a_reason() -> N
 
 
 def test_what_is_left_out_is_a_setting_and_is_not_set() -> None:
-    assert set(NOT_SET) <= aliases() | ANNOUNCED
+    assert set(NOT_SET) <= aliases()
     assert set(NOT_SET) & set(app_settings()) == set()
 
 
 def test_every_setting_that_is_set_is_read_by_the_app_or_the_host() -> None:
-    assert set(app_settings()) - aliases() - NOT_OURS == ANNOUNCED - set(NOT_SET)
-
-
-def test_no_announced_setting_is_read_yet() -> None:
-    assert aliases() & ANNOUNCED == set(), "ANNOUNCED can go, from here and from the tests above"
+    assert set(app_settings()) - aliases() - NOT_OURS == set()
 
 
 def test_the_readme_names_every_setting_and_nothing_else() -> None:
@@ -270,7 +254,7 @@ def test_the_app_starts_with_the_settings_as_they_are_by_default(
     assert settings.microsoft_app_type == "UserAssignedMSI"
     assert settings.storage_credential == "managedidentity"
     for field_name, field in Settings.model_fields.items():
-        if field.validation_alias in set(app_settings("appSettings")) - DECIDED:
+        if names_of(field)[0] in set(app_settings("appSettings")) - DECIDED:
             assert getattr(settings, field_name) == field.default, field_name
 
 
@@ -300,10 +284,9 @@ def test_the_containers_are_as_the_app_expects_them() -> None:
         name: config(parts["resources"][name])["properties"]["resource"]
         for name in ("conversations", "users")
     }
-    assert parts["variables"]["partitionKey"]["value"]["paths"] == ["/id"]
+    assert parts["variables"]["partitionKey"]["value"]["paths"] == [documents.PARTITION_KEY]
     indexing = parts["variables"]["indexingPolicy"]["value"]
-    assert indexing["includedPaths"] == [{"path": "/owner/?"}]
-    assert indexing["excludedPaths"] == [{"path": "/*"}]
+    assert {name: indexing[name] for name in documents.INDEXING} == documents.INDEXING
     for container in containers.values():
         assert container["partitionKey"] == "partitionKey"
         assert container["indexingPolicy"] == "indexingPolicy"
@@ -314,7 +297,7 @@ def test_the_containers_are_as_the_app_expects_them() -> None:
     default = tree(MAIN)["parameters"]["cosmosTimeToLive"]["default"]["operator"]
     assert default["type"] == "add"
     assert default["operands"]["operand_1"] == "expireAfterSeconds"
-    assert default["operands"]["operand_2"] >= 60
+    assert default["operands"]["operand_2"] >= TIME_TO_LIVE_MARGIN_SECONDS
 
 
 def test_the_plan_runs_what_is_packaged_for_as_long_as_a_sweep_may_take() -> None:
