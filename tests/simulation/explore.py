@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from tests.simulation.scenario import Kind, Mutant, Scenario, Simulation, random_scenario
-from tests.simulation.world import Option, Violation, World
+from tests.simulation.world import Chooser, Option, Violation, World
 
 
 class AtRandom:
@@ -59,7 +59,11 @@ class Ran:
 
 def run_seed(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) -> Ran:
     """Run it; a violation comes back with its trace."""
-    run = simulation(seed, mutant, kind)
+    return ran(seed, simulation(seed, mutant, kind))
+
+
+def ran(seed: int, run: Simulation) -> Ran:
+    """What became of the run that a seed stands for."""
     failure = None
     try:
         run.run()
@@ -134,7 +138,11 @@ END = -1
 PROGRESS_SECONDS = 10
 
 
-def explore(scenario: Scenario, tell: Callable[[str], object] = lambda _: None) -> Exploration:
+def explore(
+    scenario: Scenario,
+    tell: Callable[[str], object] = lambda _: None,
+    make: Callable[[Scenario, Chooser], Simulation] = Simulation,
+) -> Exploration:
     """Take every choice of a scenario; `tell` hears now and then how far it is.
 
     Raises:
@@ -149,7 +157,7 @@ def explore(scenario: Scenario, tell: Callable[[str], object] = lambda _: None) 
             told = time.monotonic()
             tell(f"so far {len(graph):,} states, {runs:,} runs")
         chooser = _EveryWay(unexplored.pop(), graph, unexplored)
-        run = Simulation(scenario, chooser)
+        run = make(scenario, chooser)
         runs += 1
         run.before_end = chooser.arrive
         try:
