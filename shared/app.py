@@ -37,7 +37,7 @@ from shared.state_data import StateData
 from shared.status import Schedule, Status, SweepRecord, gather_status, is_recent
 from shared.storage import codec
 from shared.storage.store import TableStore
-from shared.storage.stores import Stores
+from shared.storage.stores import Stores, cosmos_of
 from shared.storage.tables import Tables
 from shared.sweep import Sweep, SweepReport
 from shared.timeout_change import sweep_with_timeout
@@ -268,11 +268,9 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             cloud=cloud,
             ssl_context=trust,
         )
-        cosmos = None
-        if settings.state_store == "cosmos":
-            from shared.storage.documents import CosmosDb  # noqa: PLC0415 - 0.3 s, as below
-
-            cosmos = await clients.enter_async_context(CosmosDb(settings))
+        cosmos = cosmos_of(settings)
+        if cosmos:
+            await clients.enter_async_context(cosmos)
         fan_out = None
         if settings.expiry_fan_out == "on":
             from shared.storage.queues import Queues  # noqa: PLC0415 - apps without it start faster

@@ -11,6 +11,7 @@ docs/sending.md.
 import argparse
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from shared import dead_letters
@@ -21,6 +22,7 @@ from shared.fan_out import Queue, poison_name
 from shared.settings import SettingsError, read_settings
 from shared.storage.queues import Queues
 from shared.storage.store import TableStore
+from shared.storage.stores import cosmos_of
 from shared.storage.tables import Tables
 
 _HIDDEN_SECONDS = 60  # from others who do the same at the time
@@ -94,8 +96,12 @@ async def _doctor(endpoint: str) -> None:
     _say(str(Finding("ok", "settings", "all are there and well formed")))
     tokens = token_source(settings)
     failed = False
-    async with Tables.of(settings) as tables:
-        async for finding in examine(settings, tables, tokens, endpoint):
+    async with AsyncExitStack() as clients:
+        tables = await clients.enter_async_context(Tables.of(settings))
+        cosmos = cosmos_of(settings)
+        if cosmos:
+            await clients.enter_async_context(cosmos)
+        async for finding in examine(settings, tables, cosmos, tokens, endpoint):
             _say(str(finding))
             failed = failed or finding.level == "FAIL"
     if failed:

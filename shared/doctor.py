@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from shared.connector.credentials import CredentialError, TokenSource
 from shared.conversations import CLOCK_SKEW, StoreError, utc_now
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from shared.status import Schedule, duration, is_recent
 from shared.storage.store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Tables
+
+if TYPE_CHECKING:
+    from shared.storage.documents import CosmosDb
 
 _PROBE = "doctor"
 _HOST_JSON = Path(__file__).parents[1] / "host.json"
@@ -37,13 +41,20 @@ class Finding:
 
 
 async def examine(
-    settings: Settings, tables: Tables, tokens: TokenSource, endpoint: str = ""
+    settings: Settings,
+    tables: Tables,
+    cosmos: "CosmosDb | None",
+    tokens: TokenSource,
+    endpoint: str = "",
 ) -> AsyncIterator[Finding]:
     """Do all checks, one after the other; `endpoint` is the messaging endpoint, if to be asked."""
     now = utc_now()
-    yield check_schedule(settings, now, _function_timeout_seconds())
-    async for finding in _check_storage(settings, tables, now):
-        yield finding
+    if cosmos:
+        yield await check_cosmos(cosmos)
+    if not settings.expires_by_time_to_live_alone:
+        yield check_schedule(settings, now, _function_timeout_seconds())
+        async for finding in _check_storage(settings, tables, now):
+            yield finding
     yield await check_credentials(tokens)
     yield await check_endpoint(endpoint)
 
@@ -96,6 +107,10 @@ async def _check_storage(
     yield Finding("ok", "storage", "a row was written, read and deleted")
     yield check_shards(settings.table_shards, control.shard_count)
     yield check_clock(began, answered_at, utc_now())
+    if settings.expiry_timer_disabled:
+        advice = "fine if it is meant: conversations then expire at their next message only"
+        yield Finding("warn", "last sweep", "the timer is off", advice)
+        return
     schedule = Schedule.of(settings.expiry_schedule, now)
     if is_recent(sweeps, schedule, settings.sweep_budget_seconds, now):
         yield Finding("ok", "last sweep", f"{duration((now - sweeps[0].at).total_seconds())} ago")
@@ -125,6 +140,31 @@ def check_clock(began: datetime, answered_at: datetime, ended: datetime) -> Find
     if off <= CLOCK_SKEW:
         return Finding("ok", "clock", found)
     return Finding("FAIL", "clock", found, "set this machine's clock by NTP")
+
+
+async def check_cosmos(cosmos: "CosmosDb") -> Finding:
+    """The containers are as the settings say, and a document can be written, read and deleted."""
+    from shared.storage.documents import Document  # noqa: PLC0415 - there, it is imported already
+
+    try:
+        await cosmos.prepare()
+        for container in (cosmos.conversations, cosmos.users):
+            probe = f"{_PROBE}-{uuid4().hex}"
+            written = await container.create(Document(probe))
+            if await container.read(probe, written.token) is None:
+                return Finding("FAIL", "cosmos", "a document that was written is not there")
+            await container.delete(probe)
+    except SettingsError as error:
+        return Finding("FAIL", "cosmos", str(error), "change the setting or the container")
+    except StoreError as error:
+        return Finding(
+            "FAIL",
+            "cosmos",
+            str(error),
+            "check CosmosDbEndpoint and CosmosDbAuthKey, and that the account can be reached from"
+            " here; an identity needs the role Cosmos DB Built-in Data Contributor",
+        )
+    return Finding("ok", "cosmos", "documents were written, read and deleted")
 
 
 async def check_credentials(tokens: TokenSource) -> Finding:

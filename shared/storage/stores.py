@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from shared.storage.documents import CosmosDb
 
 
+def cosmos_of(settings: Settings) -> "CosmosDb | None":
+    """The client of the Cosmos DB account, where StateStore is cosmos."""
+    if settings.state_store != "cosmos":
+        return None
+    from shared.storage.documents import CosmosDb  # noqa: PLC0415 - 0.3 s that others need not wait
+
+    return CosmosDb(settings)
+
+
 class Stores:
     """Makes the stores, and makes sure that what they need is there.
 
@@ -35,7 +44,7 @@ class Stores:
     def of_state(self) -> StateStore:
         """The store of turns, the state functions and erasures."""
         if self._cosmos and self._settings.expires_by_time_to_live_alone:
-            from shared.storage.cosmos_store import TimeToLiveStore  # noqa: PLC0415 - see build_app
+            from shared.storage.cosmos_store import TimeToLiveStore  # noqa: PLC0415 - as above
 
             return TimeToLiveStore(
                 self._cosmos.conversations,
@@ -60,7 +69,7 @@ class Stores:
         shards = self._settings.table_shards
         if self._cosmos is None:
             return TableStore(conversations, self._users, shards, self._most_bytes), lambda: 0
-        from shared.storage.cosmos_store import CosmosStore  # noqa: PLC0415 - see build_app
+        from shared.storage.cosmos_store import CosmosStore  # noqa: PLC0415 - as above
 
         documents = self._cosmos.conversations
         store = CosmosStore(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiohttp import ClientSession
 
 from scripts import processes
-from tests.e2e.running_bot import RunningBot
+from tests.e2e.running_bot import RunningBot, in_cosmos
 
 
 async def cli(settings: Mapping[str, str], *arguments: str) -> tuple[int, str]:
@@ -43,6 +43,26 @@ async def test_a_good_configuration_passes_every_check(
         "credentials": "warn",
         "endpoint": "ok",
     }
+
+
+async def test_cosmos_is_checked_too_and_alone_without_the_tables(
+    settings: dict[str, str], cosmos_endpoint: str
+) -> None:
+    changed = settings | in_cosmos(cosmos_endpoint)
+    code, output = await cli(changed, "doctor")
+    assert (code, "ok    cosmos: documents were written" in output) == (0, True)
+    assert "ok    storage" in output
+    code, output = await cli(
+        changed
+        | in_cosmos("https://127.0.0.1:9/")
+        | {"AzureWebJobs.expiry_timer.Disabled": "true", "CosmosDbAuthKey": "c2VjcmV0"},
+        "doctor",
+    )
+    assert code == 1
+    assert "FAIL  cosmos" in output
+    assert "check CosmosDbEndpoint" in output
+    assert "storage" not in output
+    assert "c2VjcmV0" not in output
 
 
 async def test_each_failure_comes_with_advice_and_no_secret(settings: dict[str, str]) -> None:
