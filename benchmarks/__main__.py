@@ -12,6 +12,7 @@ from benchmarks.report import progress
 
 PARTS = (
     "turn_requests",
+    "turn_stores",
     "turn_cpu",
     "proactive_sends",
     "sweep_requests",

@@ -6,7 +6,7 @@ own, which is how tutorials make idle conversations findable.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
+from shared.conversations import StateStore
 from shared.state import state_bags
 from shared.storage import codec
 from shared.storage.store import TableStore
@@ -31,7 +32,10 @@ EXPIRE_AFTER = timedelta(minutes=30)
 
 
 class _CountingBot(ActivityHandler):
-    """Counts the messages of a conversation; on "read" and "write" uses the user's state too."""
+    """Counts the messages of a conversation but for "look", which changes nothing.
+
+    On "read" and "write" it uses the user's state too.
+    """
 
     def __init__(self, conversation_state: ConversationState, user_state: UserState) -> None:
         self._states = (conversation_state, user_state)
@@ -47,6 +51,8 @@ class _CountingBot(ActivityHandler):
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         """Sends nothing: that would cost no storage request."""
         count: Any = await self._count.get(turn_context)
+        if turn_context.activity.text == "look":
+            return
         await self._count.set(turn_context, (count or 0) + 1)
         if turn_context.activity.text == "read":
             await self._name.get(turn_context)
@@ -76,13 +82,20 @@ class _Clock:
 class OurBot:
     """This project's turn; `take` returns the storage requests of a message."""
 
-    def __init__(self, conversations: Table, users: Table, shards: int = 64) -> None:
+    def __init__(
+        self,
+        conversations: Table,
+        users: Table,
+        shards: int = 64,
+        *,
+        store: Callable[[Table, Table, int], StateStore] = TableStore,
+    ) -> None:
         self._tables = CountingTable(conversations), CountingTable(users)
         self.clock = _Clock()
         self._authentication = InboundAuthentication(app_id="")
         conversation_state, user_state, _ = state_bags()
         self._turns = Turns(
-            TableStore(*self._tables, shards),
+            store(*self._tables, shards),
             BufferingAdapter(_Connector(TokenSource(app_id="")), self._authentication.sdk, ""),
             _CountingBot(conversation_state, user_state),
             expire_after=EXPIRE_AFTER,
