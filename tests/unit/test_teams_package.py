@@ -31,6 +31,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package
 
 
+@pytest.fixture
+def values(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the manifest needs, in the environment that `package` has emptied."""
+    monkeypatch.setenv("BOT_ID", BOT_ID)
+    monkeypatch.setenv("BOT_DOMAIN", "my-bot.azurewebsites.net")
+
+
 def manifest_in(package: Path) -> dict[str, Any]:
     with zipfile.ZipFile(package) as archive:
         assert archive.namelist() == ["manifest.json", "color.png", "outline.png"]
@@ -58,23 +65,19 @@ def test_the_package_holds_icons_and_the_manifest_filled_in(
     assert "${{" not in json.dumps(manifest)
 
 
-def test_the_same_content_gives_the_same_bytes(
-    package: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BOT_ID", BOT_ID)
-    monkeypatch.setenv("BOT_DOMAIN", "my-bot.azurewebsites.net")
+@pytest.mark.usefixtures("values")
+def test_the_same_content_gives_the_same_bytes(package: Path) -> None:
     teams_package.main()
     first = package.read_bytes()
     teams_package.main()
     assert package.read_bytes() == first
 
 
+@pytest.mark.usefixtures("values")
 def test_an_id_and_a_version_of_its_own_can_be_given(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BOT_ID", BOT_ID)
     monkeypatch.setenv("TEAMS_APP_ID", TEAMS_APP_ID)
-    monkeypatch.setenv("BOT_DOMAIN", "my-bot.azurewebsites.net")
     monkeypatch.setattr(sys, "argv", ["teams_package", "--version", "2.0.0"])
     teams_package.main()
     manifest = manifest_in(package)
@@ -136,11 +139,8 @@ def test_the_outline_icon_is_white_on_transparent() -> None:
     assert alpha == (0, 255)
 
 
-def test_the_manifest_is_valid_by_the_schema_that_microsoft_publishes(
-    package: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BOT_ID", BOT_ID)
-    monkeypatch.setenv("BOT_DOMAIN", "my-bot.azurewebsites.net")
+@pytest.mark.usefixtures("values")
+def test_the_manifest_is_valid_by_the_schema_that_microsoft_publishes(package: Path) -> None:
     teams_package.main()
     manifest = manifest_in(package)
     schema = SCHEMAS / "teams" / f"v{manifest['manifestVersion']}" / "MicrosoftTeams.schema.json"
