@@ -113,7 +113,7 @@ def documented() -> dict[str, set[str]]:
         text = page.read_text("utf-8")
         blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-        lines = "" if page.name in RUN_AS_A_WHOLE else "".join(blocks)
+        lines = "" if page.name in RUN_AS_A_WHOLE else "".join(blocks).replace("\\\n", " ")
         commands = [re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines.splitlines()]
         code = (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))
         for command in filter(None, [*commands, *filter(BEGINS.match, code)]):
