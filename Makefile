@@ -1,15 +1,17 @@
 # Thin on purpose: what each target does is in scripts/, so that it works without make too.
 PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
+IS_3_13 = 'import sys; sys.exit(sys.version_info < (3, 13))'
 
-.PHONY: run test test-browser status lint bench install clean
+.PHONY: run test test-browser status lint bench lock audit teams-package install clean
 
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
 
 test: lint ## everything a change must pass
 	$(VENV_PYTHON) -m pytest
-	@if python3.13 -c '' 2>/dev/null; then $(MAKE) --no-print-directory test-3.13; fi
+	@if python3.13 -c '' 2>/dev/null && ! $(VENV_PYTHON) -c $(IS_3_13); then \
+		$(MAKE) --no-print-directory test-3.13; fi
 
 test-3.13: # the newest Python, with Microsoft's own worker library
 	@python3.13 -m scripts.install .venv-3.13
@@ -29,6 +31,15 @@ lint: install ## format, lint, types
 
 bench: install ## what a turn, a send and a sweep cost
 	$(VENV_PYTHON) -m benchmarks
+
+lock: install ## pin what requirements*.in ask for; UPGRADE=--upgrade takes the newest versions
+	$(VENV_PYTHON) -m scripts.lock $(UPGRADE)
+
+audit: install ## known vulnerabilities in what is deployed
+	$(VENV_PYTHON) -m scripts.audit
+
+teams-package: ## appPackage/build/appPackage.zip, to be uploaded to Teams
+	@$(PYTHON) -m scripts.teams_package
 
 install: ## the virtual environment and node_modules, if not up to date
 	@$(PYTHON) -m scripts.install

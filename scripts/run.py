@@ -113,13 +113,19 @@ def start_functions(python: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def functions_command(python: Path, port: int) -> list[str]:
-    """Names Core Tools, of the project or the machine, where they work; else the local host."""
+    """Names Core Tools, of the project or the machine, where they work; else the local host.
+
+    Under a debugger always the local host: it follows from one Python into another only.
+    """
+    local_host = [str(python), "-m", "scripts.local_host", "--port", str(port)]
+    if "debugpy" in sys.modules:
+        return local_host
     for folder in (str(ROOT / "node_modules" / ".bin"), None):
         func = shutil.which("func", path=folder)
         # It may be there without the program that it should have downloaded.
         if func and processes.succeeds([func, "--version"]):
             return [func, "start", "--port", str(port)]
-    return [str(python), "-m", "scripts.local_host", "--port", str(port)]
+    return local_host
 
 
 def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None:

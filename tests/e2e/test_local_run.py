@@ -5,6 +5,7 @@ import subprocess
 import sys
 from http import HTTPStatus
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -103,3 +104,5 @@ def test_core_tools_are_used_only_where_they_really_work(
     assert run.functions_command(Path("python"), 7071) == local_host
     func.write_text('#!/bin/sh\n[ "$1" = --version ]\n')
     assert run.functions_command(Path("python"), 7071) == [str(func), "start", "--port", "7071"]
+    monkeypatch.setitem(sys.modules, "debugpy", ModuleType("debugpy"))
+    assert run.functions_command(Path("python"), 7071) == local_host  # which it can follow into

@@ -1,0 +1,30 @@
+"""Pins what requirements*.in ask for, with hashes, for every Python and system.
+
+`python -m scripts.lock` keeps the pins that still fit; `--upgrade` takes the newest versions.
+"""
+
+import sys
+
+from scripts.processes import run
+
+OLDEST_PYTHON = "3.11"
+FILES = ("requirements", "requirements-dev")  # in this order: the second reads the first's pins
+
+
+def main() -> None:
+    """Writes requirements.txt and requirements-dev.txt.
+
+    Raises:
+        SystemExit: no versions fit together, or the package index cannot be reached.
+    """
+    uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
+    uv += ["--generate-hashes", "--python-version", OLDEST_PYTHON]
+    # pip-audit wants pip, which is there: on Windows it cannot replace itself while it runs.
+    uv += ["--no-emit-package", "pip"]
+    uv += ["--custom-compile-command", "make lock", *sys.argv[1:]]
+    for name in FILES:
+        run([*uv, f"{name}.in", "--output-file", f"{name}.txt"])
+
+
+if __name__ == "__main__":
+    main()
