@@ -102,6 +102,15 @@ NOT_RUN = {
     "git remote add upstream <the address you cloned from>": "your clone's, not ours",
     "git fetch upstream": "the same",
     "git merge upstream/main": "the same",
+    ".venv/bin/python -m shared.cli doctor --endpoint <BOT_ENDPOINT>": "needs Azure; run as above",
+    "python -m shared.cli": "no command yet, its name",
+    "git clone <this repository> && cd <its folder>": "a clone is what runs this",
+    "make install": "what every target does first",
+    "curl <HEALTH_PAGE>": "needs Azure; test_doctor.py asks the same page of a bot that runs here",
+    'while IFS= read -r line; do export "$line"; done < <(az functionapp config appsettings list '
+    "-g <AZURE_RESOURCE_GROUP> -n <AZURE_FUNCTION_NAME> --query \"[].join('=', [name, value])\""
+    " -o tsv)": "needs Azure",
+    "unset AzureWebJobsStorage__credential AzureWebJobsStorage__clientId": "the same",
     "npm audit": "named as what is not run: its packages are never deployed",
 }
 
@@ -114,7 +123,9 @@ def documented() -> dict[str, set[str]]:
         blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
         lines = "" if page.name in RUN_AS_A_WHOLE else "".join(blocks).replace("\\\n", " ")
-        commands = [re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines.splitlines()]
+        commands = [
+            " ".join(re.sub(r"(^|\s+)#.*", "", line).split()) for line in lines.splitlines()
+        ]
         code = (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))
         for command in filter(None, [*commands, *filter(BEGINS.match, code)]):
             found.setdefault(command, set()).add(page.name)

@@ -361,6 +361,13 @@ def test_the_workbook_is_one_that_the_portal_can_show() -> None:
     assert json.loads(WORKBOOK)["fallbackResourceIds"] == [placeholder[1]]
 
 
+def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
+    runbook = (ROOT / "docs/operate.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## Alert: (.+)$", runbook, re.MULTILINE)
+    alerts = tree(INFRA / "app/monitoring.bicep")["variables"]["alerts"]["value"]
+    assert sorted(sections) == sorted(each["name"].replace("-", " ") for each in alerts)
+
+
 def test_every_alert_yields_the_column_that_is_compared_and_is_in_the_docs() -> None:
     alerts = tree(INFRA / "app/monitoring.bicep")["variables"]["alerts"]["value"]
     assert len(alerts) == 6
