@@ -1,5 +1,6 @@
 """A Cosmos DB on this machine, as a process of its own: `@vercel/cosmosdb-server`, in memory."""
 
+import re
 import ssl
 import subprocess
 import sys
@@ -7,18 +8,23 @@ from http.client import HTTPException, HTTPSConnection
 
 from scripts import processes
 
-PORT = 8081  # as Microsoft's own emulator
 # Any key will do. The SDK does not check the certificate of a server on localhost.
 KEY = "bm90IGEgc2VjcmV0"
 SERVER = processes.ROOT / "scripts" / "cosmos_server.js"
 
 
-def endpoint(port: int = PORT) -> str:
+def endpoint(port: int) -> str:
     """The address of its account."""
     return f"https://127.0.0.1:{port}/"
 
 
-def answers(port: int = PORT) -> bool:
+def port_of(endpoint: str) -> int | None:
+    """The port of an account's address, if it is on this machine."""
+    found = re.match(r"https://(?:127\.0\.0\.1|localhost):(\d+)", endpoint)
+    return int(found[1]) if found else None
+
+
+def answers(port: int) -> bool:
     """Says whether a Cosmos DB is there already."""
     unchecked = ssl.create_default_context()  # its certificate is its own
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
@@ -32,7 +38,7 @@ def answers(port: int = PORT) -> bool:
         connection.close()
 
 
-def start(port: int = PORT) -> subprocess.Popen[bytes]:
+def start(port: int) -> subprocess.Popen[bytes]:
     """Starts it and waits until it answers.
 
     Raises:

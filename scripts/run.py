@@ -93,16 +93,17 @@ def start_azurite(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
 
 def start_cosmos(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
     """Starts a Cosmos DB in memory, if the settings want one on this machine and none is there."""
-    if (
-        settings.get("StateStore") != "cosmos"
-        or settings.get("CosmosDbEndpoint") != cosmos.endpoint()
-    ):
+    if settings.get("StateStore") != "cosmos":
         return None
-    if cosmos.answers():
+    port = cosmos.port_of(settings.get("CosmosDbEndpoint", ""))
+    if port is None:
+        print("Cosmos DB: as CosmosDbEndpoint says.", flush=True)
+        return None
+    if cosmos.answers(port):
         print("Cosmos DB: the one that is running already.", flush=True)
         return None
     print("Cosmos DB: starting one, which forgets everything when it stops.", flush=True)
-    return cosmos.start()
+    return cosmos.start(port)
 
 
 def start_functions(python: Path, port: int) -> subprocess.Popen[bytes]:

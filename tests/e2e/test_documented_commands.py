@@ -53,6 +53,10 @@ RUN: dict[str, str] = {
     "PORT=7072 make run": CHAT,
     "PORT=3978 make run": CHAT,
     "python -m scripts.run": CHAT,
+    "StateStore=cosmos make run": (
+        "test_local_run.py::test_with_state_in_cosmos_it_starts_one_and_stops_it"
+    ),
+    "python -m benchmarks.turn_stores": ".github/workflows/long.yml",
     "cp local.settings.example.json local.settings.json": BY_HAND,
     "npx azurite --tableKeepAliveTimeout 120 --location .azurite": BY_HAND,
     "python -m scripts.local_host": BY_HAND,
@@ -154,7 +158,11 @@ def test_what_is_said_to_run_a_command_exists(place: str) -> None:
     workflow = (ROOT / file).read_text()
     commands = [command for command, where in RUN.items() if where == file]
     # `make bench` is `python -m benchmarks`, which runs the parts.
-    parts = {"python -m benchmarks", "python -m benchmarks.day"}
+    parts = {
+        "python -m benchmarks",
+        "python -m benchmarks.day",
+        "python -m benchmarks.turn_stores",
+    }
     for command in set(commands) - parts:
         assert re.search(
             rf"(run: |- |/){re.escape(command)}( PYTHON=|$)", workflow, re.MULTILINE

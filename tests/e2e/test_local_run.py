@@ -6,11 +6,13 @@ import sys
 from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
 
-from scripts import processes, run
+from scripts import cosmos, processes, run
 from tests.conftest import free_port
+from tests.e2e.running_bot import in_cosmos
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are POSIX")
 
@@ -37,6 +39,24 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
         assert line, output
         output += line
     return output
+
+
+def test_with_state_in_cosmos_it_starts_one_and_stops_it(storage_connection_string: str) -> None:
+    port, cosmos_port = free_port(), free_port()
+    process = start_run(
+        AzureWebJobsStorage=storage_connection_string,
+        PORT=str(port),
+        ConversationsTable=f"c{uuid4().hex}",
+        **in_cosmos(cosmos.endpoint(cosmos_port)),
+    )
+    try:
+        output = read_until(process, "and chat")
+        assert "Cosmos DB: starting one" in output
+        assert cosmos.answers(cosmos_port)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert not cosmos.answers(cosmos_port)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
