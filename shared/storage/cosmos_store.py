@@ -26,6 +26,7 @@ from shared.conversations import (
     DueRow,
     Joined,
     PrivateState,
+    StateStore,
     StateUnreadableError,
     Status,
     StorageUnavailableError,
@@ -87,7 +88,25 @@ class UserDocuments:
         return existed
 
 
-class CosmosStore(TableStore):
+class _InDocuments:
+    """What is the same for both stores: bags come with their conversation, users have documents."""
+
+    _user_documents: UserDocuments
+
+    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
+        """See `StateStore.load_private`; it came with the conversation."""
+        return _private_of(conversation, user)
+
+    async def load_user(self, user: str) -> UserRow | None:
+        """See `StateStore.load_user`."""
+        return await self._user_documents.load(user)
+
+    async def has_user(self, user: str) -> bool:
+        """See `StateStore.has_user`."""
+        return await self._user_documents.exists(user)
+
+
+class CosmosStore(_InDocuments, TableStore):
     """A `ConversationStore` with its rows in two tables and its bags in two containers.
 
     Args:
@@ -140,10 +159,6 @@ class CosmosStore(TableStore):
             raise StateUnreadableError(str(error), row.etag) from error
         return _bags_in(document, row) if document else None
 
-    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
-        """See `StateStore.load_private`; it came with the conversation."""
-        return _private_of(conversation, user)
-
     async def save(
         self,
         conversation: Conversation,
@@ -180,10 +195,6 @@ class CosmosStore(TableStore):
         if row and row.bags and row.etag == etag:
             await self._delete(row.bags)
 
-    async def load_user(self, user: str) -> UserRow | None:
-        """See `StateStore.load_user`."""
-        return await self._user_documents.load(user)
-
     async def save_user(
         self, user: str, row: UserRow | None, joining: Address | None = None
     ) -> tuple[UserRow | None, str]:
@@ -192,10 +203,6 @@ class CosmosStore(TableStore):
         if joining is not None:
             _, index_etag = await super().save_user(user, None, joining)
         return (await self._user_documents.save(user, row) if row else None), index_etag
-
-    async def has_user(self, user: str) -> bool:
-        """See `StateStore.has_user`."""
-        return await self._user_documents.exists(user)
 
     async def delete_user(self, user: str) -> bool:
         """See `StateStore.delete_user`; what crashes have left about the user goes too."""
@@ -211,11 +218,7 @@ class CosmosStore(TableStore):
         Raises:
             ConflictError: the conversation is another version by now.
         """
-        conversation = await self.load(address)
-        if conversation is None or not _private_of(conversation, user).state:
-            return False
-        await self.save(conversation, private=[PrivateState(user, b"", "")])
-        return True
+        return await _delete_private(self, address, user)
 
     async def _delete_private_of(self, address: Address, session: str) -> None:
         """Nothing: private bags have gone with the document."""
@@ -257,7 +260,7 @@ class CosmosStore(TableStore):
             logger.warning("cosmos: a document is left to its time to live: %s", error)
 
 
-class TimeToLiveStore:
+class TimeToLiveStore(_InDocuments):
     """A `StateStore` without rows: Cosmos DB forgets conversations that are idle, in silence.
 
     Args:
@@ -294,14 +297,6 @@ class TimeToLiveStore:
         return replace(
             conversation, bags=_bags_in(replace(document, columns=columns), conversation)
         )
-
-    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
-        """See `StateStore.load_private`; it came with the conversation."""
-        return _private_of(conversation, user)
-
-    async def load_user(self, user: str) -> UserRow | None:
-        """See `StateStore.load_user`."""
-        return await self._user_documents.load(user)
 
     async def save_user(
         self, user: str, row: UserRow | None, joining: Address | None = None
@@ -361,10 +356,6 @@ class TimeToLiveStore:
         del entry
         return False
 
-    async def has_user(self, user: str) -> bool:
-        """See `StateStore.has_user`."""
-        return await self._user_documents.exists(user)
-
     async def delete_user(self, user: str) -> bool:
         """See `StateStore.delete_user`."""
         return await self._user_documents.delete(user)
@@ -375,11 +366,15 @@ class TimeToLiveStore:
         Raises:
             ConflictError: the conversation is another version by now.
         """
-        conversation = await self.load(address)
-        if conversation is None or not _private_of(conversation, user).state:
-            return False
-        await self.save(conversation, private=[PrivateState(user, b"", "")])
-        return True
+        return await _delete_private(self, address, user)
+
+
+async def _delete_private(store: StateStore, address: Address, user: str) -> bool:
+    conversation = await store.load(address)
+    if conversation is None or not _private_of(conversation, user).state:
+        return False
+    await store.save(conversation, private=[PrivateState(user, b"", "")])
+    return True
 
 
 async def _write(container: Container, document: Document) -> Document:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
@@ -33,7 +33,7 @@ from shared.conversations import (
     utc_now,
 )
 from shared.settings import Settings, SettingsError
-from shared.storage.tables import azure_credential, reason
+from shared.storage.account import Account, identity_of, reason
 from shared.telemetry import tracer
 
 logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class CosmosContainer:
             yield
 
 
-class CosmosDb:
+class CosmosDb(Account):
     """The containers of one Cosmos DB account, over one client; an async context manager."""
 
     # The SDK waits up to 65 s for an answer and up to 30 s for a throttled request, nine times.
@@ -182,20 +182,12 @@ class CosmosDb:
 
     def __init__(self, settings: Settings) -> None:
         key = settings.cosmos_auth_key.get_secret_value()
+        identity = None if key else identity_of(settings)
+        trust: dict[str, Any] = {"connection_verify": settings.ca_file} if settings.ca_file else {}
+        client = CosmosClient(settings.cosmos_endpoint, identity or key, **self.OPTIONS, **trust)
+        super().__init__(client, identity)
         self._settings = settings
         self._is_open = False
-        self._credential = (
-            None
-            if key
-            else azure_credential(
-                settings.storage_client_id,
-                managed_identity=settings.storage_credential == "managedidentity",
-            )
-        )
-        trust: dict[str, Any] = {"connection_verify": settings.ca_file} if settings.ca_file else {}
-        self._client = CosmosClient(
-            settings.cosmos_endpoint, self._credential or key, **self.OPTIONS, **trust
-        )
         self._database = self._client.get_database_client(settings.cosmos_database)
 
     @property
@@ -236,7 +228,7 @@ class CosmosDb:
         try:
             found: Mapping[str, Any] = await self._database.get_container_client(name).read()
         except CosmosResourceNotFoundError:
-            if self._credential:
+            if self._identity:
                 # Microsoft Entra ID gives access to data, not to what an account is made of.
                 raise SettingsError(
                     f"{setting} is {name!r}; it must be a container of the database"
@@ -275,7 +267,7 @@ class CosmosDb:
         if actual == wanted:
             return
         says = f"{setting} is {name!r}, whose time to live is {_seconds(actual)}"
-        if self._credential:
+        if self._identity:
             raise SettingsError(
                 f"{says}; it must be {_seconds(wanted)}: `azd provision` sets it"
                 " (infra/app/cosmos.bicep)"
@@ -298,18 +290,6 @@ class CosmosDb:
         logger.warning(
             "cosmos: %s, not %s; CosmosDbCorrectTimeToLive=on sets it", says, _seconds(wanted)
         )
-
-    async def close(self) -> None:
-        """Close the client's connections."""
-        await self._client.close()
-        if self._credential:
-            await self._credential.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Messages are base64, as the Functions host expects them ("messageEncoding" in ho
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, ClassVar
 from urllib.request import getproxies
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
@@ -16,20 +16,8 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from shared.conversations import StorageUnavailableError
 from shared.fan_out import Message
 from shared.settings import Settings
-from shared.storage.tables import azure_credential, reason
+from shared.storage.account import StorageAccount, reason
 
-_OPTIONS: dict[str, Any] = {
-    # The SDK waits 15 s before it tries again, and 60 s for an answer.
-    "connection_timeout": 3,
-    "read_timeout": 10,
-    "retry_total": 2,
-    "initial_backoff": 1,
-    "increment_base": 1,
-    "random_jitter_range": 1,
-    "use_env_settings": bool(getproxies()),
-    # The SDK asks for the newest, which Azurite learns of later only.
-    "api_version": "2023-11-03",
-}
 _MOST_AT_ONCE = 32  # the service's limit
 
 
@@ -100,49 +88,31 @@ class AzureQueue:
         return properties.approximate_message_count or 0
 
 
-class Queues:
+class Queues(StorageAccount):
     """The queues of one storage account, over one client; an async context manager."""
 
-    def __init__(
-        self,
-        *,
-        connection_string: str = "",
-        endpoint: str = "",
-        client_id: str = "",
-        managed_identity: bool = False,
-    ) -> None:
-        self._credential = None
-        if connection_string:
-            self._service = QueueServiceClient.from_connection_string(connection_string, **_OPTIONS)
-        else:
-            self._credential = azure_credential(client_id, managed_identity=managed_identity)
-            self._service = QueueServiceClient(endpoint, credential=self._credential, **_OPTIONS)
+    CLIENT = QueueServiceClient
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        # The SDK waits 15 s before it tries again, and 60 s for an answer.
+        "connection_timeout": 3,
+        "read_timeout": 10,
+        "retry_total": 2,
+        "initial_backoff": 1,
+        "increment_base": 1,
+        "random_jitter_range": 1,
+        "use_env_settings": bool(getproxies()),
+        # The SDK asks for the newest, which Azurite learns of later only.
+        "api_version": "2023-11-03",
+    }
 
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Those of the app's storage account."""
-        return cls(
-            connection_string=settings.storage_connection.get_secret_value(),
-            endpoint=settings.storage_queue_endpoint,
-            client_id=settings.storage_client_id,
-            managed_identity=settings.storage_credential == "managedidentity",
-        )
+    @staticmethod
+    def endpoint_in(settings: Settings) -> str:
+        """The address of the queue service."""
+        return settings.storage_queue_endpoint
 
     def queue(self, name: str) -> AzureQueue:
         """The queue of that name, which may not exist yet."""
-        return AzureQueue(self._service.get_queue_client(name))
-
-    async def close(self) -> None:
-        """Close the client's connections."""
-        await self._service.close()
-        if self._credential:
-            await self._credential.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        return AzureQueue(self._client.get_queue_client(name))
 
 
 @contextmanager

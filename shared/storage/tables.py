@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol
 from urllib.request import getproxies
 
 from azure.core import MatchConditions
@@ -19,11 +19,11 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
-from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 from opentelemetry.trace import Span, SpanKind
 
 from shared.conversations import ConflictError, StateTooLargeError, StorageUnavailableError
 from shared.settings import Settings
+from shared.storage.account import StorageAccount, reason
 from shared.telemetry import tracer
 
 
@@ -162,9 +162,10 @@ class AzureTable:
             yield rows
 
 
-class Tables:
+class Tables(StorageAccount):
     """The tables of one storage account, over one client; an async context manager."""
 
+    CLIENT = TableServiceClient
     # The SDK's defaults (300 s timeouts, 10 retries, 120 s back-off) outlive a channel's patience.
     OPTIONS: ClassVar[dict[str, Any]] = {
         "connection_timeout": 3,
@@ -175,38 +176,14 @@ class Tables:
         "use_env_settings": bool(getproxies()),
     }
 
-    def __init__(
-        self,
-        *,
-        connection_string: str = "",
-        endpoint: str = "",
-        client_id: str = "",
-        managed_identity: bool = False,
-    ) -> None:
-        self._credential = None
-        if connection_string:
-            self._service = TableServiceClient.from_connection_string(
-                connection_string, **self.OPTIONS
-            )
-        else:
-            self._credential = azure_credential(client_id, managed_identity=managed_identity)
-            self._service = TableServiceClient(
-                endpoint, credential=self._credential, **self.OPTIONS
-            )
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Those of the app's storage account."""
-        return cls(
-            connection_string=settings.storage_connection.get_secret_value(),
-            endpoint=settings.storage_table_endpoint,
-            client_id=settings.storage_client_id,
-            managed_identity=settings.storage_credential == "managedidentity",
-        )
+    @staticmethod
+    def endpoint_in(settings: Settings) -> str:
+        """The address of the table service."""
+        return settings.storage_table_endpoint
 
     def table(self, name: str) -> AzureTable:
         """The table of that name, which may not exist yet."""
-        return AzureTable(self._service.get_table_client(name))
+        return AzureTable(self._client.get_table_client(name))
 
     async def create(self, *names: str) -> None:
         """Create the tables that are missing.
@@ -215,28 +192,7 @@ class Tables:
             StorageUnavailableError: the service did not answer, or refused.
         """
         with _errors_told_apart():
-            await asyncio.gather(*(self._service.create_table_if_not_exists(n) for n in names))
-
-    async def close(self) -> None:
-        """Close the client's connections."""
-        await self._service.close()
-        if self._credential:
-            await self._credential.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-
-def azure_credential(
-    client_id: str, *, managed_identity: bool
-) -> DefaultAzureCredential | ManagedIdentityCredential:
-    """What identity-based access shows; `client_id` is of a user-assigned identity, or empty."""
-    if managed_identity:
-        return ManagedIdentityCredential(client_id=client_id or None)
-    return DefaultAzureCredential(managed_identity_client_id=client_id or None)
+            await asyncio.gather(*(self._client.create_table_if_not_exists(n) for n in names))
 
 
 class _RowMissingError(Exception):
@@ -274,14 +230,6 @@ def _is_table_missing(error: HttpResponseError) -> bool:
     code = getattr(error, "error_code", None)
     # Where the body is not what the SDK expects, the code is in its text only.
     return "TableNotFound" in f"{getattr(code, 'value', code)} {error}"
-
-
-def reason(error: AzureError) -> str:
-    """The service's own words in one line; requests and their keys are not part of it."""
-    status = getattr(error, "status_code", None)
-    code = getattr(error, "error_code", None)
-    first_line = (error.message or type(error).__name__).splitlines()[0]
-    return " ".join(str(part) for part in (status, code, first_line) if part)
 
 
 def _row(entity: Any) -> Row:

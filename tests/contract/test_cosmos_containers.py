@@ -116,6 +116,6 @@ async def test_an_identity_is_told_what_the_infrastructure_has_to_do(
 ) -> None:
     if options:
         await make(database, settings.cosmos_conversation_container, **options)
-    database._credential = Identity()  # type: ignore[assignment] # as far as it is used here
+    database._identity = Identity()  # type: ignore[assignment] # as far as it is used here
     with pytest.raises(SettingsError, match=message):
         await database.prepare()

@@ -1,0 +1,86 @@
+"""What clients of Azure's accounts share: how they are opened and closed, and who they are."""
+
+from typing import Any, ClassVar, Self
+
+from azure.core.exceptions import AzureError
+from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+
+from shared.settings import Settings
+
+Identity = DefaultAzureCredential | ManagedIdentityCredential
+
+
+class Account:
+    """An account over one client; an async context manager that closes it.
+
+    Args:
+        client: the SDK's client of the account.
+        identity: what it shows, if that is no key.
+    """
+
+    def __init__(self, client: Any, identity: Identity | None) -> None:
+        self._client = client
+        self._identity = identity
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        await self._client.close()
+        if self._identity:
+            await self._identity.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class StorageAccount(Account):
+    """One of the services of a storage account.
+
+    Args:
+        connection_string: with the account's key; or
+        endpoint: the service's address, for an identity.
+        identity: what is shown there.
+    """
+
+    CLIENT: ClassVar[Any]
+    OPTIONS: ClassVar[dict[str, Any]]
+
+    def __init__(
+        self, *, connection_string: str = "", endpoint: str = "", identity: Identity | None = None
+    ) -> None:
+        if connection_string:
+            client = self.CLIENT.from_connection_string(connection_string, **self.OPTIONS)
+        else:
+            client = self.CLIENT(endpoint, credential=identity, **self.OPTIONS)
+        super().__init__(client, identity)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """That of the app's storage account."""
+        connection_string = settings.storage_connection.get_secret_value()
+        if connection_string:
+            return cls(connection_string=connection_string)
+        return cls(endpoint=cls.endpoint_in(settings), identity=identity_of(settings))
+
+    @staticmethod
+    def endpoint_in(settings: Settings) -> str:
+        """The address of the service."""
+        raise NotImplementedError
+
+
+def identity_of(settings: Settings) -> Identity:
+    """The app's identity: a managed one, or the first that the machine has to offer."""
+    client_id = settings.storage_client_id or None  # of a user-assigned identity
+    if settings.storage_credential == "managedidentity":
+        return ManagedIdentityCredential(client_id=client_id)
+    return DefaultAzureCredential(managed_identity_client_id=client_id)
+
+
+def reason(error: AzureError) -> str:
+    """The service's own words in one line; requests and their keys are not part of it."""
+    status = getattr(error, "status_code", None)
+    code = getattr(error, "error_code", None)
+    first_line = (error.message or type(error).__name__).splitlines()[0]
+    return " ".join(str(part) for part in (status, code, first_line) if part)
