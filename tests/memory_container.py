@@ -4,7 +4,7 @@ What outlives its time is deleted when a test says so, at a time it says.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -65,12 +65,14 @@ class MemoryContainer:
             if user in stored.document.users and (not older_than or stored.written_at <= before):
                 yield name
 
-    def outlive(self, time_to_live: timedelta) -> list[str]:
+    def outlive(
+        self, time_to_live: timedelta, keep: Callable[[str], bool] = lambda _: False
+    ) -> list[str]:
         """Delete what was last written so long ago, as Cosmos DB does; returns the ids."""
         over = [
             name
             for name, stored in self.stored.items()
-            if self.now() - stored.written_at >= time_to_live
+            if self.now() - stored.written_at >= time_to_live and not keep(name)
         ]
         for name in over:
             del self.stored[name]

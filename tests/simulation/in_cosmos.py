@@ -22,6 +22,7 @@ from shared.storage.tables import Operation, Row, Table
 from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
 from tests.simulation.explore import AtRandom, Ran, ran
+from tests.simulation.loop import ORIGIN
 from tests.simulation.scenario import (
     EXPIRE_AFTER,
     Kind,
@@ -73,12 +74,26 @@ class ScheduledContainer:
         self._table = table
         self._time_to_live = time_to_live
         self._may_go = may_go
+        self._written_by: dict[str, str] = {}  # the turn that wrote each document last
+
+    def _outlive(self) -> None:
+        """Let go what has outlived its time.
+
+        But not what a turn has written whose commit is under way: that one stands still between its
+        two writes for longer than a conversation lasts is too long for promises (docs/cosmos.md).
+        """
+        self.memory.outlive(self._time_to_live, keep=self._is_being_committed)
+
+    def _is_being_committed(self, document_id: str) -> bool:
+        name = self._written_by.get(document_id, "")
+        origin, task = self._world.roots.get(name, (None, None))
+        return bool(origin and origin.process.alive and task and not task.done())
 
     async def read(self, document_id: str, token: str = "") -> Document | None:
         del token
 
         def perform() -> _Found | None:
-            self.memory.outlive(self._time_to_live)
+            self._outlive()
             document = at_once(self.memory.read(document_id))
             return _Found(document) if document else None
 
@@ -110,8 +125,11 @@ class ScheduledContainer:
         document: Document,
         do: Callable[[Document], Any],
     ) -> Document:
+        writer = ORIGIN.get().name
+
         def perform() -> Document:
-            self.memory.outlive(self._time_to_live)
+            self._outlive()
+            self._written_by[document.id] = writer
             written: Document = at_once(do(document))
             return written
 
