@@ -3,11 +3,12 @@
 import asyncio
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from aiohttp import ClientSession
 
 from scripts import processes
-from tests.e2e.running_bot import RunningBot, in_cosmos
+from tests.e2e.running_bot import RunningBot, in_cosmos, running_bot
 
 
 async def cli(settings: Mapping[str, str], *arguments: str) -> tuple[int, str]:
@@ -91,3 +92,15 @@ async def test_the_app_is_ready_once_a_sweep_has_run_and_status_says_so(
     assert (facts["headline"], len(facts["sweeps"])) == ("Everything expires on time", 1)
     code, output = await cli(settings, "status")
     assert (code, output.splitlines()[0]) == (0, "Everything expires on time")
+
+
+async def test_an_app_whose_timer_is_off_is_ready_without_a_sweep(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    changed = settings | {"AzureWebJobs.expiry_timer.Disabled": "true"}
+    async with running_bot(changed, tmp_path) as bot, ClientSession(bot.url) as http:
+        async with http.get("/api/health") as answer:
+            assert answer.status == 200
+        async with http.get("/api/expiry", params={"format": "json"}) as answer:
+            facts = await answer.json()
+    assert (facts["health"], facts["timer"]) == ("warn", "off")

@@ -172,7 +172,7 @@ async def test_an_unknown_type_is_refused_and_nothing_changed(face: Face, data: 
 
 
 async def test_too_much_is_refused_and_nothing_changed(face: Face) -> None:
-    face.bot.store = TableStore(face.bot.conversations, face.bot.users, SHARDS, 2048)
+    face.bot.state_store = TableStore(face.bot.conversations, face.bot.users, SHARDS, 2048)
     small = Face(face.bot, face.kind)
     saved = await small.save({"n": 1})
     with pytest.raises(StateTooLargeError):

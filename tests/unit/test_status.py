@@ -1,7 +1,8 @@
 """The facts about expiry, the verdict on them, and the functions that show them."""
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,6 +69,18 @@ async def test_a_failed_sweep_is_bad_and_not_recent(bot: BotInMemory) -> None:
     status = await status_of(bot)
     assert status.verdict == ("bad", "The last sweep failed: StorageUnavailableError")
     assert not is_recent(status.sweeps, EVERY_MINUTE, 45, bot.clock.now)
+
+
+async def test_without_its_timer_an_app_is_not_called_late(bot: BotInMemory) -> None:
+    status = replace(await status_of(bot), timer="off")
+    assert status.verdict[0] == "warn"
+    assert "timer is off" in status.verdict[1]
+
+
+def test_where_there_are_no_rows_there_is_nothing_to_be_late_with() -> None:
+    status = Status.of_no_rows(datetime(2026, 11, 25, tzinfo=UTC))
+    assert status.verdict[0] == "good"
+    assert status.as_json()["timer"] == "none"
 
 
 async def test_more_rows_than_are_counted_are_said_to_be_more(
