@@ -14,6 +14,7 @@ PARTS = (
     "turn_requests",
     "turn_cpu",
     "proactive_sends",
+    "sending_at_limit",
     "sweep_requests",
     "sweep_memory",
     "day",
