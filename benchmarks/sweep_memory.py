@@ -68,7 +68,7 @@ async def _fill(store: TableStore, size: int) -> None:
                     reference={
                         **REFERENCE,
                         "conversation": {
-                            "id": "a:1" + "c" * 120,
+                            "id": f"a:1{number:0120}",
                             "tenantId": f"{number % TENANTS:036}",
                         },
                     },
@@ -147,10 +147,8 @@ def _measure() -> None:
         ("", "before", "peak", "difference", "seconds", "expired", "notified"),
         rows,
     )
-    note(
-        "Before: with the tables in it, where they are in memory. Paced: as Teams' limits have it, in"
-    )
-    note(f"four tenants, until {PACED_BUDGET_SECONDS} s are over; the rest is for the next sweep.")
+    note("Before: with the tables in it, where they are in memory. Paced: by Teams' limits, in four")
+    note(f"tenants, until {PACED_BUDGET_SECONDS} s are over; the rest is for later sweeps.")
 
 
 if __name__ == "__main__":

@@ -268,6 +268,7 @@ class Sweep:
         now: the clock, in aware UTC.
         shards: sweep these only; None: all of them.
         ahead: the due times (after, until) to look at as well: see `shared.timeout_change`.
+        clock: what the budget is measured by: a monotonic clock, in seconds.
         randomness: spreads retries, and decides between rows of the same second.
     """
 
@@ -284,6 +285,7 @@ class Sweep:
         max_notice_age_seconds: float | None = None,
         shards: Sequence[str] | None = None,
         ahead: tuple[datetime, datetime] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         randomness: random.Random | None = None,
     ) -> None:
         self._store = store
@@ -295,6 +297,7 @@ class Sweep:
         self._pace = pace or AtOnce()
         self._max_notice_age_seconds = max_notice_age_seconds
         self._ahead = ahead
+        self._clock = clock
         self._shards = list(store.shards if shards is None else shards)
         # Only to spread load: nobody gains from guessing it.
         self._random = randomness or random.Random()  # noqa: S311
@@ -311,24 +314,24 @@ class Sweep:
         One conversation's failure is logged and counted, and stops no other; what was not
         reached within the budget is due at the next run.
         """
-        self._started = time.monotonic()
+        self._started = self._clock()
         progress = asyncio.create_task(self._log_progress())
         try:
             await self._sweep()
         finally:
             progress.cancel()
-        self._report.seconds = time.monotonic() - self._started
+        self._report.seconds = self._clock() - self._started
         return self._report
 
     async def _log_progress(self) -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            self._report.seconds = time.monotonic() - self._started
+            self._report.seconds = self._clock() - self._started
             logger.info("sweep: so far %s", self._report)
 
     @property
     def _seconds_left(self) -> float:
-        return max(self._budget_seconds - (time.monotonic() - self._started), 0)
+        return max(self._budget_seconds - (self._clock() - self._started), 0)
 
     @property
     def _must_stop(self) -> bool:
