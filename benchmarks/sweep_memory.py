@@ -147,7 +147,9 @@ def _measure() -> None:
         ("", "before", "peak", "difference", "seconds", "expired", "notified"),
         rows,
     )
-    note("Before: with the tables in it, where they are in memory. Paced: by Teams' limits, in four")
+    note(
+        "Before: with the tables in it, where they are in memory. Paced: by Teams' limits, in four"
+    )
     note(f"tenants, until {PACED_BUDGET_SECONDS} s are over; the rest is for later sweeps.")
 
 

@@ -590,7 +590,7 @@ def dead_letters(chance: random.Random) -> Scenario:
         idle_seconds=103.5,
         turns=[(turn, chance.choice(PROCESSES)) for turn in after],
         sweeps=_sweeps(chance, (1, 2, 3)),
-        replays=_sweeps(chance, (0, 1, 2)),
+        replays=_sweeps(chance, (1, 1, 2)),
         skews={},
         limits=Limits(
             faults=chance.choice((0, 0, 1)),

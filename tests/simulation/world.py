@@ -324,7 +324,7 @@ class World:
             ):
                 yield option("done, ANSWERED 412", partial(self._go, request, own_conflict=True))
         else:
-            for what, how in self._send_failures(request):
+            for _, what, how in self._send_failures(request):
                 yield option(what, how)
 
     def _refusals(self, request: Request, label: str) -> Iterator[Option]:
@@ -332,14 +332,17 @@ class World:
             self.limits.refusals -= 1
             how()
 
-        for what, how in self._send_failures(request):
-            yield Option(6, f"{label} -- {what}", partial(refuse, how))
+        for status, what, how in self._send_failures(request):
+            weight = 12 if status == 500 else 4  # the only one that makes a dead letter at once
+            yield Option(weight, f"{label} -- {what}", partial(refuse, how))
 
-    def _send_failures(self, request: Request) -> Iterator[tuple[str, Callable[[], object]]]:
+    def _send_failures(
+        self, request: Request
+    ) -> Iterator[tuple[int | None, str, Callable[[], object]]]:
         for status, is_delivered in _SEND_FAILURES:
             words = "delivered" if is_delivered else "not delivered"
             how = partial(self._refuse, request, status, is_delivered=is_delivered)
-            yield f"{status or 'NO ANSWER'}, {words}", how
+            yield status, f"{status or 'NO ANSWER'}, {words}", how
 
     # What happens
 
