@@ -671,6 +671,13 @@ def _with_copy(small: Scenario) -> Scenario:
     return replace(small, turns=[*small.turns, (again, "T2")], skews={**small.skews, "T2": 0.0})
 
 
+def _two_and_room_for_one(turns: int, **limits: Any) -> Scenario:
+    """Two conversations are due, and in this sweep the channel takes one notice only."""
+    other = TurnSpec("turn0b", "ann", "talk1", "c")
+    one = _small(turns, 1, **limits)
+    return replace(one, before=[*one.before, other], notices_at_most=(1, 100), budget_seconds=50)
+
+
 # Small enough to take every choice within seconds.
 SMALL = {
     "a late message and a sweep": _small(1, 1),
@@ -678,6 +685,7 @@ SMALL = {
     "a message in time, a sweep, 3.5 s": _small(
         1, 1, idle_seconds=99, jumps=1, jump_seconds=(3.5,)
     ),
+    "a sweep with room for one notice of two": _two_and_room_for_one(0),
     "two sweeps": _small(0, 2),
     "two sweeps, a crash": _small(0, 2, crashes=1),
     "a message twice": _with_copy(_small(1, 0, idle_seconds=10)),
@@ -687,6 +695,8 @@ SMALL = {
 }
 # These take minutes to hours.
 LARGER = {
+    "a late message, a sweep with room for one notice of two": _two_and_room_for_one(1),
+    "a sweep with room for one notice of two, a crash": _two_and_room_for_one(0, crashes=1),
     "a late message twice and a sweep": _with_copy(_small(1, 1)),
     "a message twice, a crash, 13 s, user state": _with_copy(
         _small(1, 0, idle_seconds=10, bags="cu", crashes=1, jumps=1, jump_seconds=(13,))
