@@ -9,6 +9,7 @@ reads /proc.
 """
 
 import asyncio
+import gc
 import statistics
 import sys
 import time
@@ -127,6 +128,7 @@ async def _run(channel: Channel, notices: int) -> Outcome:
     connector = our_connector(channel)
     sender = NoticeSender(connector, ServiceUrls(), limits)
     held = begin_peak()
+    gc.freeze()  # the table would not be in this process: collecting garbage must not walk it
     watch = asyncio.create_task(worst_stall())
     chat = asyncio.create_task(_chat(channel, connector, limits))
     report = await Sweep(
