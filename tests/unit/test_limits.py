@@ -150,6 +150,11 @@ def test_a_429_closes_the_lane_and_slows_it_for_a_while(limits: SendingLimits, t
     assert second - first == pytest.approx(1 / 49)
 
 
+def test_a_429_closes_the_lane_for_five_minutes_at_most(limits: SendingLimits) -> None:
+    answered(limits, teams(), refusal(429, 7200))
+    assert limits.place(teams(), 1000).seconds == pytest.approx(300)
+
+
 def test_a_service_url_that_does_not_answer_is_left_alone_and_probed(
     limits: SendingLimits, time: Time
 ) -> None:
