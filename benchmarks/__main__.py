@@ -15,6 +15,7 @@ PARTS = (
     "turn_stores",
     "turn_cpu",
     "proactive_sends",
+    "sending_at_limit",
     "sweep_requests",
     "sweep_memory",
     "day",

@@ -201,6 +201,11 @@ class Conversation:
         """
         return self.status is Status.EXPIRED or now - self.last_accessed >= expire_after
 
+    @property
+    def is_replayed(self) -> bool:
+        """Made of a dead letter: which turns its session took, nobody knows any more."""
+        return self.expired_at is not None and self.expired_at <= self.last_accessed
+
     def needs_guard(self, now: datetime, expire_after: timedelta) -> bool:
         """So close to its expiry that a sweep might come before the turn's commit."""
         return self.guard_begins(expire_after) <= now

@@ -99,15 +99,15 @@ class NoticeSender:
             return await self._send(notice, conversation)
 
     async def _send(self, notice: Activity, conversation: Conversation) -> NoticeResult:
-        reference = conversation.reference or {}
+        reference, sent_at = conversation.reference or {}, self._limits.clock()
         try:
             await self._connector.for_service_url(notice.service_url).send(notice)
         except ConnectorError as error:
-            self._limits.answered(reference, error)
+            self._limits.answered(reference, sent_at, error)
             return _failure(conversation, error, self._service_urls)
         except CredentialError as error:
             return NoticeResult(Verdict.STOP, detail=f"no token to send with: {error}")
-        self._limits.answered(reference)
+        self._limits.answered(reference, sent_at)
         self._service_urls.delivered(reference)
         return NoticeResult(Verdict.DELIVERED, 200)
 

@@ -80,7 +80,7 @@ class UserRows:
         # A turn that opens a session tries another one each time: its id tells, not the session's.
         if there is not None and _has_committed(there, user, row):
             return False
-        if there is not None and there.session == row.session:
+        if there is not None and there.session == row.session and not there.is_replayed:
             if etag == row.base_etag:
                 await self._stop(there)
             return True

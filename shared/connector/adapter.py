@@ -217,12 +217,13 @@ def _limited(
 
     async def limited() -> None:
         await limits.before_reply(reference)
+        sent_at = limits.clock()
         try:
             await send()
         except ConnectorError as error:
-            limits.answered(reference, error)
+            limits.answered(reference, sent_at, error)
             raise
-        limits.answered(reference)
+        limits.answered(reference, sent_at)
 
     return limited
 

@@ -36,7 +36,8 @@ _USED_SHARE = 0.98
 _AFTER_429 = 0.5
 _RECOVERED_AFTER_SECONDS = 30.0
 
-# Both: requests that hang give up together, so some failures in a row mean little by themselves.
+# All of: so many in a row, for so long without an answer, and sent after the last one. Requests
+# that hang give up together and late: what was sent after them may have been answered long ago.
 _FAILURES_UNTIL_OPEN = 5
 _SILENT_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 15.0
@@ -194,8 +195,10 @@ class SendingLimits:
             lane.behind += lane.interval(now)
         self._note(reference, now)
 
-    def answered(self, reference: Mapping[str, Any], error: ConnectorError | None = None) -> None:
-        """Learn from what became of a request."""
+    def answered(
+        self, reference: Mapping[str, Any], sent_at: float, error: ConnectorError | None = None
+    ) -> None:
+        """Learn from what became of a request that was sent then, by `clock`."""
         url, now = reference["serviceUrl"], self.clock()
         if error is not None and error.status == HTTPStatus.TOO_MANY_REQUESTS:
             lane = self._lane(reference)
@@ -207,6 +210,8 @@ class SendingLimits:
             self._circuits[url] = _Circuit(answered_at=now)
             return
         circuit = _remembered(self._circuits, url, _Circuit)
+        if sent_at < circuit.answered_at:
+            return
         circuit.failures += 1
         if circuit.is_open and not circuit.is_probed:
             return  # sent before it opened
@@ -239,7 +244,7 @@ class SendingLimits:
             return now
         return max(
             (
-                sent[-most] + seconds
+                sent[-most] + seconds / _USED_SHARE
                 for most, seconds in self.limits.msteams.thread
                 if len(sent) >= most
             ),

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import math
 import random
+import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -14,12 +16,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from aiohttp import ClientError
 
 from scripts import azurite, processes
 from shared.storage.tables import Tables
 from tests.e2e import ledger_bot
-from tests.e2e.running_bot import NEVER, RunningBot, StoredRows, User, running_bot, settings_on
+from tests.e2e.running_bot import (
+    EXPIRED,
+    NEVER,
+    RunningBot,
+    StoredRows,
+    User,
+    running_bot,
+    settings_on,
+)
 from tests.fake_channel import Answer, FakeChannel
 
 logger = logging.getLogger(__name__)
@@ -27,6 +38,7 @@ logger = logging.getLogger(__name__)
 KILLS = 20
 AZURITE_RESTARTS = (4, 9, 14)  # before which of the kills
 USERS = 30
+PASSERS_BY = 12  # after each start of the host, who write once and never again
 EACH_SECOND = "* * * * * *"
 # Longer than a host and Azurite take to come back: what a user's row says of a turn that was killed
 # between its two writes is certain only until its session would be over (docs/guarantees.md).
@@ -81,6 +93,20 @@ class Writer:
             await asyncio.sleep(0.05)
 
 
+# Each host says when its sweeps end, by the clock that the fake channel's record has. It runs one
+# sweep at a time, and a sweep ends only when all its notices are settled.
+SAYS_WHEN_SWEEPS_END = """
+import time
+from shared.sweep import Sweep
+run = Sweep.run
+async def run_and_say_when(self):
+    report = await run(self)
+    print(f"sweep ended at {time.monotonic()}", flush=True)
+    return report
+Sweep.run = run_and_say_when
+"""
+
+
 @dataclass
 class Faults:
     """When something was killed or away, in seconds of the monotonic clock."""
@@ -93,18 +119,41 @@ class Faults:
         yield
         self.times.append((began, time.monotonic()))
 
-    def between(self, first: float, second: float) -> bool:
-        return any(began <= second and first <= ended for began, ended in self.times)
+    def next_after(self, moment: float) -> float:
+        """When the fault began that comes first after the moment, or lasts then."""
+        return next((began for began, ended in self.times if ended >= moment), math.inf)
 
 
-def notices(channel: FakeChannel) -> dict[str, list[float]]:
+def sweep_ends(folder: Path) -> list[float]:
+    """When sweeps ended, of all hosts whose log is in the folder."""
+    logs = [log.read_text(errors="replace") for log in folder.glob("*.log")]
+    return [float(at) for log in logs for at in re.findall(r"sweep ended at ([\d.]+)", log)]
+
+
+Times = dict[tuple[str, str], list[float]]
+
+
+def told(channel: FakeChannel) -> Times:
     """When each expired session was told so."""
-    told = defaultdict(list)
+    times: Times = defaultdict(list)
     for request in channel.requests:
         data: Any = request.body and request.body.get("channelData")
         if data:
-            told[data["expiredSession"]].append(request.at)
-    return told
+            times[data["expiredSession"], ""].append(request.at)
+    return times
+
+
+def answered(channel: FakeChannel) -> Times:
+    """When each activity was answered with each text."""
+    times: Times = defaultdict(list)
+    for request in channel.requests:
+        if request.body and request.body.get("replyToId"):
+            times[request.body["replyToId"], request.body["text"]].append(request.at)
+    return times
+
+
+def repeated(times: Times) -> list[tuple[float, float]]:
+    return [pair for each in times.values() for pair in pairwise(each)]
 
 
 class Emulator:
@@ -137,6 +186,7 @@ class Trial:
         )
         self.faults = Faults()
         self.writers: list[Writer] = []
+        self.passers_by: list[User] = []
         self._folder = folder
 
     @asynccontextmanager
@@ -144,7 +194,7 @@ class Trial:
         async with running_bot(
             self.settings | {"ExpirySchedule": schedule},
             self._folder,
-            changes=ledger_bot.INSTEAD_OF_THE_SAMPLE,
+            changes=ledger_bot.INSTEAD_OF_THE_SAMPLE + SAYS_WHEN_SWEEPS_END,
             may_fail=True,
         ) as bot:
             for writer in self.writers:
@@ -162,6 +212,7 @@ class Trial:
                             Writer(User(bot, self.channel), chance) for _ in range(USERS)
                         ]
                         writing = [load.create_task(each.write()) for each in self.writers]
+                    await self._pass_by(bot)
                     await asyncio.sleep(chance.uniform(0.1, 1))
                     if kill in AZURITE_RESTARTS:
                         async with self.faults.one():
@@ -173,6 +224,14 @@ class Trial:
                 for writer in self.writers:
                     writer.stopping.set()
                 await asyncio.wait(writing)
+
+    async def _pass_by(self, bot: RunningBot) -> None:
+        """Conversations that expire while hosts come and go; their notices take long."""
+        users = [User(bot, self.channel) for _ in range(PASSERS_BY)]
+        assert set(await asyncio.gather(*(user.send("hello") for user in users))) == {200}
+        slow = [Answer(201, {"id": "1"}, delay_seconds=0.5)]
+        self.channel.answers.update((user.conversation, slow) for user in users)
+        self.passers_by += users
 
     async def come_to_rest(self) -> set[str]:
         """Ask what was noted, and let everything expire; returns the sessions that were live."""
@@ -191,6 +250,7 @@ class Trial:
             return live
 
 
+@pytest.mark.timeout(600)  # a busy machine takes twice as long as another
 async def test_under_load_twenty_kills_lose_nothing_and_repeat_only_what_they_interrupted(
     tmp_path: Path,
 ) -> None:
@@ -204,12 +264,21 @@ async def test_under_load_twenty_kills_lose_nothing_and_repeat_only_what_they_in
             trial = Trial(channel, emulator, tmp_path)
             await trial.run(random.Random(seed))
             live = await trial.come_to_rest()
-            told = notices(channel)
+            notices, answers = told(channel), answered(channel)
     finally:
         await emulator.stop()
-    repeated = [pair for times in told.values() for pair in pairwise(times)]
-    logger.info("%d sessions told, %d times again", len(told), len(repeated))
-    assert len(live) == USERS
-    assert live <= told.keys()
-    assert len(told) > USERS
-    assert all(trial.faults.between(*pair) for pair in repeated), f"seed {seed}"
+    logger.info("%d sessions told, %d times again", len(notices), len(repeated(notices)))
+    logger.info("%d answers, %d times again", len(answers), len(repeated(answers)))
+    assert len(live) >= USERS
+    assert live <= {session for session, _ in notices}
+    assert all(EXPIRED in user.heard[-1] for user in trial.passers_by)
+    assert len(notices) >= len(trial.passers_by) + USERS
+    assert len(answers) > sum(writer.written for writer in trial.writers)
+    for first, second in (*repeated(notices), *repeated(answers)):
+        assert trial.faults.next_after(first) < second, f"seed {seed}: twice, for no fault"
+    ends = sweep_ends(tmp_path)
+    assert ends
+    for first, _ in repeated(notices):
+        # The fault came before it was settled: the sweep that sent it had not ended.
+        fault = trial.faults.next_after(first)
+        assert not any(first <= end < fault for end in ends), f"seed {seed}: twice, though settled"

@@ -1,5 +1,7 @@
 """Whole bots and a channel in another process: over TLS, in another cloud, at its limits."""
 
+import asyncio
+import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -7,9 +9,11 @@ from uuid import uuid4
 import pytest
 
 from shared.connector.certificate import read_certificate
+from shared.storage.tables import Tables
 from tests.certificates import a_certificate
 from tests.channel_process import FakeChannelProcess
-from tests.e2e.running_bot import running_bot, settings_on
+from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, running_bot, settings_on
+from tests.fake_channel import Answer, until
 from tests.rate_limits import RateLimits
 
 APP_ID = "00000000-0000-0000-0000-00000000b07a"
@@ -74,3 +78,75 @@ async def test_a_reply_waits_for_a_channel_that_limits(
     accepted = [request.body["text"] for request in record.requests if request.status == 201]
     assert len(accepted) == len(set(accepted)) == statuses.count(201)
     assert statuses[-1] == 201
+
+
+async def idle_in_teams(
+    bot: RunningBot, channel: FakeChannelProcess, rows: StoredRows, count: int
+) -> None:
+    """So many conversations of one tenant, all of them due."""
+    at_once = asyncio.Semaphore(10)
+
+    async def say_hello(number: int) -> None:
+        async with at_once:
+            assert (await bot.post(json=in_teams(channel, f"talk {number}")))[0] == 200
+
+    await asyncio.gather(*(say_hello(number) for number in range(count)))
+    await rows.let_time_pass(seconds=610)
+
+
+def in_teams(channel: FakeChannelProcess, conversation: str) -> dict[str, Any]:
+    where = {"id": conversation, "tenantId": "contoso"}
+    return message(channel, channelId="msteams", conversation=where)
+
+
+async def test_notices_keep_within_the_channels_limit_and_a_reply_goes_before_them(
+    storage_connection_string: str, azure_tables: Tables, tmp_path: Path
+) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text(
+        "[msteams]\ntenant = [20, 1]\nthread = [[7, 1]]\n[other]\nservice_url = [20, 1]\n"
+    )
+    settings = settings_on(storage_connection_string, SendingLimits=str(limits))
+    with FakeChannelProcess() as channel:
+        async with running_bot(settings, tmp_path) as bot:
+            await idle_in_teams(bot, channel, StoredRows(azure_tables, settings), 70)
+            channel.set(limits=RateLimits(per_second=20, burst=20))
+            greetings = len(channel.record().requests)
+            sweep = asyncio.create_task(bot.sweep())
+            await until(lambda: len(channel.record(greetings).requests) > 10)
+            assert (await bot.post(json=in_teams(channel, "chat")))[0] == 200
+            assert "expired 70, notified 70," in await sweep
+        record = channel.record(greetings)
+    assert record.breaches == {}
+    sent = [request.conversation_id for request in record.requests]
+    assert len(sent) == 71
+    assert sent[-1] != "chat"
+
+
+async def test_requests_that_hang_hold_up_no_others_and_are_tried_again(
+    storage_connection_string: str, azure_tables: Tables, tmp_path: Path
+) -> None:
+    settings = settings_on(storage_connection_string)
+    give_up_after_3_s = """
+from shared.connector.client import Connector
+Connector.__init__.__kwdefaults__["total_timeout_seconds"] = 3
+"""
+    with FakeChannelProcess() as channel:
+        async with running_bot(settings, tmp_path, changes=give_up_after_3_s) as bot:
+            rows = StoredRows(azure_tables, settings)
+            await idle_in_teams(bot, channel, rows, 100)
+            channel.set(pattern_answers={"talk .*": [Answer(hang=True, chance=0.1)]})
+            counts = re.match(
+                r"looked at 100, expired 100, notified (\d+), retried later (\d+), notice failures",
+                await bot.sweep(),
+            )
+            assert counts
+            told, hung = map(int, counts.groups())
+            assert told + hung == 100
+            assert hung > 4  # enough in a row at the end to be taken for a channel that is down
+            assert "a service URL does not answer" not in bot.log
+            channel.set(pattern_answers={})
+            await rows.let_time_pass(seconds=15)
+            assert f"looked at {hung}, notified {hung}," in await bot.sweep()
+        texts = [request.body["text"] for request in channel.record().requests]
+    assert sum(EXPIRED in text for text in texts) == 100 + hung

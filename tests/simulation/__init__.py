@@ -1,7 +1,7 @@
 """A deterministic simulation of the bot: the real turn and sweep, every interleaving chosen.
 
-What is real: `shared.turn.Turns`, `shared.sweep.Sweep`, the notice sender, the adapter, the store
-and the codec. What is not: time, randomness, the table's network and the channel.
+What is real: `shared.turn.Turns`, `shared.sweep.Sweep`, the notice sender, the sending limits, the
+adapter, the store and the codec. What is not: time, randomness, the table's network, the channel.
 
 * **Park and choose** (`world.py`). Every storage request and every send to the channel parks the
   task that made it. When nothing can run any more, the world lists what may happen next, and a
@@ -15,8 +15,10 @@ and the codec. What is not: time, randomness, the table's network and the channe
   lead to one state, and what follows it is followed once. The suite covers more than 100,000
   schedules so, each another sequence of choices.
 * **Scenarios** (`scenario.py`): who writes where and when, which activities the channel sends
-  again, how many sweeps, which faults; a bot that thinks for minutes, a timeout that changes. At
-  the end everything is healthy: time passes and sweeps run until nothing is left to do.
+  again, how many sweeps, of all shards or of one, their budgets, which faults; a bot that thinks
+  for minutes, a timeout that changes, a channel that takes few notices or refuses some, dead
+  letters that are made due again. At the end everything is healthy: time passes and sweeps run
+  until nothing is left to do.
 * **Invariants** (`invariants.py`) watch every write and every send as it takes effect, and what is
   left at the end. They know the rows only as `ConversationStore` reads them. The bot helps: it
   keeps the names of the turns it took in its state, so what a row says can be held against what

@@ -4,7 +4,7 @@
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Pool
 
 from tests.simulation.explore import PROGRESS_SECONDS, explore, run_seed, simulation
 from tests.simulation.scenario import LARGER, SMALL
@@ -34,8 +34,9 @@ def _run_many(first: int, count: int, jobs: int) -> int:
         distinct = f"{len(schedules):,} distinct schedules"
         print(f"{seeds_run:,} of {count:,} seeds, {distinct}, {violations} violations", flush=True)
 
-    with ProcessPoolExecutor(jobs) as pool:
-        for number, ran in enumerate(pool.map(run_seed, seeds, chunksize=100)):
+    with Pool(jobs) as pool:
+        # Not an executor's map: that would queue all the seeds before the first one has run.
+        for number, ran in enumerate(pool.imap(run_seed, seeds, chunksize=100)):
             schedules.add(ran.schedule)
             if ran.failure:
                 violations += 1

@@ -77,9 +77,10 @@ class Notice:
 
 @dataclass
 class Session:
-    """What is known of one session."""
+    """What is known of one session; a dead letter that is made due again begins it anew."""
 
     id: str
+    address: Address
     log: list[str]
     touched: float
     claimed: float | None = None
@@ -159,6 +160,7 @@ class Promises:
         self._user_written: dict[str, list[Started]] = {}
         self._said: Counter[tuple[str, str]] = Counter()
         self._before: dict[Address, Conversation | None] = {}
+        self._letters: set[str] = set()  # the sessions of those that are about to go
 
     # Told by the bot and the scenario
 
@@ -217,13 +219,16 @@ class Promises:
 
     def before_write(self, request: Request) -> None:
         """Remember the rows that are about to be written."""
-        self._before = {}
+        self._before, self._letters = {}, set()
         if request.table is self._conversations:
             for operation in request.operations:
                 row = operation.row
                 if row.key.startswith("c|"):
                     address = Address(row.partition, row.key.removeprefix("c|"))
                     self._before[address] = self._load(address)
+                is_there = (row.partition, row.key) in self._conversations.memory.rows
+                if is_there and operation.kind == "delete" and row.key.startswith("x|"):
+                    self._letters.add(row.key.split("|")[3])
 
     def after_write(self, request: Request, *, succeeded: bool) -> None:
         """Check what became of the rows."""
@@ -233,6 +238,8 @@ class Promises:
                 self._changed(request, old, self._load(address))
         if succeeded:
             self._check_due_rows()
+            for session in self._letters:
+                self._letter_gone(self.sessions[session])
 
     def issued(self, request: Request) -> None:
         """A request is made; when it arrives, and what is answered, comes later."""
@@ -304,15 +311,38 @@ class Promises:
                 self._forget_commits(old.address)
             return
         if old is None or new.session != old.session:
+            if new.session in self._letters:
+                self._replayed(self.sessions[new.session], old, new)
+                return
             if new.session in self.sessions:
                 self._violated(f"session {new.session} is back")
             received = self._received[request.origin.name]
-            session = self.sessions[new.session] = Session(new.session, [], received)
+            session = Session(new.session, new.address, [], received)
+            self.sessions[new.session] = session
             self._check_log(request, session, new)
         elif new.status is Status.ACTIVE:
             self._used(request, old, new)
         elif self.sessions[new.session].claimed is None:
             self._claimed(self.sessions[new.session], new)
+
+    def _replayed(self, session: Session, old: Conversation | None, new: Conversation) -> None:
+        if old is not None:
+            self._violated("a dead letter takes a conversation's place")
+        if new.status is not Status.EXPIRED or new.state:
+            self._violated("a dead letter brings a conversation back to life")
+        session.outcome = ""
+        session.touched = session.claimed = self._world.seconds
+        session.notices.clear()
+
+    def _letter_gone(self, session: Session) -> None:
+        """It was made due again, or the user is known to have been back."""
+        if not session.outcome:
+            return
+        later = [*self.sessions.values()]
+        later = later[later.index(session) + 1 :]
+        if not any(other.address == session.address for other in later):
+            self._violated(f"the dead letter of session {session.id} is gone for no reason")
+        session.outcome = "superseded"
 
     def _used(self, request: Request, old: Conversation, new: Conversation) -> None:
         session = self.sessions[new.session]
@@ -367,8 +397,10 @@ class Promises:
         elif session.claimed is None:
             self._violated("a conversation was deleted that is not expired")
         elif any(each.row.key.startswith("x|") for each in request.operations):
-            too_late = now - session.claimed >= GIVE_UP_AFTER.total_seconds() - SKEW
-            if not too_late and all(notice.status != 500 for notice in session.notices):
+            # By the row: a claim that took long to arrive is stamped with when it was sent.
+            age = self._world.now - (old.expired_at or self._world.now)
+            is_too_late = age >= GIVE_UP_AFTER - CLOCK_SKEW
+            if not is_too_late and all(notice.status != 500 for notice in session.notices):
                 self._violated("a dead letter, and the notice may be tried again")
             session.outcome = "dead-lettered"
         elif any(notice.is_surely_delivered for notice in session.notices):

@@ -4,6 +4,7 @@ Most rewrite requests between the store and the table, so they say what goes ove
 survive a change of the code above. "The turn" and "the sweep" are told apart by who asks.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,8 +31,10 @@ from tests.simulation.scenario import (
     anything,
     changed_timeout,
     copies,
+    dead_letters,
     long_turns,
     messages_at_expiry,
+    paced_notices,
     slow_sweeps,
     user_returns,
     writes_in_doubt,
@@ -88,11 +91,15 @@ class _Between:
 
     @property
     def is_turn(self) -> bool:
-        return not self.is_sweep
+        return not (self.is_sweep or self.is_replay)
 
     @property
     def is_sweep(self) -> bool:
         return "sweep" in ORIGIN.get().name
+
+    @property
+    def is_replay(self) -> bool:
+        return "replay" in ORIGIN.get().name
 
     @property
     def bot_is_done(self) -> bool:
@@ -453,6 +460,95 @@ async def looked_ahead_before_the_sweep(on: _Between, operations: Operations) ->
     return await on.table.write([replace(operations[0], row=replace(row, columns=columns))])
 
 
+# Notices that wait, and dead letters
+
+
+def _is_telling_later(on: _Between, operation: Operation) -> bool:
+    row, stored = operation.row, on.stored(operation.row)
+    return _is_claim(on, operation) and row.columns.get("Attempts") == stored.get("Attempts")
+
+
+async def told_later_with_its_state(on: _Between, operations: Operations) -> list[str]:
+    """Where the notice has to wait, the state does too."""
+    first = operations[0]
+    if _is_telling_later(on, first):
+        kept = {n: v for n, v in on.stored(first.row).items() if n.startswith("State")}
+        columns = {**first.row.columns, **kept}
+        operations = [replace(first, row=replace(first.row, columns=columns)), *operations[1:]]
+    return await on.table.write(operations)
+
+
+async def told_later_and_not_due(on: _Between, operations: Operations) -> list[str]:
+    """A notice that has to wait is not filed again."""
+    if not _is_telling_later(on, operations[0]):
+        return await on.table.write(operations)
+    kept = [each for each in operations if each.kind != "upsert"]
+    return (await on.table.write(kept)) + [""] * (len(operations) - len(kept))
+
+
+class WaitsUnderTheClaim(Mutant):
+    """A sweep claims first, and waits for the notice's place then."""
+
+    def sender(self, send: SendNotice, simulation: Simulation) -> SendNotice:
+        del simulation
+
+        async def wait_and_send(conversation: Conversation) -> NoticeResult:
+            await asyncio.sleep(70)
+            return await send(conversation)
+
+        return wait_and_send
+
+
+def _is_letter(operations: Operations) -> bool:
+    return any(each.kind == "insert" and each.row.key.startswith("x|") for each in operations)
+
+
+def _is_of_letter(on: _Between, operation: Operation) -> bool:
+    """The deletion of the conversation that leaves a dead letter; no other is in a transaction."""
+    del on
+    return _is_conversation(operation) and operation.kind == "delete"
+
+
+async def no_letter(on: _Between, operations: Operations) -> list[str]:
+    """What cannot be delivered is settled, and nothing is kept of it."""
+    if not _is_letter(operations):
+        return await on.table.write(operations)
+    kept = [each for each in operations if each.kind == "delete"]
+    return (await on.table.write(kept)) + [""]
+
+
+async def letter_not_listed(on: _Between, operations: Operations) -> list[str]:
+    """The user's list does not lead to the dead letter."""
+    row = operations[0].row
+    if operations[0].kind == "upsert" and row.key.count("|") == 3:  # in|key|expired|session
+        return [""]
+    return await on.table.write(operations)
+
+
+async def replayed_over_what_is_there(on: _Between, operations: Operations) -> list[str]:
+    """A dead letter that is made due again takes the place of whatever conversation there is."""
+    first = operations[0]
+    if on.is_replay and first.kind == "insert":
+        operations = [replace(first, kind="upsert"), *operations[1:]]
+    return await on.table.write(operations)
+
+
+async def replayed_and_kept(on: _Between, operations: Operations) -> list[str]:
+    """A dead letter stays when its notice is made due again."""
+    if not on.is_replay or operations[0].kind != "insert":
+        return await on.table.write(operations)
+    kept = [each for each in operations if each.kind != "delete"]
+    return (await on.table.write(kept)) + [""]
+
+
+def _no_end_of_trying() -> InTheCode:
+    return InTheCode(shared.sweep, "GIVE_UP_AFTER", timedelta(0))
+
+
+def _replay_taken_for_any_other() -> InTheCode:
+    return InTheCode(Conversation, "is_replayed", False)
+
+
 def _on_user_rows(_: _Between, operation: Operation) -> bool:
     return operation.row.key == "user"
 
@@ -576,4 +672,50 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         lambda: OnTheWire(change=looked_ahead_before_the_sweep),
     ),
     "due rows looked at ahead not moved up": (changed_timeout, _not_moved_up),
+    "told later without If-Match": (
+        paced_notices,
+        lambda: OnTheWire(change=unconditional(_is_telling_later)),
+    ),
+    "told later in three steps": (
+        paced_notices,
+        lambda: OnTheWire(
+            change=in_steps(lambda on, each: _is_telling_later(on, each[0])),
+        ),
+    ),
+    "told later, and the state kept": (
+        paced_notices,
+        lambda: OnTheWire(change=told_later_with_its_state),
+    ),
+    "told later, and not due again": (
+        paced_notices,
+        lambda: OnTheWire(change=told_later_and_not_due),
+    ),
+    "place waited for under the claim": (slow_sweeps, WaitsUnderTheClaim),
+    "dead letter without If-Match": (
+        dead_letters,
+        lambda: OnTheWire(change=unconditional(_is_of_letter)),
+    ),
+    "dead letter in three steps": (
+        dead_letters,
+        lambda: OnTheWire(change=in_steps(lambda _, each: _is_letter(each))),
+    ),
+    "no dead letter": (dead_letters, lambda: OnTheWire(change=no_letter)),
+    "dead letter that no list leads to": (
+        dead_letters,
+        lambda: OnTheWire("users", letter_not_listed),
+    ),
+    "dead letter at the first failure": (dead_letters, _no_end_of_trying),
+    "replayed over a conversation": (
+        dead_letters,
+        lambda: OnTheWire(change=replayed_over_what_is_there),
+    ),
+    "replayed in three steps": (
+        dead_letters,
+        lambda: OnTheWire(change=in_steps(lambda on, each: on.is_replay and _has("c")(on, each))),
+    ),
+    "dead letter kept when it is replayed": (
+        dead_letters,
+        lambda: OnTheWire(change=replayed_and_kept),
+    ),
+    "replayed session taken for any other": (dead_letters, _replay_taken_for_any_other),
 }

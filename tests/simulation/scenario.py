@@ -12,21 +12,24 @@ from typing import Any
 
 from botbuilder.core import TurnContext
 
+from shared.connector import limits as sending
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.retry import Retries
-from shared.conversations import ConversationKey, StorageUnavailableError
+from shared.conversations import Conversation, ConversationKey, StorageUnavailableError
+from shared.dead_letters import Wanted, replay
 from shared.notices import NoticeSender, say_nothing
 from shared.service_urls import ServiceUrls
 from shared.storage.store import CONTROL, TableStore
 from shared.storage.tables import Table
-from shared.sweep import SendNotice, Sweep, SweepReport
+from shared.sweep import Place, SendNotice, Sweep, SweepReport
 from shared.timeout_change import sweep_with_timeout
 from shared.turn import Turns
-from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous, no_limits
+from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous
 from tests.simulation.invariants import Promises, TurnSpec, reply
 from tests.simulation.loop import ORIGIN, Process
 from tests.simulation.world import (
+    SHORT_SECONDS,
     Arrival,
     Chooser,
     Limits,
@@ -38,6 +41,7 @@ from tests.simulation.world import (
 
 EXPIRE_AFTER = timedelta(seconds=100)
 BEYOND_EVERY_RETRY_SECONDS = 4000
+UNLIMITED_SECONDS = 1e9
 MOST_ROUNDS = 6  # of sweeps, until nothing is left
 
 
@@ -50,8 +54,12 @@ class Scenario:
         idle_seconds: what passes after them.
         turns: turns that may start at any time, each with the process that takes it.
         sweeps: the processes that each run a sweep, at any time.
+        shard_sweeps: the processes that each sweep one shard only, as a message asks, and which.
+        replays: the processes that each make the dead letters due again that are there by then.
         skews: the processes, and by how many seconds their clocks are off.
         limits: what else may happen.
+        budget_seconds: how long a sweep may look for more.
+        notices_at_most: so many, in so many seconds, from one process; None: as many as there are.
         timeout_before: the timeout that the first turns are taken with, if it is changed then.
         ask_first: whether user state is looked at before everything has expired, or after.
     """
@@ -60,10 +68,14 @@ class Scenario:
     sweeps: Sequence[str]
     skews: dict[str, float]
     limits: Limits
+    shard_sweeps: Sequence[tuple[str, int]] = ()
+    replays: Sequence[str] = ()
     before: Sequence[TurnSpec] = ()
     idle_seconds: float = 0
     shards: int = 1
     notices_on: bool = True
+    budget_seconds: float = UNLIMITED_SECONDS
+    notices_at_most: tuple[int, float] | None = None
     timeout_before: timedelta | None = None
     ask_first: bool = True
 
@@ -118,9 +130,10 @@ class Simulation:
         for turn in turns:
             key = ConversationKey(CHANNEL, turn.conversation).address(scenario.shards).key
             self.world.names[key] = turn.conversation
-        self._bots: dict[int, tuple[Process, TableStore, Turns]] = {}
+        self._bots: dict[int, _Bot] = {}
         self._specs = {turn.name: turn for turn in turns}
         self._expire_after = scenario.timeout_before or EXPIRE_AFTER
+        self._budget_seconds = scenario.budget_seconds
 
     def run(self) -> None:
         """Run to the very end.
@@ -145,6 +158,14 @@ class Simulation:
                         self._sweep(f"sweep{number}", process)
                         for number, process in enumerate(scenario.sweeps, 1)
                     ),
+                    *(
+                        self._sweep(f"shard-sweep{number}", process, shard)
+                        for number, (process, shard) in enumerate(scenario.shard_sweeps, 1)
+                    ),
+                    *(
+                        self._replay(f"replay{number}", process)
+                        for number, process in enumerate(scenario.replays, 1)
+                    ),
                 ]
                 world.run()
                 self.before_end(world)
@@ -162,6 +183,7 @@ class Simulation:
     def _finish(self, home: str) -> None:
         world = self.world
         world.note("from here on, all is well")
+        self._budget_seconds = UNLIMITED_SECONDS
         asking = [self._turn(turn, home) for turn in self._asking]
         if self.scenario.ask_first:
             world.run_healthy(*asking)
@@ -189,58 +211,74 @@ class Simulation:
 
         async def take(process: Process) -> None:
             self.promises.received(turn.name)
-            _, turns = self._bot(process)
-            await turns.take(inbound, anonymous())
+            await self._bot(process).turns.take(inbound, anonymous())
             self.promises.answered_request(turn.name)
 
         return Arrival(turn.name, process, take)
 
-    def _sweep(self, name: str, process: str) -> Arrival:
-        send = (
-            NoticeSender(self.connector, ServiceUrls(), no_limits())
-            if self.scenario.notices_on
-            else say_nothing
-        )
-
+    def _sweep(self, name: str, process: str, shard: int | None = None) -> Arrival:
         async def run(process: Process) -> None:
-            store, _ = self._bot(process)
+            bot = self._bot(process)
             clock = self.world.clock(process)
+            pace = _Notices(self.connector, ServiceUrls(), bot.limits)
+            send = pace if self.scenario.notices_on else say_nothing
 
             async def sweep(ahead: tuple[datetime, datetime] | None) -> SweepReport:
                 return await Sweep(
-                    store,
+                    bot.store,
                     self.mutant.sender(send, self),
                     _erase_nobody,
                     expire_after=self._expire_after,
-                    budget_seconds=1e9,
+                    budget_seconds=self._budget_seconds,
                     now=clock,
+                    pace=pace if self.scenario.notices_on else None,
+                    shards=None if shard is None else [bot.store.shards[shard]],
                     ahead=ahead,
+                    clock=lambda: self.world.seconds,
                     randomness=random.Random(name),
                 ).run()
 
-            if self.scenario.timeout_before:
-                await sweep_with_timeout(store, self._expire_after, clock(), sweep)
-            else:
+            # As App.sweep and App.sweep_shard do.
+            if not self.scenario.timeout_before:
                 await sweep(None)
+            elif shard is None:
+                await sweep_with_timeout(bot.store, self._expire_after, clock(), sweep)
+            else:
+                control = await bot.store.control()
+                await sweep(control.range_ahead(clock()))
 
         return Arrival(name, process, run)
 
-    def _bot(self, process: Process) -> tuple[TableStore, Turns]:
+    def _replay(self, name: str, process: str) -> Arrival:
+        async def run(process: Process) -> None:
+            now = self.world.clock(process)
+            wanted = Wanted(dead_before=now())  # as the command line has it
+            await replay(self._bot(process).store, wanted, now, lambda _: None)
+
+        return Arrival(name, process, run)
+
+    def _bot(self, process: Process) -> "_Bot":
         if id(process) not in self._bots:
             tables = (self.mutant.table(each, self) for each in (self.conversations, self.users))
             store = self._store(*tables)
+            limits = sending.SendingLimits(
+                _limits(self.scenario.notices_at_most or (1_000_000, 1)),
+                clock=lambda: self.world.seconds,
+                randomness=random.Random(process.name),
+            )
             turns = Turns(
                 store,
                 # Replies once: an invariant here counts them, and lost answers would make two.
-                BufferingAdapter(self.connector, _authentication(), "", Retries(seconds=0)),
+                BufferingAdapter(
+                    self.connector, _authentication(), "", Retries(seconds=0), limits=limits
+                ),
                 FunctionBot(self._on_turn),
                 expire_after=self._expire_after,
                 shard_count=self.scenario.shards,
                 now=self.world.clock(process),
             )
-            self._bots[id(process)] = (process, store, turns)
-        _, store, turns = self._bots[id(process)]
-        return store, turns
+            self._bots[id(process)] = _Bot(process, store, turns, limits)
+        return self._bots[id(process)]
 
     def _store(self, conversations: Table, users: Table) -> TableStore:
         return TableStore(conversations, users, self.scenario.shards)
@@ -293,6 +331,24 @@ class Simulation:
             raise Violation(f"unforeseen: {handler.errors[0]!r}") from handler.errors[0]
 
 
+class _Notices(NoticeSender):
+    def reached(self, conversation: Conversation, place: Place) -> Place:
+        """Timers of less than a second go off at any time here, so that is as good as now."""
+        place = super().reached(conversation, place)
+        is_now = place.granted and place.seconds < SHORT_SECONDS
+        return replace(place, seconds=0) if is_now else place
+
+
+@dataclass(frozen=True)
+class _Bot:
+    """What a process has of its own; the process itself, so that no other gets its id."""
+
+    process: Process
+    store: TableStore
+    turns: Turns
+    limits: sending.SendingLimits
+
+
 class _Unforeseen(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -311,6 +367,12 @@ async def _erase_nobody(user: str) -> bool:
 
 
 @cache
+def _limits(at_most: tuple[int, float]) -> sending.Limits:
+    given = {"msteams": {"tenant": at_most, "thread": []}, "other": {"service_url": at_most}}
+    return sending.Limits.model_validate(given)
+
+
+@cache
 def _authentication() -> Any:
     return InboundAuthentication(app_id="").sdk
 
@@ -321,10 +383,20 @@ Kind = Callable[[random.Random], Scenario]
 def random_scenario(chance: random.Random, kind: Kind | None = None) -> Scenario:
     """A scenario as the seed says: of any kind, or one of those where much is at stake."""
     scenario = (kind or chance.choice((anything, anything, *KINDS)))(chance)
-    return replace(
+    shards = chance.choice((1, 1, 2))
+    messages = chance.choice((0, 0, 0, 1, 2)) if scenario.sweeps else 0
+    paced = replace(
         scenario,
+        notices_at_most=scenario.notices_at_most or chance.choice((None, None, None, (1, 20))),
+        budget_seconds=chance.choice((UNLIMITED_SECONDS, 10, 45)),
+    )
+    return replace(
+        paced if scenario.notices_on else scenario,
         skews={process: round(chance.uniform(-1, 1), 2) for process in PROCESSES},
-        shards=chance.choice((1, 1, 2)),
+        shards=shards,
+        shard_sweeps=[
+            (chance.choice(PROCESSES), chance.randrange(shards)) for _ in range(messages)
+        ],
         ask_first=chance.random() < 0.5,
     )
 
@@ -485,6 +557,52 @@ def changed_timeout(chance: random.Random) -> Scenario:
     )
 
 
+def paced_notices(chance: random.Random) -> Scenario:
+    """More conversations are idle than the channel takes notices of; users come back meanwhile."""
+    talks = ["talk0", "talk1", "talk2"][: chance.choice((2, 3))]
+    before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(talks)]
+    after = [_turn(chance, n, ["ann"], talks) for n in range(3, chance.choice((3, 4, 5)))]
+    return Scenario(
+        before=before,
+        idle_seconds=103.5,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            refusals=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=4,
+            jump_seconds=(4, 12, 33, 61),
+            holds=chance.random() < 0.3,
+        ),
+        notices_at_most=chance.choice(((1, 20), (1, 100))),
+    )
+
+
+def dead_letters(chance: random.Random) -> Scenario:
+    """Notices fail, some for good; users come back, and dead letters are made due again."""
+    talks = ["talk0", "talk1"][: chance.choice((1, 1, 2))]
+    before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(talks)]
+    after = [_turn(chance, n, ["ann"], talks) for n in range(2, chance.choice((2, 3, 4)))]
+    return Scenario(
+        before=before,
+        idle_seconds=103.5,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (1, 2, 3)),
+        replays=_sweeps(chance, (1, 1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            refusals=chance.choice((1, 2, 3)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=3,
+            jump_seconds=(12, 61, 103.5, *_a_day(chance)),
+            holds=chance.random() < 0.3,
+        ),
+    )
+
+
 KINDS: Sequence[Kind] = (
     anything,
     messages_at_expiry,
@@ -494,6 +612,8 @@ KINDS: Sequence[Kind] = (
     copies,
     long_turns,
     changed_timeout,
+    paced_notices,
+    dead_letters,
 )
 PROCESSES = ("P0", "P1", "P2")
 
@@ -551,6 +671,13 @@ def _with_copy(small: Scenario) -> Scenario:
     return replace(small, turns=[*small.turns, (again, "T2")], skews={**small.skews, "T2": 0.0})
 
 
+def _two_and_room_for_one(turns: int, **limits: Any) -> Scenario:
+    """Two conversations are due, and in this sweep the channel takes one notice only."""
+    other = TurnSpec("turn0b", "ann", "talk1", "c")
+    one = _small(turns, 1, **limits)
+    return replace(one, before=[*one.before, other], notices_at_most=(1, 100), budget_seconds=50)
+
+
 # Small enough to take every choice within seconds.
 SMALL = {
     "a late message and a sweep": _small(1, 1),
@@ -558,6 +685,7 @@ SMALL = {
     "a message in time, a sweep, 3.5 s": _small(
         1, 1, idle_seconds=99, jumps=1, jump_seconds=(3.5,)
     ),
+    "a sweep with room for one notice of two": _two_and_room_for_one(0),
     "two sweeps": _small(0, 2),
     "two sweeps, a crash": _small(0, 2, crashes=1),
     "a message twice": _with_copy(_small(1, 0, idle_seconds=10)),
@@ -567,6 +695,8 @@ SMALL = {
 }
 # These take minutes to hours.
 LARGER = {
+    "a late message, a sweep with room for one notice of two": _two_and_room_for_one(1),
+    "a sweep with room for one notice of two, a crash": _two_and_room_for_one(0, crashes=1),
     "a late message twice and a sweep": _with_copy(_small(1, 1)),
     "a message twice, a crash, 13 s, user state": _with_copy(
         _small(1, 0, idle_seconds=10, bags="cu", crashes=1, jumps=1, jump_seconds=(13,))

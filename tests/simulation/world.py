@@ -82,6 +82,7 @@ class Limits:
     """How much the chooser may do besides answering."""
 
     faults: int = 0
+    refusals: int = 0  # of sends, besides the faults
     crashes: int = 0
     jumps: int = 0
     jump_seconds: tuple[float, ...] = ()
@@ -202,7 +203,7 @@ class World:
                 frozenset(timer.origin.name for timer in self.loop.sleepers()),
                 frozenset((r.task, r.what) for r in self._late),
                 frozenset((r.task, r.what) for r, _ in self._held),
-                (self.limits.faults, self.limits.crashes, self.limits.jumps),
+                (self.limits.faults, self.limits.refusals, self.limits.crashes, self.limits.jumps),
             )
         )
 
@@ -273,6 +274,8 @@ class World:
                 yield Option(1, f"{label} (answer held up)", partial(self._hold, request))
             if self.limits.faults:
                 yield from self._faults(request, label)
+            if self.limits.refusals and request.kind == "send":
+                yield from self._refusals(request, label)
         for held in self._held:
             request, _ = held
             what = f"{request.task}: the answer to {request.what} arrives"
@@ -321,10 +324,25 @@ class World:
             ):
                 yield option("done, ANSWERED 412", partial(self._go, request, own_conflict=True))
         else:
-            for status, is_delivered in _SEND_FAILURES:
-                words = "delivered" if is_delivered else "not delivered"
-                how = partial(self._refuse, request, status, is_delivered=is_delivered)
-                yield option(f"{status or 'NO ANSWER'}, {words}", how)
+            for _, what, how in self._send_failures(request):
+                yield option(what, how)
+
+    def _refusals(self, request: Request, label: str) -> Iterator[Option]:
+        def refuse(how: Callable[[], object]) -> None:
+            self.limits.refusals -= 1
+            how()
+
+        for status, what, how in self._send_failures(request):
+            weight = 12 if status == 500 else 4  # the only one that makes a dead letter at once
+            yield Option(weight, f"{label} -- {what}", partial(refuse, how))
+
+    def _send_failures(
+        self, request: Request
+    ) -> Iterator[tuple[int | None, str, Callable[[], object]]]:
+        for status, is_delivered in _SEND_FAILURES:
+            words = "delivered" if is_delivered else "not delivered"
+            how = partial(self._refuse, request, status, is_delivered=is_delivered)
+            yield status, f"{status or 'NO ANSWER'}, {words}", how
 
     # What happens
 

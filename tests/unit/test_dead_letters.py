@@ -10,7 +10,7 @@ from shared import cli, dead_letters, notices
 from shared.conversations import DeadLetter
 from shared.dead_letters import Wanted
 from shared.sweep import NoticeResult, Verdict
-from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, count_in_every_bag
 
 EVERY = Wanted()
 
@@ -89,6 +89,21 @@ async def test_a_user_who_is_back_is_not_told(bot: BotInMemory) -> None:
     assert await bot.dead_letters() == []
     bot.clock.sleep(3)
     assert (await bot.sweep()).notified == 2
+
+
+async def test_user_state_of_the_last_turn_outlives_its_dead_letter_and_the_replay() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+
+    async def dead(_: object) -> NoticeResult:
+        return NoticeResult(Verdict.DEAD, 500)
+
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.sweep(dead)
+    bot.clock.sleep(1)
+    assert (await lines(bot, "replay"))[-1] == "1 replayed"
+    assert await bot.say(conversation={"id": "elsewhere"}) == ["1 2 1"]
+    assert await bot.say() == [notices.WELCOME_BACK, "1 3 1"]
 
 
 @pytest.mark.parametrize("action", ["replay", "drop"])

@@ -123,6 +123,18 @@ async def test_shards_handed_over_are_swept_and_no_others(idle: Fixture) -> None
     assert idle.queue.texts == []
 
 
+async def test_a_shards_sweep_looks_ahead_after_a_shorter_timeout_too(
+    idle: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await idle.app(60).sweep()  # everything expires, and the control row has the timeout
+    await idle.bot.say(conversation={"id": "talk0"})
+    idle.bot.clock.sleep(50)
+    monkeypatch.setenv("ExpireAfterSeconds", "40")
+    await idle.app(NO_TIME).sweep()  # finishes no shard, but notes the change
+    app = idle.app(60)
+    assert sum([(await app.sweep_shard(shard)).expired for shard in ALL]) == 1
+
+
 async def test_a_shard_left_unfinished_is_put_on_the_queue_again(idle: Fixture) -> None:
     await idle.app(NO_TIME).sweep_shard("s001")
     assert idle.queue.texts == [message_for("s001")]

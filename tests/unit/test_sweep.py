@@ -950,6 +950,33 @@ async def test_who_waits_for_a_place_holds_up_nobody_else() -> None:
     assert report.notified == 100
 
 
+async def test_never_more_notices_wait_for_their_places_than_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "WAITING_AT_ONCE", 4)
+    bot = counting_bot()
+    for number in range(100):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    waiting = most = 0
+
+    class Pace(FixedPace):
+        def place(self, _: Conversation, __: float) -> Place:
+            nonlocal waiting, most
+            waiting += 1
+            most = max(most, waiting)
+            return Place(0.01)
+
+        def reached(self, _: Conversation, __: Place) -> Place:
+            nonlocal waiting
+            waiting -= 1
+            return Place(0)
+
+    report = await bot.sweep(pace=Pace())
+    assert report.notified == 100
+    assert most <= 4 + sweep.CONCURRENCY
+
+
 async def test_a_sweep_that_is_stopped_waits_for_no_place() -> None:
     bot = counting_bot()
     for number in range(3):
