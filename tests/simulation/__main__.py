@@ -7,12 +7,13 @@ import time
 from multiprocessing import Pool
 
 from tests.simulation.explore import PROGRESS_SECONDS, explore, run_seed, simulation
+from tests.simulation.in_cosmos import cosmos_simulation, run_seed_in_cosmos
 from tests.simulation.scenario import LARGER, SMALL
 from tests.simulation.world import Violation
 
 
-def _replay(seed: int) -> int:
-    run = simulation(seed)
+def _replay(seed: int, *, cosmos: bool) -> int:
+    run = cosmos_simulation(seed) if cosmos else simulation(seed)
     print(run.scenario)
     try:
         run.run()
@@ -24,7 +25,7 @@ def _replay(seed: int) -> int:
     return 0
 
 
-def _run_many(first: int, count: int, jobs: int) -> int:
+def _run_many(first: int, count: int, jobs: int, *, cosmos: bool) -> int:
     seeds = range(first, first + count)
     schedules: set[bytes] = set()
     violations = 0
@@ -34,9 +35,10 @@ def _run_many(first: int, count: int, jobs: int) -> int:
         distinct = f"{len(schedules):,} distinct schedules"
         print(f"{seeds_run:,} of {count:,} seeds, {distinct}, {violations} violations", flush=True)
 
+    run = run_seed_in_cosmos if cosmos else run_seed
     with Pool(jobs) as pool:
         # Not an executor's map: that would queue all the seeds before the first one has run.
-        for number, ran in enumerate(pool.imap(run_seed, seeds, chunksize=100)):
+        for number, ran in enumerate(pool.imap(run, seeds, chunksize=100)):
             schedules.add(ran.schedule)
             if ran.failure:
                 violations += 1
@@ -64,13 +66,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10_000, help="how many to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--exhaustive", action="store_true", help="every choice, small scenarios")
+    parser.add_argument("--cosmos", action="store_true", help="seeds with state in Cosmos DB")
     parser.add_argument("--jobs", type=int, default=2, help="in so many processes")
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        return _replay(arguments.seed)
+        return _replay(arguments.seed, cosmos=arguments.cosmos)
     if arguments.exhaustive:
         return _explore()
-    return _run_many(arguments.first, arguments.seeds, arguments.jobs)
+    return _run_many(arguments.first, arguments.seeds, arguments.jobs, cosmos=arguments.cosmos)
 
 
 if __name__ == "__main__":

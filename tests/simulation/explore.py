@@ -31,6 +31,7 @@ class Failure:
     seed: int
     what: str
     trace: list[str]
+    flags: str = ""
 
     def __str__(self) -> str:
         """The trace, and how to see it again."""
@@ -38,7 +39,7 @@ class Failure:
             [
                 *self.trace,
                 f"VIOLATION: {self.what}",
-                f"python -m tests.simulation --seed {self.seed}",
+                f"python -m tests.simulation {self.flags}--seed {self.seed}",
             ]
         )
 
@@ -62,13 +63,13 @@ def run_seed(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) 
     return ran(seed, simulation(seed, mutant, kind))
 
 
-def ran(seed: int, run: Simulation) -> Ran:
-    """What became of the run that a seed stands for."""
+def ran(seed: int, run: Simulation, flags: str = "") -> Ran:
+    """What became of the run that a seed stands for; `flags` are what replays it, too."""
     failure = None
     try:
         run.run()
     except Violation as violation:
-        failure = Failure(seed, str(violation), [str(run.scenario), *run.world.trace])
+        failure = Failure(seed, str(violation), [str(run.scenario), *run.world.trace], flags)
     # Due times hang on the clocks' skews: those alone make no other schedule.
     steps = re.sub(r"d\|\d+", "d", "\n".join(run.world.trace))
     return Ran(blake2b(steps.encode(), digest_size=8).digest(), failure)

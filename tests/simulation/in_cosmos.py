@@ -171,10 +171,17 @@ class CosmosSimulation(Simulation):
         return document_id not in [row.columns.get("Bags") for row in rows]
 
 
-def run_seed_in_cosmos(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) -> Ran:
-    """Run what the seed stands for."""
+def cosmos_simulation(
+    seed: int, mutant: Mutant | None = None, kind: Kind | None = None
+) -> CosmosSimulation:
+    """The run that the seed stands for."""
     chance = random.Random(seed)
-    return ran(seed, CosmosSimulation(random_scenario(chance, kind), AtRandom(chance), mutant))
+    return CosmosSimulation(random_scenario(chance, kind), AtRandom(chance), mutant)
+
+
+def run_seed_in_cosmos(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) -> Ran:
+    """Run it; a violation comes back with its trace."""
+    return ran(seed, cosmos_simulation(seed, mutant, kind), "--cosmos ")
 
 
 # Ways to break it

@@ -155,6 +155,7 @@ class Promises:
         self._notices_on = notices_on
         self._received: dict[str, float] = {}
         self._started: dict[str, Started] = {}
+        self._first_ran: dict[str, float] = {}
         self._thinking: set[str] = set()
         self._commits: dict[str, list[Commit]] = {}  # by activity
         self._user_written: dict[str, list[Started]] = {}
@@ -172,6 +173,7 @@ class Promises:
         """The bot begins, in the session whose turns so far are these."""
         session = self._commits[log[-1]][-1].session if log else None
         self._started[turn] = Started(self._world.seconds, session)
+        self._first_ran.setdefault(turn, self._world.seconds)
         self._thinking.add(turn)
 
     def bot_stops(self, turn: str) -> None:
@@ -439,7 +441,8 @@ class Promises:
             self._check_user_log(turn, spec, state["user"])
         user = state["user"] if "u" in spec.bags else ()
         text = reply(spec.activity, log, user, state.get("private", ()))
-        ran_at = self._started[turn].at
+        # Which of its attempts this was cannot be told: an earlier one's write may be late.
+        ran_at = self._first_ran[turn]
         commits.append(
             Commit(request.origin, new.address, session, ran_at, self._world.seconds, text)
         )
