@@ -27,6 +27,6 @@ adapter, the store and the codec. What is not: time, randomness, the table's net
   product, mostly by rewriting requests on their way to the table, and must be caught.
 
 A violation prints the trace that leads to it. `python -m tests.simulation --seed N` prints it
-again; `--seeds N` runs many, `--exhaustive` every interleaving of the small scenarios. `--cosmos` is
-with the state in Cosmos DB (`in_cosmos.py`).
+again; `--seeds N` runs many, `--exhaustive` every interleaving of the small scenarios. `--cosmos`
+is with the state in Cosmos DB (`in_cosmos.py`).
 """
