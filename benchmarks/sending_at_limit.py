@@ -9,7 +9,6 @@ reads /proc.
 """
 
 import asyncio
-import gc
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ from shared.connector.client import Connector, ConnectorError
 from shared.connector.limits import SendingLimits, read_limits
 from shared.conversations import Conversation, ConversationKey, utc_now
 from shared.erasure import Erasure
+from shared.garbage import full_collections_put_off, keep_what_is_there
 from shared.notices import NoticeSender
 from shared.service_urls import ServiceUrls
 from shared.settings import Settings
@@ -128,18 +128,19 @@ async def _run(channel: Channel, notices: int) -> Outcome:
     connector = our_connector(channel)
     sender = NoticeSender(connector, ServiceUrls(), limits)
     held = begin_peak()
-    gc.freeze()  # the table would not be in this process: collecting garbage must not walk it
+    keep_what_is_there()  # as the app does; the table would not even be in this process
     watch = asyncio.create_task(worst_stall())
     chat = asyncio.create_task(_chat(channel, connector, limits))
-    report = await Sweep(
-        store,
-        sender,
-        Erasure(store, SHARDS, utc_now).finish,
-        expire_after=EXPIRE_AFTER,
-        budget_seconds=3600,
-        now=utc_now,
-        pace=sender,
-    ).run()
+    with full_collections_put_off():  # as the app does
+        report = await Sweep(
+            store,
+            sender,
+            Erasure(store, SHARDS, utc_now).finish,
+            expire_after=EXPIRE_AFTER,
+            budget_seconds=3600,
+            now=utc_now,
+            pace=sender,
+        ).run()
     watch.cancel()
     chat.cancel()
     stall, replies = await asyncio.gather(watch, chat)

@@ -30,6 +30,7 @@ from shared.connector.limits import SendingLimits, read_limits
 from shared.conversations import StorageUnavailableError, utc_now
 from shared.erasure import Erasure, asks_for_erasure
 from shared.fan_out import FanOut, InvalidMessageError, poison_name
+from shared.garbage import full_collections_put_off, keep_what_is_there
 from shared.service_urls import ServiceUrls
 from shared.settings import Settings, SettingsError, read_settings
 from shared.state import state_bags
@@ -220,7 +221,8 @@ class App:
         with telemetry.tracer.start_as_current_span("sweep"):
             async with self.with_storage():
                 store, requests = self._stores.counted()
-                report = await run(store)
+                with full_collections_put_off():
+                    report = await run(store)
                 report.requests = requests()
         telemetry.record_sweep(report)
         return report
@@ -330,6 +332,7 @@ class _Process:
         async with self._lock:
             if self._app is None:
                 self._app = await self._clients.enter_async_context(build_app(read_settings()))
+                keep_what_is_there()
             return self._app
 
     async def close(self) -> None:
