@@ -490,6 +490,7 @@ module monitoring 'app/monitoring.bicep' = {
     insightsResourceId: insights.outputs.resourceId
     alertEmail: alertEmail
     sweepMissedMinutes: sweepMissedMinutes
+    sweepsRun: expiryTimer == 'on'
     backlogAlertSeconds: backlogAlertSeconds
   }
 }

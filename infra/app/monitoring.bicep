@@ -21,6 +21,9 @@ param sweepMissedMinutes int
 @description('A backlog of this age raises an alert, in seconds.')
 param backlogAlertSeconds int
 
+@description('Whether sweeps are meant to run: without, that none does is no alert.')
+param sweepsRun bool
+
 resource workbook 'Microsoft.Insights/workbooks@2022-04-01' = {
   name: guid(insightsResourceId, 'expiry')
   location: location
@@ -145,6 +148,7 @@ module rules 'br/public:avm/res/insights/scheduled-query-rule:0.5.1' = [
       tags: tags
       alertDisplayName: 'Expiry: ${alert.name}'
       alertDescription: alert.description
+      enabled: sweepsRun || alert.name != 'sweep-missed'
       severity: alert.severity
       scopes: [
         insightsResourceId
