@@ -57,6 +57,7 @@ RUN: dict[str, str] = {
         "test_local_run.py::test_with_state_in_cosmos_it_starts_one_and_stops_it"
     ),
     "python -m benchmarks.turn_stores": ".github/workflows/long.yml",
+    "python -m benchmarks.sweep_memory": ".github/workflows/long.yml",
     "cp local.settings.example.json local.settings.json": BY_HAND,
     "npx azurite --tableKeepAliveTimeout 120 --location .azurite": BY_HAND,
     "python -m scripts.local_host": BY_HAND,
@@ -162,6 +163,7 @@ def test_what_is_said_to_run_a_command_exists(place: str) -> None:
         "python -m benchmarks",
         "python -m benchmarks.day",
         "python -m benchmarks.turn_stores",
+        "python -m benchmarks.sweep_memory",
     }
     for command in set(commands) - parts:
         assert re.search(
