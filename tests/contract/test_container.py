@@ -1,14 +1,21 @@
 """What a container does, on a Cosmos DB server and in memory."""
 
 import asyncio
+import math
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import trustme
+from aiohttp import ClientSession, TCPConnector, web
 
 from shared.conversations import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.storage.documents import Container, CosmosDb, Document
-from tests.conftest import cosmos_settings
+from tests.conftest import cosmos_settings, free_port
 from tests.memory_container import MemoryContainer
 
 
@@ -119,3 +126,70 @@ async def test_no_answer_is_unavailable_storage(monkeypatch: pytest.MonkeyPatch)
     async with CosmosDb(cosmos_settings("https://127.0.0.1:9/")) as database:
         with pytest.raises(StorageUnavailableError):
             await database.prepare()
+
+
+@asynccontextmanager
+async def throttled(endpoint: str, refusals: float) -> AsyncIterator[tuple[str, list[float]]]:
+    """The server behind one that answers so many requests for documents 429, to be tried in 10 ms.
+
+    Yields its address, and when it answered so.
+    """
+    refused: list[float] = []
+    port = free_port()
+
+    async def answer(request: web.Request) -> web.Response:
+        if "/docs" in request.path and len(refused) < refusals:
+            refused.append(time.monotonic())
+            return web.json_response({}, status=429, headers={"x-ms-retry-after-ms": "10"})
+        async with (
+            ClientSession(connector=TCPConnector(ssl=False)) as http,
+            http.request(
+                request.method,
+                f"{endpoint.rstrip('/')}{request.rel_url}",
+                headers={k: v for k, v in request.headers.items() if k.lower() != "host"},
+                data=await request.read(),
+            ) as real,
+        ):
+            body = (await real.text()).replace(endpoint.rsplit(":", 1)[1].strip("/"), str(port))
+            kept = {k: v for k, v in real.headers.items() if k.lower().startswith(("x-ms", "etag"))}
+            return web.Response(
+                text=body, status=real.status, headers=kept, content_type="application/json"
+            )
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+    try:
+        yield f"https://127.0.0.1:{port}/", refused
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_throttled_request_is_tried_again_when_cosmos_db_says(cosmos_endpoint: str) -> None:
+    async with (
+        throttled(cosmos_endpoint, 3) as (endpoint, refused),
+        CosmosDb(cosmos_settings(endpoint)) as database,
+    ):
+        await database.prepare()
+        await database.conversations.create(Document("one", COLUMNS))
+        assert len(refused) == 3
+        found = await database.conversations.read("one")
+    assert found is not None
+    assert found.columns == COLUMNS
+
+
+async def test_what_is_throttled_again_and_again_is_unavailable_storage(
+    cosmos_endpoint: str,
+) -> None:
+    async with (
+        throttled(cosmos_endpoint, math.inf) as (endpoint, refused),
+        CosmosDb(cosmos_settings(endpoint)) as database,
+    ):
+        await database.prepare()
+        with pytest.raises(StorageUnavailableError, match="429"):
+            await database.conversations.create(Document("one", COLUMNS))
+    assert len(refused) == 1 + CosmosDb.OPTIONS["retry_throttle_total"]
