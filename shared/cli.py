@@ -11,19 +11,23 @@ docs/sending.md.
 import argparse
 import asyncio
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from shared import dead_letters
 from shared.app import build_app, token_source
 from shared.conversations import StoreError, utc_now
 from shared.doctor import Finding, examine
 from shared.fan_out import Queue, poison_name
-from shared.settings import SettingsError, read_settings
+from shared.settings import Settings, SettingsError, read_settings
 from shared.storage.queues import Queues
-from shared.storage.store import TableStore
-from shared.storage.stores import cosmos_of
+from shared.storage.stores import Stores, cosmos_of
 from shared.storage.tables import Tables
+
+if TYPE_CHECKING:
+    from shared.storage.documents import CosmosDb
 
 _HIDDEN_SECONDS = 60  # from others who do the same at the time
 
@@ -96,16 +100,22 @@ async def _doctor(endpoint: str) -> None:
     _say(str(Finding("ok", "settings", "all are there and well formed")))
     tokens = token_source(settings)
     failed = False
-    async with AsyncExitStack() as clients:
-        tables = await clients.enter_async_context(Tables.of(settings))
-        cosmos = cosmos_of(settings)
-        if cosmos:
-            await clients.enter_async_context(cosmos)
+    async with _clients(settings) as (tables, cosmos):
         async for finding in examine(settings, tables, cosmos, tokens, endpoint):
             _say(str(finding))
             failed = failed or finding.level == "FAIL"
     if failed:
         sys.exit(1)
+
+
+@asynccontextmanager
+async def _clients(settings: Settings) -> AsyncIterator[tuple[Tables, "CosmosDb | None"]]:
+    async with AsyncExitStack() as clients:
+        tables = await clients.enter_async_context(Tables.of(settings))
+        cosmos = cosmos_of(settings)
+        if cosmos:
+            await clients.enter_async_context(cosmos)
+        yield tables, cosmos
 
 
 async def _status() -> None:
@@ -139,15 +149,10 @@ async def _empty(poison: Queue, back_to: Queue | None) -> None:
 
 async def _dead_letters(arguments: argparse.Namespace) -> None:
     settings = read_settings()
-    async with Tables.of(settings) as tables:
-        store = TableStore(
-            tables.table(settings.conversations_table),
-            tables.table(settings.users_table),
-            settings.table_shards,
-        )
-        control = await store.control()
-        if control.shard_count != settings.table_shards:
-            raise SettingsError(f"TableShards must be {control.shard_count}, as the app has it")
+    async with _clients(settings) as (tables, cosmos):
+        stores = Stores(settings, tables, cosmos)
+        async with stores.ready():
+            store = stores.of_conversations()
         if arguments.action == "list":
             await dead_letters.show(store, _say)
             return

@@ -16,7 +16,8 @@ from shared.connector.credentials import CredentialError, TokenSource
 from shared.conversations import CLOCK_SKEW, StoreError, utc_now
 from shared.settings import Settings, SettingsError
 from shared.status import Schedule, duration, is_recent
-from shared.storage.store import CONTROL, TableStore
+from shared.storage.store import CONTROL
+from shared.storage.stores import Stores
 from shared.storage.tables import Operation, Row, Tables
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def examine(
         yield await check_cosmos(cosmos)
     if not settings.expires_by_time_to_live_alone:
         yield check_schedule(settings, now, _function_timeout_seconds())
-        async for finding in _check_storage(settings, tables, now):
+        async for finding in _check_storage(settings, tables, cosmos, now):
             yield finding
     yield await check_credentials(tokens)
     yield await check_endpoint(endpoint)
@@ -82,7 +83,7 @@ def check_schedule(settings: Settings, now: datetime, timeout_seconds: float) ->
 
 
 async def _check_storage(
-    settings: Settings, tables: Tables, now: datetime
+    settings: Settings, tables: Tables, cosmos: "CosmosDb | None", now: datetime
 ) -> AsyncIterator[Finding]:
     names = settings.conversations_table, settings.users_table
     table = tables.table(names[0])
@@ -93,7 +94,7 @@ async def _check_storage(
         began = utc_now()
         answered_at = await table.service_time(CONTROL, _PROBE)
         await table.write([Operation("delete", probe)])
-        store = TableStore(table, tables.table(names[1]), settings.table_shards)
+        store = Stores(settings, tables, cosmos).of_conversations()
         control, sweeps = await store.control(), await store.sweeps()
     except StoreError as error:
         yield Finding(
@@ -105,7 +106,8 @@ async def _check_storage(
         )
         return
     yield Finding("ok", "storage", "a row was written, read and deleted")
-    yield check_shards(settings.table_shards, control.shard_count)
+    yield check_made_with("shards", "TableShards", settings.table_shards, control.shard_count)
+    yield check_made_with("state store", "StateStore", settings.state_store, control.state_store)
     yield check_clock(began, answered_at, utc_now())
     if settings.expiry_timer_disabled:
         advice = "fine if it is meant: conversations then expire at their next message only"
@@ -123,12 +125,12 @@ async def _check_storage(
         )
 
 
-def check_shards(setting: int, stored: int) -> Finding:
+def check_made_with(name: str, setting: str, value: int | str, stored: int | str) -> Finding:
     """The setting is what the table was made with."""
-    if setting == stored:
-        return Finding("ok", "shards", str(stored))
-    found = f"TableShards is {setting}, the table was made with {stored}"
-    return Finding("FAIL", "shards", found, f"set TableShards to {stored}")
+    if value == stored:
+        return Finding("ok", name, str(stored))
+    found = f"{setting} is {value}, the table was made with {stored}"
+    return Finding("FAIL", name, found, f"set {setting} to {stored}, or ConversationsTable anew")
 
 
 def check_clock(began: datetime, answered_at: datetime, ended: datetime) -> Finding:

@@ -26,6 +26,7 @@ class Control:
         longest: the longest timeout that rows may still be filed by, while that matters.
         looked_until: due rows up to this time have been looked at since the change.
         over_at: when no row filed by `longest` is left.
+        state_store: where the state of its conversations and users is, for life.
         etag: the row's version.
     """
 
@@ -34,6 +35,7 @@ class Control:
     longest: timedelta | None = None
     looked_until: datetime | None = None
     over_at: datetime | None = None
+    state_store: str = "tables"
     etag: str = ""
 
     def with_timeout(self, expire_after: timedelta, now: datetime) -> "Control":

@@ -118,6 +118,8 @@ class CosmosStore(_InDocuments, TableStore):
         max_row_bytes: the most that a row, or a document, may hold.
     """
 
+    KIND = "cosmos"
+
     def __init__(
         self,
         conversations: Table,

@@ -75,7 +75,7 @@ USER = "user"
 
 
 class TableStore:
-    """A `ConversationStore` over two tables.
+    """A `ConversationStore` over two tables; `KIND` is what the setting StateStore calls it.
 
     Args:
         conversations: the table of conversations, their private bags and due rows.
@@ -83,6 +83,8 @@ class TableStore:
         shard_count: into how many partitions conversations are spread.
         max_row_bytes: the most that a row may hold.
     """
+
+    KIND = "tables"
 
     def __init__(
         self,
@@ -110,7 +112,7 @@ class TableStore:
         row = await self._conversations.get(CONTROL, CONTROL)
         if row is None:
             try:
-                return await self.save_control(Control(self._shard_count))
+                return await self.save_control(Control(self._shard_count, state_store=self.KIND))
             except ConflictError:  # another instance was first
                 return await self.control()
         columns = row.columns
@@ -120,6 +122,7 @@ class TableStore:
             longest=seconds_or_none(columns.get("LongestExpireAfter")),
             looked_until=columns.get("LookedUntil"),
             over_at=columns.get("LookAheadOverAt"),
+            state_store=columns.get("StateStore", "tables"),  # tables of old do not say
             etag=row.etag,
         )
 
@@ -135,6 +138,7 @@ class TableStore:
             "LongestExpireAfter": control.longest and int(control.longest.total_seconds()),
             "LookedUntil": control.looked_until,
             "LookAheadOverAt": control.over_at,
+            "StateStore": control.state_store,
         }
         present = {name: value for name, value in columns.items() if value is not None}
         row = Row(CONTROL, CONTROL, present, control.etag)

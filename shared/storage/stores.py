@@ -119,9 +119,11 @@ class Stores:
             # Most likely a first start; the control row is written when both tables are there.
             await self._tables.create(*names)
             control = await store.control()
-        if control.shard_count != self._settings.table_shards:
-            raise SettingsError(
-                f"TableShards is {self._settings.table_shards}; it must be"
-                f" {control.shard_count}, as when the"
-                f" table {names[0]} was made"
-            )
+        for setting, now, then in (
+            ("TableShards", self._settings.table_shards, control.shard_count),
+            ("StateStore", self._settings.state_store, control.state_store),
+        ):
+            if now != then:
+                raise SettingsError(
+                    f"{setting} is {now}; it must be {then}, as when the table {names[0]} was made"
+                )

@@ -610,6 +610,17 @@ async def test_the_shard_count_is_recorded_once(tables: tuple[Table, Table]) -> 
     assert (await TableStore(*tables, 4).control()).shard_count == 64
 
 
+async def test_the_kind_of_the_store_is_recorded_and_tables_of_old_are_of_the_first_kind(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    assert (await store.control()).state_store == store.KIND
+    row = await tables[0].get("ctl", "ctl")
+    assert row is not None
+    columns = {name: value for name, value in row.columns.items() if name != "StateStore"}
+    await tables[0].write([Operation("replace", replace(row, columns=columns))])
+    assert (await store.control()).state_store == "tables"
+
+
 async def test_the_control_row_comes_back_as_it_was_saved(store: TableStore) -> None:
     fresh = await store.control()
     saved = await store.save_control(

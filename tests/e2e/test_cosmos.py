@@ -132,6 +132,15 @@ async def test_state_over_rest_and_erasure_work_on_it(
     assert TRANSPORT in await user.say_all("hi")
 
 
+async def test_a_table_that_was_made_with_another_store_is_refused_by_name(
+    bot: RunningBot, channel: FakeChannel, settings: dict[str, str], tmp_path: Path
+) -> None:
+    await User(bot, channel).say_all("hi")
+    async with running_bot({**settings, "StateStore": "tables"}, tmp_path) as other:
+        assert await User(other, channel).send("hi") == 503
+        assert "StateStore is tables; it must be cosmos, as when the table" in other.log
+
+
 async def test_alone_the_time_to_live_ends_a_conversation_without_a_word_and_without_tables(
     azure_tables: Tables, channel: FakeChannel, settings: dict[str, str], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import uuid4
 
 from aiohttp import ClientSession
 
@@ -39,6 +40,7 @@ async def test_a_good_configuration_passes_every_check(
         "schedule": "warn",  # the bot of these tests sweeps by hand
         "storage": "ok",
         "shards": "ok",
+        "state store": "ok",
         "clock": "ok",
         "last sweep": "warn",
         "credentials": "warn",
@@ -49,7 +51,7 @@ async def test_a_good_configuration_passes_every_check(
 async def test_cosmos_is_checked_too_and_alone_without_the_tables(
     settings: dict[str, str], cosmos_endpoint: str
 ) -> None:
-    changed = settings | in_cosmos(cosmos_endpoint)
+    changed = settings | in_cosmos(cosmos_endpoint, ConversationsTable=f"c{uuid4().hex}")
     code, output = await cli(changed, "doctor")
     assert (code, "ok    cosmos: documents were written" in output) == (0, True)
     assert "ok    storage" in output

@@ -12,8 +12,8 @@ from shared.doctor import (
     check_clock,
     check_credentials,
     check_endpoint,
+    check_made_with,
     check_schedule,
-    check_shards,
 )
 from shared.settings import Settings
 
@@ -58,9 +58,11 @@ def test_a_clock_may_be_off_by_the_skew(off_seconds: int, level: str) -> None:
     assert check_clock(NOW, answered_at, NOW).level == level
 
 
-def test_another_number_of_shards_is_a_failure() -> None:
-    assert check_shards(4, 4).level == "ok"
-    assert "TableShards to 64" in check_shards(4, 64).advice
+def test_another_number_of_shards_than_the_tables_is_a_failure() -> None:
+    assert check_made_with("shards", "TableShards", 4, 4).level == "ok"
+    finding = check_made_with("shards", "TableShards", 4, 64)
+    assert finding.level == "FAIL"
+    assert "TableShards to 64" in finding.advice
 
 
 async def test_credentials_that_cannot_be_shown_are_a_failure_without_the_secret() -> None:
