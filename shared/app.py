@@ -107,7 +107,7 @@ class App:
 
         Raises:
             StorageUnavailableError: nothing was sent.
-            SettingsError: the tables were made with another TableShards.
+            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
         """
         self._service_urls.received(activity)
         async with self.with_storage():
@@ -121,7 +121,7 @@ class App:
 
         Raises:
             StorageUnavailableError: the tables could not be reached at all.
-            SettingsError: the tables were made with another TableShards.
+            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
         """
         if self._settings.expires_by_time_to_live_alone:
             logger.warning("sweep: there is nothing to sweep: Cosmos DB forgets what is idle")
@@ -150,7 +150,7 @@ class App:
 
         Raises:
             StorageUnavailableError: the tables could not be read.
-            SettingsError: the tables were made with another TableShards.
+            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
         """
         now = utc_now()
         async with self.with_storage():
@@ -203,7 +203,7 @@ class App:
         Raises:
             InvalidMessageError: there is no such shard.
             StorageUnavailableError: the tables or the queue could not be reached.
-            SettingsError: the tables were made with another TableShards.
+            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
         """
 
         async def run(store: TableStore) -> SweepReport:
