@@ -23,15 +23,15 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 async def page_address(
     storage_connection_string: str, azure_tables: Tables, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[str]:
+    now = datetime.now(UTC)
+    in_half_an_hour = f"0 {(now.minute + 30) % 60} * * * *"  # the rows stay as they are until then
     settings = settings_on(
-        storage_connection_string, ExpireAfterSeconds="7200", ExpirySchedule="0 */5 * * * *"
+        storage_connection_string, ExpireAfterSeconds="7200", ExpirySchedule=in_half_an_hour
     )
-    settings["AzureWebJobs.expiry_timer.Disabled"] = "true"
     names = settings["ConversationsTable"], settings["UsersTable"]
     await azure_tables.create(*names)
     conversations, users = (azure_tables.table(name) for name in names)
     store = TableStore(conversations, users, 4)
-    now = datetime.now(UTC)
     number = 0
     for minutes, count in ((-2, 3), (3, 5), (10, 8), (40, 21), (100, 13)):
         for _ in range(count):
