@@ -18,7 +18,7 @@ test-3.13: # the newest Python, with Microsoft's own worker library
 	.venv-3.13/bin/python -m pytest
 
 test-browser: install ## the status page in Debian's Chromium, installed if it is missing
-	@test -x /usr/bin/chromium || apt-get install -y --no-install-recommends chromium
+	@test -x /usr/bin/chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	$(VENV_PYTHON) -m pytest tests/browser/test_status_page.py
 
 status: install ## how expiry is doing, by the storage in the environment
