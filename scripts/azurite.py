@@ -1,7 +1,6 @@
 """Azurite, Microsoft's storage emulator, as a process of its own."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 from scripts import processes
@@ -61,11 +60,8 @@ def start(data: Path, first_port: int = FIRST_PORT) -> subprocess.Popen[bytes]:
     command += ["--tableKeepAliveTimeout", "120", "--location", data]
     for service, port in ports.items():
         command += [f"--{service}Port", str(port)]
-    process = processes.start(command, own_session=True)
-    try:
-        if not processes.wait_until(lambda: answers(first_port), process, within_seconds=60):
-            sys.exit(f"Azurite did not start. Are its ports taken: {ports}?")
-    except BaseException:
-        processes.stop(process)
-        raise
-    return process
+    return processes.start_server(
+        command,
+        lambda: answers(first_port),
+        f"Azurite did not start. Are its ports taken: {ports}?",
+    )

@@ -3,7 +3,6 @@
 import re
 import ssl
 import subprocess
-import sys
 from http.client import HTTPException, HTTPSConnection
 
 from scripts import processes
@@ -44,11 +43,8 @@ def start(port: int) -> subprocess.Popen[bytes]:
     Raises:
         SystemExit: It did not start, in one line.
     """
-    process = processes.start(["node", SERVER, str(port)], own_session=True)
-    try:
-        if not processes.wait_until(lambda: answers(port), process, within_seconds=60):
-            sys.exit(f"The Cosmos DB server did not start. Is port {port} taken?")
-    except BaseException:
-        processes.stop(process)
-        raise
-    return process
+    return processes.start_server(
+        ["node", SERVER, str(port)],
+        lambda: answers(port),
+        f"The Cosmos DB server did not start. Is port {port} taken?",
+    )

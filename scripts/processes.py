@@ -89,6 +89,24 @@ def start(
         signal.signal(signal.SIGINT, handler)
 
 
+def start_server(
+    command: Sequence[str | Path], answers: Callable[[], bool], failure: str
+) -> subprocess.Popen[bytes]:
+    """Starts a server in a session of its own and waits until it answers.
+
+    Raises:
+        SystemExit: It did not within a minute; with the failure, in one line.
+    """
+    process = start(command, own_session=True)
+    try:
+        if not wait_until(answers, process, within_seconds=60):
+            sys.exit(failure)
+    except BaseException:
+        stop(process)
+        raise
+    return process
+
+
 def stop(process: subprocess.Popen[bytes], *, within_seconds: float = 30) -> None:
     """Asks a process to end, and kills it if it has not done so in time."""
     if process.poll() is None:

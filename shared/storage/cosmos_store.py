@@ -171,14 +171,15 @@ class CosmosStore(_InDocuments, TableStore):
         """See `StateStore.save`; the document's time to live begins anew."""
         before = conversation.bags
         bags = await self._written(conversation, private)
+        is_another = (bags and bags.id) != (before and before.id)
         row = replace(conversation, state=_no_state(conversation), bags=bags)
         try:
             saved = await super().save(row, due=due)
         except ConflictError:
-            if bags and (before is None or bags.id != before.id):
+            if bags and is_another:
                 await self._delete_if_unnamed(conversation.address, bags)
             raise
-        if before and (bags is None or bags.id != before.id):
+        if before and is_another:
             await self._delete(before)
         return replace(saved, state=conversation.state, bags=bags)
 

@@ -8,7 +8,7 @@ import logging
 import math
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -107,13 +107,11 @@ class CosmosContainer:
     async def read(self, document_id: str, token: str = "") -> Document | None:
         """See `Container.read`."""
         session: dict[str, Any] = {"session_token": token} if token else {}
-        with self._request("read"):
-            try:
+        try:
+            with self._request("read"):
                 item = await self._client.read_item(document_id, document_id, **session)
-            except CosmosResourceNotFoundError as error:
-                if error.sub_status not in _DOCUMENT_MISSING:
-                    raise
-                return None
+        except _DocumentMissingError:
+            return None
         return _document(item)
 
     async def create(self, document: Document) -> Document:
@@ -124,25 +122,19 @@ class CosmosContainer:
 
     async def replace(self, document: Document) -> Document:
         """See `Container.replace`."""
-        with self._request("replace"):
-            try:
+        try:
+            with self._request("replace"):
                 answer = await self._client.replace_item(
                     document.id, _item(document), **_if_match(document.etag)
                 )
-            except CosmosResourceNotFoundError as error:
-                if error.sub_status not in _DOCUMENT_MISSING:
-                    raise
-                raise ConflictError(reason(error)) from error
+        except _DocumentMissingError as error:
+            raise ConflictError(str(error)) from error
         return _written(document, answer)
 
     async def delete(self, document_id: str, etag: str = "") -> None:
         """See `Container.delete`."""
-        with self._request("delete"):
-            try:
-                await self._client.delete_item(document_id, document_id, **_if_match(etag))
-            except CosmosResourceNotFoundError as error:
-                if error.sub_status not in _DOCUMENT_MISSING:
-                    raise
+        with suppress(_DocumentMissingError), self._request("delete"):
+            await self._client.delete_item(document_id, document_id, **_if_match(etag))
 
     async def about(self, user: str, older_than: timedelta | None = None) -> AsyncIterator[str]:
         """See `Container.about`."""
@@ -292,11 +284,18 @@ class CosmosDb(Account):
         )
 
 
+class _DocumentMissingError(StorageUnavailableError):
+    """The service answered 404 for a document; where that cannot be, for what it is in."""
+
+
 @contextmanager
 def _errors_told_apart() -> Iterator[None]:
     try:
         yield
     except CosmosHttpResponseError as error:
+        is_missing = error.status_code == HTTPStatus.NOT_FOUND
+        if is_missing and error.sub_status in _DOCUMENT_MISSING:
+            raise _DocumentMissingError(reason(error)) from error
         if error.status_code in (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED):
             raise ConflictError(reason(error)) from error
         if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
