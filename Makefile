@@ -3,19 +3,25 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 IS_3_13 = 'import sys; sys.exit(sys.version_info < (3, 13))'
 
-.PHONY: run test test-browser status lint bench lock audit teams-package install clean
+# Tests wait for servers more than they compute, so three workers suit two cores.
+PYTEST_AT_ONCE = -n 3 --dist worksteal
+
+.PHONY: run check test test-browser status lint bench lock audit teams-package install clean
 
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
 
+check: lint ## format, lint, types and unit tests: under a minute, for every save
+	$(VENV_PYTHON) -m pytest $(PYTEST_AT_ONCE) tests/unit
+
 test: lint ## everything a change must pass
-	$(VENV_PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest $(PYTEST_AT_ONCE)
 	@if python3.13 -c '' 2>/dev/null && ! $(VENV_PYTHON) -c $(IS_3_13); then \
 		$(MAKE) --no-print-directory test-3.13; fi
 
 test-3.13: # the newest Python, with Microsoft's own worker library
 	@python3.13 -m scripts.install .venv-3.13
-	.venv-3.13/bin/python -m pytest
+	.venv-3.13/bin/python -m pytest $(PYTEST_AT_ONCE)
 
 test-browser: install ## the status page in Debian's Chromium, installed if it is missing
 	@test -x /usr/bin/chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }

@@ -1,5 +1,6 @@
 """What all tests share: Azurite, started by the tests themselves, and tables on it."""
 
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,10 +22,16 @@ def free_port() -> int:
         return port
 
 
+def azurite_ports() -> int:
+    """Three free ports for an Azurite; workers of one test run look in places of their own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return azurite.free_ports(20100 + 1000 * (worker % 8))
+
+
 @pytest.fixture(scope="session")
 def storage_connection_string(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of an Azurite that lives as long as the test run."""
-    first_port = azurite.free_ports()
+    first_port = azurite_ports()
     data: Path = tmp_path_factory.mktemp("azurite")
     process = azurite.start(data, first_port)
     yield azurite.connection_string(first_port)

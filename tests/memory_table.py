@@ -6,7 +6,6 @@ seeks, anything else reads the whole table, as the service does.
 
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import count
 
@@ -14,6 +13,8 @@ from shared.conversations import ConflictError, StateTooLargeError
 from shared.storage.tables import Operation, Row
 
 MAX_PROPERTY = {bytes: 65_536, str: 32_768}
+_FORBIDDEN = frozenset("/\\#?")
+_TYPES = (str, bytes, bool, int, float, datetime)
 
 
 class MemoryTable:
@@ -96,13 +97,15 @@ class MemoryTable:
         if at not in self.rows:
             insort(keys, row.key)
         etag = f'W/"{next(self._versions)}"'
-        self.rows[at] = replace(row, columns=dict(row.columns), etag=etag)
+        self.rows[at] = Row(row.partition, row.key, dict(row.columns), etag)
         return etag
 
 
 def _selected(row: Row, select: Sequence[str]) -> Row:
-    columns = {name: row.columns[name] for name in select or row.columns if name in row.columns}
-    return replace(row, columns=columns)
+    columns = row.columns
+    if select:
+        columns = {name: columns[name] for name in select if name in columns}
+    return Row(row.partition, row.key, dict(columns), row.etag)
 
 
 def _check_transaction(operations: Sequence[Operation]) -> None:
@@ -115,8 +118,8 @@ def _check_transaction(operations: Sequence[Operation]) -> None:
 def _check_entity(row: Row) -> None:
     for key in (row.partition, row.key):
         assert len(key) <= 512, "a key has at most 512 characters"
-        assert not set(key) & set("/\\#?"), "a key holds a forbidden character"
+        assert _FORBIDDEN.isdisjoint(key), "a key holds a forbidden character"
     for name, value in row.columns.items():
-        assert isinstance(value, str | bytes | bool | int | float | datetime), name
-        if isinstance(value, str | bytes) and len(value) > MAX_PROPERTY[type(value)]:
+        assert isinstance(value, _TYPES), name
+        if isinstance(value, (str, bytes)) and len(value) > MAX_PROPERTY[type(value)]:
             raise StateTooLargeError(f"400 PropertyValueTooLarge: {name}")

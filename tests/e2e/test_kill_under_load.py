@@ -21,6 +21,7 @@ from aiohttp import ClientError
 
 from scripts import azurite, processes
 from shared.storage.tables import Tables
+from tests.conftest import azurite_ports
 from tests.e2e import ledger_bot
 from tests.e2e.running_bot import (
     EXPIRED,
@@ -162,7 +163,7 @@ class Emulator:
     def __init__(self, data: Path) -> None:
         data.mkdir()
         self._data = data
-        self._first_port = azurite.free_ports()
+        self._first_port = azurite_ports()
         self._process = azurite.start(data, self._first_port)
         self.connection_string = azurite.connection_string(self._first_port)
 

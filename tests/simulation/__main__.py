@@ -2,14 +2,21 @@
 
 # ruff: noqa: T201 - a command that prints
 import argparse
+import logging
 import sys
 import time
 from multiprocessing import Pool
 
-from tests.simulation.explore import PROGRESS_SECONDS, explore, run_seed, simulation
+from tests.simulation.explore import PROGRESS_SECONDS, explore, run_seed, settle_garbage, simulation
 from tests.simulation.in_cosmos import cosmos_simulation, run_seed_in_cosmos
 from tests.simulation.scenario import LARGER, SMALL
 from tests.simulation.world import Violation
+
+
+def _prepare() -> None:
+    """Of each process: what need not be done in each run."""
+    settle_garbage()
+    logging.getLogger("shared").setLevel(logging.ERROR)
 
 
 def _replay(seed: int, *, cosmos: bool) -> int:
@@ -36,7 +43,7 @@ def _run_many(first: int, count: int, jobs: int, *, cosmos: bool) -> int:
         print(f"{seeds_run:,} of {count:,} seeds, {distinct}, {violations} violations", flush=True)
 
     run = run_seed_in_cosmos if cosmos else run_seed
-    with Pool(jobs) as pool:
+    with Pool(jobs, _prepare) as pool:
         # Not an executor's map: that would queue all the seeds before the first one has run.
         for number, ran in enumerate(pool.imap(run, seeds, chunksize=100)):
             schedules.add(ran.schedule)

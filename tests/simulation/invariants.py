@@ -162,6 +162,8 @@ class Promises:
         self._said: Counter[tuple[str, str]] = Counter()
         self._before: dict[Address, Conversation | None] = {}
         self._letters: set[str] = set()  # the sessions of those that are about to go
+        self._loaded: dict[Address, Conversation | None] = {}  # as last read
+        self._tracked: dict[Address, Conversation] = {}  # the same without state
 
     # Told by the bot and the scenario
 
@@ -496,8 +498,7 @@ class Promises:
         due = {tuple(key.split("|")[2:]) for _, key in rows if key.startswith("d|")}
         for partition, key in rows:
             if key.startswith("c|"):
-                conversation = self._load(Address(partition, key.removeprefix("c|")))
-                assert conversation is not None
+                conversation = self._tracking(partition, key)
                 if (conversation.address.key, conversation.session) not in due:
                     self._violated(f"session {conversation.session} has no due row")
                 self._check_lists(conversation)
@@ -582,8 +583,22 @@ class Promises:
         return Counter(session.outcome for session in self.sessions.values())
 
     def _load(self, address: Address) -> Conversation | None:
-        conversation: Conversation | None = at_once(self._store.load(address))
-        return conversation
+        """The row, read once for each version of it; anew where its state is in a document."""
+        row = self._conversations.memory.rows.get((address.shard, f"c|{address.key}"))
+        found = self._loaded.get(address)
+        if found is None or row is None or found.etag != row.etag or found.bags is not None:
+            found = self._loaded[address] = at_once(self._store.load(address))
+        return found
+
+    def _tracking(self, partition: str, key: str) -> Conversation:
+        """The row without its state, read once for each version of it."""
+        address = Address(partition, key.removeprefix("c|"))
+        found = self._tracked.get(address)
+        if found is None or found.etag != self._conversations.memory.rows[partition, key].etag:
+            found = at_once(self._store.load_tracking(address))
+            assert found is not None
+            self._tracked[address] = found
+        return found
 
     def _violated(self, what: str) -> NoReturn:
         self._world.broken = Violation(what)

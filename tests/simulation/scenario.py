@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from botbuilder.core import TurnContext
+from botbuilder.schema import Activity
 
 from shared.connector import limits as sending
 from shared.connector.adapter import BufferingAdapter
@@ -143,7 +144,7 @@ class Simulation:
         """
         world, scenario = self.world, self.scenario
         try:
-            with self.mutant.applied(), self._log_kept():
+            with self.mutant.applied(), self._log_kept(), world.seeded():
                 home = next(iter(world.processes))
                 world.run_healthy(*(self._turn(turn, home) for turn in scenario.before))
                 if scenario.timeout_before:
@@ -205,9 +206,7 @@ class Simulation:
     # The real bot
 
     def _turn(self, turn: TurnSpec, process: str) -> Arrival:
-        inbound = activity(
-            turn.bags, turn.user, id=turn.activity, conversation={"id": turn.conversation}
-        )
+        inbound = _inbound(turn.bags, turn.user, turn.activity, turn.conversation)
 
         async def take(process: Process) -> None:
             self.promises.received(turn.name)
@@ -319,13 +318,15 @@ class Simulation:
         handler = _Unforeseen()
         level, propagate = logger.level, logger.propagate
         logger.addHandler(handler)
-        logger.setLevel(logging.ERROR)
+        if level != logging.ERROR:  # of every logger there is, that empties the cache
+            logger.setLevel(logging.ERROR)
         logger.propagate = False
         try:
             yield
         finally:
             logger.removeHandler(handler)
-            logger.setLevel(level)
+            if level != logging.ERROR:
+                logger.setLevel(level)
             logger.propagate = propagate
         if handler.errors:
             raise Violation(f"unforeseen: {handler.errors[0]!r}") from handler.errors[0]
@@ -370,6 +371,12 @@ async def _erase_nobody(user: str) -> bool:
 def _limits(at_most: tuple[int, float]) -> sending.Limits:
     given = {"msteams": {"tenant": at_most, "thread": []}, "other": {"service_url": at_most}}
     return sending.Limits.model_validate(given)
+
+
+@cache
+def _inbound(text: str, user: str, activity_id: str, conversation: str) -> Activity:
+    """The activity of a turn: each attempt gets a copy of it, so all runs can share it."""
+    return activity(text, user, id=activity_id, conversation={"id": conversation})
 
 
 @cache

@@ -158,7 +158,7 @@ class World:
 
     def run(self) -> None:
         """Let everything happen, until nothing is left to wait for."""
-        with self._seeded():
+        with self.seeded():
             self._settle_down()
             while self._parked or self._held or self._late or self.arrivals or self.loop.sleepers():
                 options = self.options()
@@ -210,7 +210,7 @@ class World:
     def close(self) -> None:
         """Stop what still waits, such as the tasks of crashed processes, without a sound."""
         self._closed = True
-        with self._seeded():
+        with self.seeded():
             for task in self.loop.tasks:
                 task.cancel()
             self.loop.run_ready()
@@ -230,8 +230,12 @@ class World:
                 raise Violation(f"{name} ended in {error!r}") from error
 
     @contextmanager
-    def _seeded(self) -> Iterator[None]:
+    def seeded(self) -> Iterator[None]:
         """Ids and back-off times that depend on nothing but who asks for the how-manieth time."""
+        if os.urandom == self._urandom:  # the state is kept by whoever began
+            random.seed(0)
+            yield
+            return
         urandom, state = os.urandom, random.getstate()
         os.urandom = self._urandom
         random.seed(0)
@@ -403,6 +407,7 @@ class World:
     def _wake(self, timer: Timer) -> None:
         name, late = timer.origin.name, self.seconds - timer.when
         self._woken_late[name] = max(late, self._woken_late.get(name, 0))
+        self._observe(timer.origin.process, (name, "wakes"))
         self.loop.wake(timer)
 
     def _jump(self, seconds: float) -> None:
