@@ -30,10 +30,11 @@ test-browser: install ## the status page in Debian's Chromium, installed if it i
 status: install ## how expiry is doing, by the storage in the environment
 	@$(VENV_PYTHON) -m shared.cli status
 
-lint: install ## format, lint, types
+lint: install ## format, lint, types, and which room may import which
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
+	.venv/bin/lint-imports
 
 bench: install ## what a turn, a send and a sweep cost
 	$(VENV_PYTHON) -m benchmarks

@@ -15,11 +15,14 @@ from datetime import UTC, datetime, timedelta
 
 from benchmarks.report import note, progress, table
 from benchmarks.turn_requests import CHANNEL, EXPIRE_AFTER, OurBot
-from shared.conversations import Conversation, ConversationKey
-from shared.erasure import Erasure
+from shared.domain.conversation import Conversation
+from shared.domain.identity import ConversationKey
+from shared.expiry.notice import NoticeResult, Verdict
+from shared.expiry.report import SweepReport
+from shared.expiry.sweep import Sweep
+from shared.state.erasure import Erasure
 from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable
-from shared.sweep import NoticeResult, Sweep, SweepReport, Verdict
 from tests.memory_table import MemoryTable
 
 SHARDS = 256

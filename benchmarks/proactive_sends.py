@@ -17,10 +17,13 @@ from benchmarks.report import progress, ratio, table
 from benchmarks.stock import old_stock_adapter, stock_adapter
 from benchmarks.turn_cpu import our_connector
 from shared.connector.client import Connector
-from shared.conversations import Address, Conversation, utc_now
-from shared.notices import EXPIRED, NoticeSender
-from shared.service_urls import ServiceUrls
-from shared.sweep import Verdict
+from shared.connector.notices import NoticeSender
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.conversation import Conversation
+from shared.domain.identity import Address
+from shared.domain.times import utc_now
+from shared.expiry.notice import Verdict
+from shared.texts import EXPIRED
 from tests.bot_in_memory import no_limits
 
 DELAY_SECONDS = 0.05

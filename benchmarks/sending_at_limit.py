@@ -26,14 +26,17 @@ from benchmarks.sweep_memory import begin_peak, kib
 from benchmarks.turn_cpu import our_connector
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.limits import SendingLimits, read_limits
-from shared.conversations import Conversation, ConversationKey, utc_now
-from shared.erasure import Erasure
-from shared.garbage import full_collections_put_off, keep_what_is_there
-from shared.notices import NoticeSender
-from shared.service_urls import ServiceUrls
+from shared.connector.notices import NoticeSender
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.conversation import Conversation
+from shared.domain.identity import ConversationKey
+from shared.domain.times import utc_now
+from shared.expiry.garbage import full_collections_put_off, keep_what_is_there
+from shared.expiry.report import SweepReport
+from shared.expiry.sweep import Sweep
 from shared.settings import Settings
+from shared.state.erasure import Erasure
 from shared.storage.store import TableStore
-from shared.sweep import Sweep, SweepReport
 from tests.fake_channel import Answer
 from tests.memory_table import MemoryTable
 from tests.rate_limits import RateLimits

@@ -18,14 +18,16 @@ from scripts import azurite, processes
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.connector.limits import SendingLimits, read_limits
-from shared.conversations import Conversation, ConversationKey
-from shared.erasure import Erasure
-from shared.notices import NoticeSender
-from shared.service_urls import ServiceUrls
+from shared.connector.notices import NoticeSender
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.conversation import Conversation
+from shared.domain.identity import ConversationKey
+from shared.expiry.notice import NoticeResult, Pace, Verdict
+from shared.expiry.sweep import Sweep
 from shared.settings import Settings
+from shared.state.erasure import Erasure
 from shared.storage.store import TableStore
 from shared.storage.tables import Table, Tables
-from shared.sweep import NoticeResult, Pace, Sweep, Verdict
 from tests.memory_table import MemoryTable
 
 SHARDS = 64

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.report import note, progress, ratio, table
-from shared.conversations import Conversation, ConversationKey, due_seconds
-from shared.erasure import Erasure
+from shared.domain.conversation import Conversation
+from shared.domain.identity import ConversationKey
+from shared.domain.times import due_seconds
+from shared.expiry.notice import NoticeResult, Verdict
+from shared.expiry.report import SweepReport
+from shared.expiry.sweep import Sweep
+from shared.state.erasure import Erasure
 from shared.storage.store import TableStore
 from shared.storage.tables import Row
-from shared.sweep import NoticeResult, Sweep, SweepReport, Verdict
 from tests.memory_table import MemoryTable
 
 SIZES = (1_000, 10_000, 100_000)

@@ -28,10 +28,10 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.connector.inbound import read_activity
-from shared.state import state_bags
-from shared.storage import codec
+from shared.state import codec
+from shared.state.bags import state_bags
 from shared.storage.store import TableStore
-from shared.turn import Turns
+from shared.turn.turn import Turns
 from tests.memory_table import MemoryTable
 
 DIALOG = ("hello", "car", "Ada", "yes", "36", "no picture", "yes")

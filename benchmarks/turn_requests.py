@@ -18,12 +18,12 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
-from shared.conversations import StateStore
-from shared.state import state_bags
-from shared.storage import codec
+from shared.domain.store import StateStore
+from shared.state import codec
+from shared.state.bags import state_bags
 from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable, Operation, Row, Table
-from shared.turn import Turns
+from shared.turn.turn import Turns
 from tests.memory_table import MemoryTable
 from tests.unit.bot_chat import RecordingAdapter
 

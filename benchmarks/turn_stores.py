@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.report import note, progress, ratio, table
 from benchmarks.turn_requests import OurBot
 from scripts import azurite, cosmos, processes
-from shared.conversations import StateStore
+from shared.domain.store import StateStore
 from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
 from shared.storage.documents import CosmosContainer, CosmosDb
 from shared.storage.tables import Table, Tables

@@ -5,7 +5,7 @@ import logging
 import azure.functions as func
 
 from shared.app import get_app
-from shared.fan_out import InvalidMessageError, shard_of
+from shared.expiry.fan_out import InvalidMessageError, shard_of
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from msrest.serialization import Model
 from shared.app import get_app
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
 from shared.connector.inbound import BadRequestError, read_activity
-from shared.conversations import StorageUnavailableError
+from shared.domain.errors import StorageUnavailableError
 from shared.settings import SettingsError
 
 logger = logging.getLogger(__name__)

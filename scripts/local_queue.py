@@ -15,8 +15,8 @@ from azure.functions.queue import QueueMessage
 
 from scripts import local_app
 from scripts.local_app import HostedFunction, InvocationError
-from shared.conversations import StorageUnavailableError
-from shared.fan_out import Queue, poison_name
+from shared.domain.errors import StorageUnavailableError
+from shared.expiry.fan_out import Queue, poison_name
 
 logger = logging.getLogger(__name__)
 

@@ -19,30 +19,34 @@ from botframework.connector.auth import (
     ServiceClientCredentialsFactory,
 )
 
-from shared import notices, telemetry
+from shared import telemetry
 from shared.bot import STATE_TYPES, create_bot
+from shared.connector import notices
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import TokenSource
 from shared.connector.limits import SendingLimits, read_limits
-from shared.conversations import StorageUnavailableError, utc_now
-from shared.erasure import Erasure, asks_for_erasure
-from shared.fan_out import FanOut, InvalidMessageError, poison_name
-from shared.garbage import full_collections_put_off, keep_what_is_there
-from shared.service_urls import ServiceUrls
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.times import utc_now
+from shared.expiry import metrics
+from shared.expiry.fan_out import FanOut, InvalidMessageError, poison_name
+from shared.expiry.garbage import full_collections_put_off, keep_what_is_there
+from shared.expiry.report import SweepRecord, SweepReport
+from shared.expiry.status import Schedule, Status, gather_status, is_recent
+from shared.expiry.sweep import Sweep
+from shared.expiry.timeout_change import sweep_with_timeout
 from shared.settings import Settings, SettingsError, read_settings
-from shared.state import state_bags
-from shared.state_data import StateData
-from shared.status import Schedule, Status, SweepRecord, gather_status, is_recent
-from shared.storage import codec
+from shared.state import codec
+from shared.state.bags import state_bags
+from shared.state.erasure import Erasure, asks_for_erasure
+from shared.state.state_data import StateData
 from shared.storage.store import TableStore
 from shared.storage.stores import Stores, cosmos_of
 from shared.storage.tables import Tables
-from shared.sweep import Sweep, SweepReport
-from shared.timeout_change import sweep_with_timeout
-from shared.turn import Turns
+from shared.turn.turn import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +228,7 @@ class App:
                 with full_collections_put_off():
                     report = await run(store)
                 report.requests = requests()
-        telemetry.record_sweep(report)
+        metrics.record_sweep(report)
         return report
 
     def _sweep(

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
-    from shared.connector.certificate import Certificate
+    from shared.certificate import Certificate
 
 AppType = Literal["MultiTenant", "SingleTenant", "UserAssignedMSI"]
 
@@ -297,7 +297,7 @@ class Settings(BaseSettings):
         path, content = self.microsoft_app_certificate_path, self.microsoft_app_certificate
         if not path and not content.get_secret_value():
             return None
-        from shared.connector.certificate import read_certificate  # noqa: PLC0415 - rarely needed
+        from shared.certificate import read_certificate  # noqa: PLC0415 - rarely needed
 
         name = "MicrosoftAppCertificatePath" if path else "MicrosoftAppCertificate"
         try:

@@ -20,7 +20,6 @@ from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.settings import Settings
-from shared.sweep import SweepReport
 
 _NAME = "expiring-bot"
 _TRACEPARENT = "traceparent"
@@ -33,24 +32,6 @@ turns = _meter.create_counter("expiry.turns", "{turn}", "Turns, by how they ende
 turn_conflicts = _meter.create_counter(
     "expiry.turn.conflicts", "{conflict}", "Attempts of turns that another writer came before"
 )
-_sweeps = _meter.create_counter("expiry.sweeps", "{sweep}", "Sweeps, by how they ended")
-_counts = {
-    "looked_at": _meter.create_counter("expiry.due", "{row}", "Due rows looked at"),
-    "expired": _meter.create_counter("expiry.expired", "{conversation}", "Conversations expired"),
-    "refiled": _meter.create_counter("expiry.refiled", "{row}", "Due rows of live conversations"),
-    "came_back": _meter.create_counter(
-        "expiry.came_back", "{conversation}", "Conversations that were used just before the claim"
-    ),
-}
-_notices = _meter.create_counter("expiry.notices", "{notice}", "Notices, by outcome and status")
-_dead_letters = _meter.create_counter("expiry.dead_letters", "{notice}", "Notices given up")
-_lateness = _meter.create_histogram(
-    "expiry.lateness",
-    "s",
-    "From the moment a conversation became stale to its expiry",
-    explicit_bucket_boundaries_advisory=(2, 5, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400),
-)
-_backlog_age = _meter.create_gauge("expiry.backlog.age", "s", "Age of the oldest row not reached")
 
 
 _INSTRUMENTATIONS = (
@@ -103,19 +84,3 @@ def links_to(stored: str) -> Sequence[Link]:
     context = _PROPAGATOR.extract({_TRACEPARENT: stored}, Context())
     span_context = trace.get_current_span(context).get_span_context()
     return [Link(span_context)] if span_context.is_valid else []
-
-
-def record_sweep(report: SweepReport) -> None:
-    """Count what a sweep did."""
-    ended = "stopped" if report.stopped else "complete" if report.complete else "unfinished"
-    _sweeps.add(1, {"ended": ended})
-    for name, counter in _counts.items():
-        counter.add(getattr(report, name))
-    for outcome in ("notified", "silent", "too_old", "superseded", "dead_lettered"):
-        _notices.add(getattr(report, outcome), {"outcome": outcome, "status": ""})
-    for status, count in report.notice_failures.items():
-        _notices.add(count, {"outcome": "failed", "status": status})
-    _dead_letters.add(report.dead_lettered)
-    _backlog_age.set(report.backlog_seconds)
-    for seconds in report.lateness_seconds:
-        _lateness.record(seconds)

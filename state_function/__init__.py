@@ -13,14 +13,10 @@ from typing import Any, Literal
 import azure.functions as func
 
 from shared.app import App, get_app
-from shared.conversations import (
-    StateTooLargeError,
-    StateUnreadableError,
-    StorageUnavailableError,
-)
+from shared.domain.errors import StateTooLargeError, StateUnreadableError, StorageUnavailableError
 from shared.settings import Settings, SettingsError
-from shared.state_data import BotData, InvalidDataError, PreconditionFailedError
-from shared.storage.codec import StateDecodeError
+from shared.state.codec import StateDecodeError
+from shared.state.state_data import BotData, InvalidDataError, PreconditionFailedError
 
 logger = logging.getLogger(__name__)
 

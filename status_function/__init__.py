@@ -7,7 +7,7 @@ from http import HTTPStatus
 import azure.functions as func
 
 from shared.app import get_app
-from shared.conversations import StorageUnavailableError
+from shared.domain.errors import StorageUnavailableError
 from shared.settings import Settings, SettingsError
 from state_function import PRINCIPAL
 from status_function.page import render

@@ -6,7 +6,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from shared.status import Status, SweepRecord, duration
+from shared.expiry.report import SweepRecord
+from shared.expiry.status import Status, duration
 
 
 @cache

@@ -16,19 +16,24 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
 from shared.connector.limits import Limits, SendingLimits
+from shared.connector.notices import NoticeSender
 from shared.connector.retry import Retries
-from shared.conversations import Conversation, ConversationKey, DeadLetter, StateStore
-from shared.erasure import Erasure
-from shared.notices import NoticeSender
-from shared.service_urls import ServiceUrls
-from shared.state import state_bags
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.conversation import Conversation
+from shared.domain.identity import ConversationKey
+from shared.domain.store import StateStore
+from shared.domain.work import DeadLetter
+from shared.expiry.notice import Pace, SendNotice
+from shared.expiry.report import SweepReport
+from shared.expiry.sweep import Sweep
+from shared.expiry.timeout_change import sweep_with_timeout
+from shared.state.bags import state_bags
+from shared.state.erasure import Erasure
 from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
 from shared.storage.documents import Container
 from shared.storage.store import TableStore
 from shared.storage.tables import Table
-from shared.sweep import Pace, SendNotice, Sweep, SweepReport
-from shared.timeout_change import sweep_with_timeout
-from shared.turn import Turns
+from shared.turn.turn import Turns
 from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from shared.conversations import StorageUnavailableError
+from shared.domain.errors import StorageUnavailableError
 from shared.storage.documents import Container, Document
 from shared.storage.tables import Operation, Row, Table
 

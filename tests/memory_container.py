@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
 
-from shared.conversations import ConflictError, StateTooLargeError, utc_now
+from shared.domain.errors import ConflictError, StateTooLargeError
+from shared.domain.times import utc_now
 from shared.storage.documents import Document, from_json, to_json
 
 LARGEST_BYTES = 2 * 1024 * 1024

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from shared.conversations import StorageUnavailableError
-from shared.fan_out import Message
+from shared.domain.errors import StorageUnavailableError
+from shared.expiry.fan_out import Message
 
 
 @dataclass

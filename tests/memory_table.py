@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from itertools import count
 
-from shared.conversations import ConflictError, StateTooLargeError
+from shared.domain.errors import ConflictError, StateTooLargeError
 from shared.storage.tables import Operation, Row
 
 MAX_PROPERTY = {bytes: 65_536, str: 32_768}

@@ -28,7 +28,7 @@ from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.retry import Retries, TurnRetries
-from shared.service_urls import tenant_of
+from shared.connector.service_urls import tenant_of
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import requests
 from msal.application import ConfidentialClientApplication
 from msal.managed_identity import ManagedIdentityClient, UserAssignedManagedIdentity
 
-from shared.connector.certificate import Certificate
+from shared.certificate import Certificate
 from shared.connector.cloud import PUBLIC, Cloud
 from shared.settings import AppType
 

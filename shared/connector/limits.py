@@ -20,8 +20,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.connector.client import ConnectorError
+from shared.expiry.notice import Place
 from shared.settings import Settings, SettingsError
-from shared.sweep import Place
 
 logger = logging.getLogger(__name__)
 

@@ -17,24 +17,17 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
-from shared.conversations import (
-    COMMIT_TAKES_AT_MOST,
-    Address,
-    Bags,
-    ConflictError,
-    Conversation,
-    DueRow,
-    Joined,
-    PrivateState,
-    StateStore,
-    StateUnreadableError,
-    Status,
-    StorageUnavailableError,
-    UserRow,
-)
+from typing_extensions import override
+
+from shared.domain.conversation import Bags, Conversation, PrivateState, Status
+from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
+from shared.domain.identity import Address, address_of
+from shared.domain.store import StateStore
+from shared.domain.times import COMMIT_TAKES_AT_MOST
+from shared.domain.users import Joined, UserRow
+from shared.domain.work import DueRow
 from shared.storage.documents import Container, Document
 from shared.storage.rows import (
-    address_of,
     check_size,
     conversation_columns,
     conversation_of,
@@ -88,7 +81,7 @@ class UserDocuments:
         return existed
 
 
-class _InDocuments:
+class _InDocuments(StateStore):
     """What is the same for both stores: bags come with their conversation, users have documents."""
 
     _user_documents: UserDocuments
@@ -97,12 +90,12 @@ class _InDocuments:
         """See `StateStore.load_private`; it came with the conversation."""
         return _private_of(conversation, user)
 
+    @override
     async def load_user(self, user: str) -> UserRow | None:
-        """See `StateStore.load_user`."""
         return await self._user_documents.load(user)
 
+    @override
     async def has_user(self, user: str) -> bool:
-        """See `StateStore.has_user`."""
         return await self._user_documents.exists(user)
 
 
@@ -183,14 +176,14 @@ class CosmosStore(_InDocuments, TableStore):
             await self._delete(before)
         return replace(saved, state=conversation.state, bags=bags)
 
+    @override
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
-        """See `ConversationStore.retry_later`."""
         await super().retry_later(replace(conversation, bags=None), row, due)
         if conversation.bags:
             await self._delete(conversation.bags)
 
+    @override
     async def discard(self, address: Address, etag: str) -> None:
-        """See `StateStore.discard`."""
         row = None
         with suppress(StateUnreadableError):  # then its document is left to its time to live
             row = await self.load_tracking(address)
@@ -289,8 +282,8 @@ class TimeToLiveStore(_InDocuments):
         self._shard_count = shard_count
         self._max_row_bytes = max_row_bytes
 
+    @override
     async def load(self, address: Address) -> Conversation | None:
-        """See `StateStore.load`."""
         document = await self._conversations.read(address.key)
         if document is None:
             return None
@@ -329,8 +322,8 @@ class TimeToLiveStore(_InDocuments):
         saved = await _write(self._conversations, document)
         return replace(conversation, bags=bags, etag=saved.etag)
 
+    @override
     async def discard(self, address: Address, etag: str) -> None:
-        """See `StateStore.discard`."""
         await self._conversations.delete(address.key, etag)
 
     async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
@@ -344,8 +337,8 @@ class TimeToLiveStore(_InDocuments):
         del address
         return ()
 
+    @override
     async def joined(self, user: str) -> Sequence[Joined]:
-        """See `StateStore.joined`."""
         return [
             Joined(address_of(key, self._shard_count), etag="")
             async for key in self._conversations.about(user)
@@ -359,8 +352,8 @@ class TimeToLiveStore(_InDocuments):
         del entry
         return False
 
+    @override
     async def delete_user(self, user: str) -> bool:
-        """See `StateStore.delete_user`."""
         return await self._user_documents.delete(user)
 
     async def delete_private(self, address: Address, user: str) -> bool:

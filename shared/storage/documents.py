@@ -24,14 +24,15 @@ from azure.cosmos.exceptions import (
     CosmosResourceNotFoundError,
 )
 from opentelemetry.trace import SpanKind
+from typing_extensions import override
 
-from shared.conversations import (
+from shared.domain.errors import (
     ConflictError,
     StateTooLargeError,
     StateUnreadableError,
     StorageUnavailableError,
-    utc_now,
 )
+from shared.domain.times import utc_now
 from shared.settings import Settings, SettingsError
 from shared.storage.account import Account, identity_of, reason
 from shared.telemetry import tracer
@@ -97,15 +98,15 @@ class Container(Protocol):
         """The ids of the documents about a user; those only that were written so long ago."""
 
 
-class CosmosContainer:
+class CosmosContainer(Container):
     """A `Container` on the azure-cosmos SDK, which counts its requests."""
 
     def __init__(self, client: ContainerProxy) -> None:
         self.requests = 0
         self._client = client
 
+    @override
     async def read(self, document_id: str, token: str = "") -> Document | None:
-        """See `Container.read`."""
         session: dict[str, Any] = {"session_token": token} if token else {}
         try:
             with self._request("read"):
@@ -114,14 +115,14 @@ class CosmosContainer:
             return None
         return _document(item)
 
+    @override
     async def create(self, document: Document) -> Document:
-        """See `Container.create`."""
         with self._request("create"):
             answer = await self._client.create_item(_item(document))
         return _written(document, answer)
 
+    @override
     async def replace(self, document: Document) -> Document:
-        """See `Container.replace`."""
         try:
             with self._request("replace"):
                 answer = await self._client.replace_item(
@@ -131,13 +132,13 @@ class CosmosContainer:
             raise ConflictError(str(error)) from error
         return _written(document, answer)
 
+    @override
     async def delete(self, document_id: str, etag: str = "") -> None:
-        """See `Container.delete`."""
         with suppress(_DocumentMissingError), self._request("delete"):
             await self._client.delete_item(document_id, document_id, **_if_match(etag))
 
+    @override
     async def about(self, user: str, older_than: timedelta | None = None) -> AsyncIterator[str]:
-        """See `Container.about`."""
         before = (utc_now() - older_than).timestamp() if older_than else math.inf
         found = self._client.query_items(
             "SELECT c.id, c._ts FROM c WHERE ARRAY_CONTAINS(c.users, @user)",

@@ -12,23 +12,24 @@ from urllib.request import getproxies
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
+from typing_extensions import override
 
-from shared.conversations import StorageUnavailableError
-from shared.fan_out import Message
+from shared.domain.errors import StorageUnavailableError
+from shared.expiry.fan_out import Message, Queue
 from shared.settings import Settings
 from shared.storage.account import StorageAccount, reason
 
 _MOST_AT_ONCE = 32  # the service's limit
 
 
-class AzureQueue:
+class AzureQueue(Queue):
     """A `Queue` on the azure-storage-queue SDK."""
 
     def __init__(self, client: QueueClient) -> None:
         self._client = client
 
+    @override
     async def put(self, text: str) -> None:
-        """See `Queue.put`."""
         content = b64encode(text.encode()).decode()
         with _errors_as_ours():
             try:
@@ -44,8 +45,8 @@ class AzureQueue:
             if _code(error) != "QueueAlreadyExists":  # another put was first
                 raise
 
+    @override
     async def receive(self, hidden_seconds: int) -> Message | None:
-        """See `Queue.receive`."""
         with _errors_as_ours():
             try:
                 message = await self._client.receive_message(visibility_timeout=hidden_seconds)
@@ -53,15 +54,15 @@ class AzureQueue:
                 return None
         return _message(message) if message else None
 
+    @override
     async def hide(self, message: Message, seconds: int) -> None:
-        """See `Queue.hide`."""
         with _errors_as_ours():
             await self._client.update_message(
                 message.id, message.receipt, visibility_timeout=seconds
             )
 
+    @override
     async def delete(self, message: Message) -> None:
-        """See `Queue.delete`."""
         with _errors_as_ours():
             try:
                 await self._client.delete_message(message.id, message.receipt)
@@ -69,8 +70,8 @@ class AzureQueue:
                 if _code(error) not in ("MessageNotFound", "PopReceiptMismatch"):
                     raise
 
+    @override
     async def peek(self) -> Sequence[Message]:
-        """See `Queue.peek`."""
         with _errors_as_ours():
             try:
                 messages = await self._client.peek_messages(max_messages=_MOST_AT_ONCE)
@@ -78,8 +79,8 @@ class AzureQueue:
                 return []
         return [_message(message) for message in messages]
 
+    @override
     async def count(self) -> int:
-        """See `Queue.count`."""
         with _errors_as_ours():
             try:
                 properties = await self._client.get_queue_properties()

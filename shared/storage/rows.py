@@ -3,23 +3,13 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 
-from shared.conversations import (
-    Address,
-    Bags,
-    Conversation,
-    DeadLetter,
-    DueRow,
-    Joined,
-    Participant,
-    StateTooLargeError,
-    StateUnreadableError,
-    Status,
-    Taken,
-    UserRow,
-)
+from shared.domain.conversation import Bags, Conversation, Participant, Status, Taken
+from shared.domain.errors import StateTooLargeError, StateUnreadableError
+from shared.domain.identity import Address, user_hash
+from shared.domain.users import Joined, UserRow
+from shared.domain.work import DeadLetter, DueRow
 from shared.storage.tables import Operation, Row
 
 # A binary property holds 64 KiB at most.
@@ -56,16 +46,6 @@ LETTER = (
     "ExpiredAt",
     "DeadAt",
 )
-
-
-def user_hash(channel_id: str, user_id: str) -> str:
-    """What stands for a user in keys: 32 hexadecimal digits of channel and user id."""
-    return sha256(f"{channel_id}/users/{user_id}".encode()).hexdigest()[:32]
-
-
-def address_of(key: str, shard_count: int) -> Address:
-    """Where a conversation lives, by its key; or the due row of a user's erasure, by the hash."""
-    return Address(f"s{int(key[:4], 16) % shard_count:03d}", key)
 
 
 def check_size(columns: Mapping[str, Any], most_bytes: int) -> None:

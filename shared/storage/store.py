@@ -24,20 +24,17 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
-from shared.conversations import (
-    Address,
-    ConflictError,
-    Conversation,
-    DeadLetter,
-    DueRow,
-    Joined,
-    Participant,
-    PrivateState,
-    Status,
-    UserRow,
-    due_seconds,
-)
-from shared.status import SweepRecord
+from typing_extensions import override
+
+from shared.domain.conversation import Conversation, Participant, PrivateState, Status
+from shared.domain.errors import ConflictError
+from shared.domain.identity import Address
+from shared.domain.store import ConversationStore
+from shared.domain.times import due_seconds
+from shared.domain.users import Joined, UserRow
+from shared.domain.work import DeadLetter, DueRow
+from shared.expiry.report import SweepRecord
+from shared.expiry.timeout_change import Control
 from shared.storage.rows import (
     LETTER,
     TRACKING,
@@ -62,7 +59,6 @@ from shared.storage.rows import (
     write_over,
 )
 from shared.storage.tables import Operation, Row, Table
-from shared.timeout_change import Control
 
 # An entity holds 1 MiB, of which Azurite counts the base64 form.
 MAX_ROW_BYTES = 700 * 1024
@@ -74,7 +70,7 @@ CONTROL = "ctl"
 USER = "user"
 
 
-class TableStore:
+class TableStore(ConversationStore):
     """A `ConversationStore` over two tables; `KIND` is what the setting StateStore calls it.
 
     Args:
@@ -167,28 +163,28 @@ class TableStore:
 
     # What a turn needs
 
+    @override
     async def load(self, address: Address) -> Conversation | None:
-        """See `StateStore.load`."""
         row = await self._conversations.get(address.shard, f"c|{address.key}")
         return conversation_of(address, row) if row else None
 
+    @override
     async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
-        """See `StateStore.load_private`."""
         address = conversation.address
         row = await self._conversations.get(address.shard, f"p|{address.key}|{user}")
         if row is None or row.columns.get("SessionId") != conversation.session:
             return PrivateState(user, b"", "")
         return PrivateState(user, joined_chunks(row, "State"), row.columns.get("Version", ""))
 
+    @override
     async def load_user(self, user: str) -> UserRow | None:
-        """See `StateStore.load_user`."""
         row = await self._users.get(user, USER)
         return user_row_of(row) if row else None
 
+    @override
     async def save_user(
         self, user: str, row: UserRow | None, joining: Address | None = None
     ) -> tuple[UserRow | None, str]:
-        """See `StateStore.save_user`."""
         operations = []
         if row is not None:
             columns = user_columns(row)
@@ -201,6 +197,7 @@ class TableStore:
         saved = replace(row, etag=etags[0]) if row is not None else None
         return saved, etags[-1] if joining is not None else ""
 
+    @override
     async def save(
         self,
         conversation: Conversation,
@@ -208,7 +205,6 @@ class TableStore:
         due: int | None = None,
         private: Sequence[PrivateState] = (),
     ) -> Conversation:
-        """See `StateStore.save`."""
         address = conversation.address
         operations = [self._conversation_write(conversation)]
         if due is not None:
@@ -228,23 +224,23 @@ class TableStore:
 
     # What a sweep needs
 
+    @override
     async def due(
         self, shard: str, until: datetime, after: datetime | None = None
     ) -> AsyncIterator[Sequence[DueRow]]:
-        """See `ConversationStore.due`."""
         first = f"d|{int(after.timestamp()):010d}|~" if after else "d|"
         # '~' sorts after every digit and letter: rows of that very second are included.
         last = f"d|{int(until.timestamp()):010d}|~"
         async for page in self._conversations.query(shard, first, last, ["RowKey"]):
             yield [due_row_of(row) for row in page]
 
+    @override
     async def load_tracking(self, address: Address) -> Conversation | None:
-        """See `ConversationStore.load_tracking`."""
         row = await self._conversations.get(address.shard, f"c|{address.key}", TRACKING)
         return conversation_of(address, row, with_state=False) if row else None
 
+    @override
     async def refile(self, rows: Sequence[tuple[DueRow, int]]) -> None:
-        """See `ConversationStore.refile`."""
         moves = [(row, replace(row, due_seconds=due)) for row, due in rows]
         # A move to the same second would delete and write one row in one transaction.
         moves = [(old, new) for old, new in moves if old != new]
@@ -265,14 +261,14 @@ class TableStore:
         except ConflictError:
             return  # moved or finished by another sweep
 
+    @override
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
-        """See `ConversationStore.retry_later`."""
         moved = replace(row, due_seconds=due)
         move = move_due_row(row, moved) if moved != row else []
         await self._conversations.write([self._conversation_write(conversation), *move])
 
+    @override
     async def settle(self, conversation: Conversation) -> None:
-        """See `ConversationStore.settle`."""
         address = conversation.address
         await self._delete_what_hangs_on(conversation)
         try:
@@ -282,10 +278,10 @@ class TableStore:
             if current is not None and current.session == conversation.session:
                 raise
 
+    @override
     async def settle_dead(
         self, conversation: Conversation, row: DueRow, letter: DeadLetter
     ) -> None:
-        """See `ConversationStore.settle_dead`."""
         address = conversation.address
         user = user_named_in(letter)
         if user:
@@ -319,16 +315,16 @@ class TableStore:
                 if participant.index_etag:
                     await self.leave(user, Joined(address, participant.index_etag))
 
+    @override
     async def discard(self, address: Address, etag: str) -> None:
-        """See `StateStore.discard`."""
         await self._delete_row(address, etag)
 
     async def _delete_row(self, address: Address, etag: str) -> None:
         row = Row(address.shard, f"c|{address.key}", {}, etag)
         await self._conversations.write([Operation("delete", row)])
 
+    @override
     async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
-        """See `StateStore.clean_up`."""
         if has_private:
             await self._delete_private_of(row.address, row.session)
         await self._conversations.write([Operation("delete", due_row(row))])
@@ -351,13 +347,13 @@ class TableStore:
 
     # What whoever runs the bot needs
 
+    @override
     async def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
-        """See `ConversationStore.dead_letters`."""
         async for page in self._conversations.query(shard, "x|", "x|~", LETTER):
             yield [dead_letter_of(row) for row in page]
 
+    @override
     async def replay(self, letter: DeadLetter, now: datetime) -> bool:
-        """See `ConversationStore.replay`."""
         address, user = letter.address, user_named_in(letter)
         if await self.load_tracking(address) is not None:
             await self.drop(letter)
@@ -396,8 +392,8 @@ class TableStore:
         await self._delete_listed(letter)
         return True
 
+    @override
     async def drop(self, letter: DeadLetter) -> None:
-        """See `ConversationStore.drop`."""
         row = Row(letter.address.shard, dead_letter_key(letter))
         await self._conversations.write([Operation("delete", row)])
         await self._delete_listed(letter)
@@ -408,8 +404,8 @@ class TableStore:
 
     # What an erasure needs
 
+    @override
     async def drop_listed(self, entry: Joined) -> bool:
-        """See `StateStore.drop_listed`."""
         address = entry.address
         key = f"x|{entry.expired_seconds:010d}|{address.key}|{entry.session}"
         if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
@@ -417,41 +413,41 @@ class TableStore:
         await self._conversations.write([Operation("delete", Row(address.shard, key))])
         return True
 
+    @override
     async def file(self, row: DueRow) -> None:
-        """See `StateStore.file`."""
         await self._conversations.write([Operation("upsert", due_row(row))])
 
+    @override
     async def joined(self, user: str) -> Sequence[Joined]:
-        """See `StateStore.joined`."""
         pages = self._users.query(user, "in|", "in|~", ["RowKey", "Shard"])
         return [listed_conversation(row) async for page in pages for row in page]
 
+    @override
     async def leave(self, user: str, entry: Joined) -> None:
-        """See `StateStore.leave`."""
         row = Row(user, entry_key(entry), {}, entry.etag)
         await self._users.write([Operation("delete", row)])
 
+    @override
     async def has_user(self, user: str) -> bool:
-        """See `StateStore.has_user`."""
         return await self._users.get(user, USER, ["RowKey"]) is not None
 
+    @override
     async def delete_user(self, user: str) -> bool:
-        """See `StateStore.delete_user`."""
         if not await self.has_user(user):
             return False
         await self._users.write([Operation("delete", Row(user, USER))])
         return True
 
+    @override
     async def delete_private(self, address: Address, user: str) -> bool:
-        """See `StateStore.delete_private`."""
         key = f"p|{address.key}|{user}"
         if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
             return False
         await self._conversations.write([Operation("delete", Row(address.shard, key))])
         return True
 
+    @override
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
-        """See `StateStore.due_rows_of`."""
         pages = self._conversations.query(address.shard, "d|", "d|~", ["RowKey"], 1000)
         rows = [due_row_of(row) async for page in pages for row in page]
         return [row for row in rows if row.address == address]

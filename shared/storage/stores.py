@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from shared.conversations import StateStore, StorageUnavailableError
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.store import StateStore
 from shared.settings import Settings, SettingsError
 from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable, Table, Tables, TracedTable

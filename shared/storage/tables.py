@@ -20,8 +20,9 @@ from azure.core.exceptions import (
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 from opentelemetry.trace import Span, SpanKind
+from typing_extensions import override
 
-from shared.conversations import ConflictError, StateTooLargeError, StorageUnavailableError
+from shared.domain.errors import ConflictError, StateTooLargeError, StorageUnavailableError
 from shared.settings import Settings
 from shared.storage.account import StorageAccount, reason
 from shared.telemetry import tracer
@@ -74,14 +75,14 @@ class Table(Protocol):
         """Pages of the rows with first <= RowKey < last, in RowKey order."""
 
 
-class AzureTable:
+class AzureTable(Table):
     """A `Table` on the azure-data-tables SDK."""
 
     def __init__(self, client: TableClient) -> None:
         self._client = client
 
+    @override
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
-        """See `Table.get`."""
         try:
             with _errors_told_apart():
                 # The keys come along only when they are selected too.
@@ -103,8 +104,8 @@ class AzureTable:
             )
         return parsedate_to_datetime(dates[0])
 
+    @override
     async def write(self, operations: Sequence[Operation]) -> list[str]:
-        """See `Table.write`."""
         with _errors_told_apart():
             try:
                 if len(operations) == 1:
@@ -137,6 +138,7 @@ class AzureTable:
             raise ConflictError(reason(error)) from error
         return str(answer["etag"])
 
+    @override
     async def query(
         self,
         partition: str,
@@ -145,7 +147,6 @@ class AzureTable:
         select: Sequence[str] = (),
         page_size: int = 500,
     ) -> AsyncIterator[list[Row]]:
-        """See `Table.query`."""
         pages = self._client.query_entities(
             "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
             parameters={"partition": partition, "first": first, "last": last},
@@ -264,19 +265,19 @@ def _transaction_step(operation: Operation) -> tuple[str, dict[str, Any], dict[s
     return _STEPS[operation.kind], _entity(operation.row), options
 
 
-class TracedTable:
+class TracedTable(Table):
     """A `Table` whose requests to another are spans; they name the partition, never a column."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
+    @override
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
-        """See `Table.get`."""
         with _span("get", partition):
             return await self._table.get(partition, key, select)
 
+    @override
     async def write(self, operations: Sequence[Operation]) -> list[str]:
-        """See `Table.write`."""
         with _span("write", operations[0].row.partition, operations=len(operations)):
             return await self._table.write(operations)
 
@@ -306,20 +307,20 @@ def _span(verb: str, partition: str, **attributes: int) -> AbstractContextManage
     )
 
 
-class CountingTable:
+class CountingTable(Table):
     """A `Table` that counts the requests that go through it to another."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self.requests = 0
 
+    @override
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
-        """See `Table.get`."""
         self.requests += 1
         return await self._table.get(partition, key, select)
 
+    @override
     async def write(self, operations: Sequence[Operation]) -> list[str]:
-        """See `Table.write`."""
         self.requests += 1
         return await self._table.write(operations)
 

@@ -9,8 +9,9 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page
 
-from shared.conversations import Address, DueRow
-from shared.status import SweepRecord
+from shared.domain.identity import Address
+from shared.domain.work import DueRow
+from shared.expiry.report import SweepRecord
 from shared.storage.store import TableStore
 from shared.storage.tables import Operation, Row, Tables
 from tests.e2e.running_bot import running_bot, settings_on

@@ -13,7 +13,7 @@ import pytest
 import trustme
 from aiohttp import ClientSession, TCPConnector, web
 
-from shared.conversations import ConflictError, StateUnreadableError, StorageUnavailableError
+from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.storage.documents import Container, CosmosDb, Document
 from tests.conftest import cosmos_settings, free_port
 from tests.memory_container import MemoryContainer

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from azure.storage.queue.aio import QueueClient
 
-from shared.conversations import StorageUnavailableError
-from shared.fan_out import Queue
+from shared.domain.errors import StorageUnavailableError
+from shared.expiry.fan_out import Queue
 from shared.storage.queues import Queues
 from tests.conftest import free_port
 from tests.memory_queue import MemoryQueue

@@ -8,26 +8,20 @@ from typing import Any
 
 import pytest
 
-from shared.conversations import (
+from shared.domain.conversation import Conversation, Participant, PrivateState, Status, Taken
+from shared.domain.errors import (
     ConflictError,
-    Conversation,
-    ConversationKey,
-    DeadLetter,
-    DueRow,
-    Participant,
-    PrivateState,
-    StateStore,
     StateTooLargeError,
     StateUnreadableError,
-    Status,
     StorageUnavailableError,
-    Taken,
-    UserRow,
 )
-from shared.status import SweepRecord
+from shared.domain.identity import ConversationKey, user_hash
+from shared.domain.store import StateStore
+from shared.domain.users import UserRow
+from shared.domain.work import DeadLetter, DueRow
+from shared.expiry.report import SweepRecord
 from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
 from shared.storage.documents import Container
-from shared.storage.rows import user_hash
 from shared.storage.store import MAX_ROW_BYTES, TableStore
 from shared.storage.tables import Operation, Row, Table, Tables
 from tests.memory_container import MemoryContainer

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.conversations import ConflictError, StateTooLargeError
+from shared.domain.errors import ConflictError, StateTooLargeError
 from shared.storage.tables import CountingTable, Operation, Row, Table, TracedTable
 from tests.memory_table import MemoryTable
 

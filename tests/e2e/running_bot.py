@@ -18,7 +18,7 @@ from uuid import uuid4
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from scripts import cosmos, processes
-from shared.conversations import ConversationKey
+from shared.domain.identity import ConversationKey
 from shared.storage.tables import AzureTable, Operation, Row, Tables
 from tests.fake_channel import FakeChannel, until
 

@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 from azure.cosmos.aio import ContainerProxy, CosmosClient
 
 from scripts import cosmos
-from shared.conversations import StorageUnavailableError
+from shared.domain.errors import StorageUnavailableError
 from shared.storage.tables import Tables
 from tests.e2e.running_bot import (
     EXPIRED,

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from aiohttp import ClientError
 
-from shared.storage.rows import user_hash
+from shared.domain.identity import user_hash
 from tests.e2e.notebook_bot import INSTEAD_OF_THE_SAMPLE
 from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running_bot
 from tests.e2e.state_client import (

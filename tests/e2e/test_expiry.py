@@ -7,8 +7,8 @@ import pytest
 
 from shared.bot import STATE_TYPES
 from shared.bot.user_profile import UserProfile
-from shared.storage import codec
-from shared.storage.rows import user_hash
+from shared.domain.identity import user_hash
+from shared.state import codec
 from shared.storage.store import TableStore
 from tests.e2e.running_bot import (
     EXPIRED,

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from scripts import processes
-from shared.fan_out import poison_name
+from shared.expiry.fan_out import poison_name
 from shared.storage.queues import AzureQueue, Queues
 from shared.storage.tables import Tables
 from tests.e2e.running_bot import EXPIRED, StoredRows, User, running_bot, settings_on

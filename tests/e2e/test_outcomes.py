@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from scripts import processes
-from shared.conversations import DeadLetter
+from shared.domain.work import DeadLetter
 from shared.storage.store import TableStore
 from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User
 from tests.e2e.state_client import StateClient, path_of

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.connector.certificate import read_certificate
+from shared.certificate import read_certificate
 from shared.storage.tables import Tables
 from tests.certificates import a_certificate
 from tests.channel_process import FakeChannelProcess

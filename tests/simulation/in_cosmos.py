@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
-from shared.conversations import Bags, Conversation
+from shared.domain.conversation import Bags, Conversation
 from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS
 from shared.storage.cosmos_store import CosmosStore
 from shared.storage.documents import Document

@@ -9,19 +9,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from shared import notices
-from shared.conversations import (
-    CLOCK_SKEW,
-    LEASE,
-    MAX_GUARD,
-    Address,
-    Conversation,
-    ConversationStore,
-    Status,
-)
-from shared.storage import codec
-from shared.sweep import GIVE_UP_AFTER
-from shared.turn import RESEND_AFTER
+from shared import texts
+from shared.domain.conversation import Conversation, Status
+from shared.domain.identity import Address
+from shared.domain.store import ConversationStore
+from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
+from shared.expiry.expire import GIVE_UP_AFTER
+from shared.state import codec
+from shared.turn.turn import RESEND_AFTER
 from tests.simulation.loop import Origin
 from tests.simulation.world import Request, ScheduledTable, Violation, World, at_once
 
@@ -34,7 +29,7 @@ UNDISTURBED = LEASE.total_seconds() / 2 - SKEW
 # A turn whose timers go off later than this, or whose requests take longer, is held up: its
 # heartbeat cannot be relied on.
 PUNCTUAL_SECONDS = 5
-APOLOGIES = (notices.SOMETHING_WENT_WRONG, notices.TOO_MANY_AT_ONCE)
+APOLOGIES = (texts.SOMETHING_WENT_WRONG, texts.TOO_MANY_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -280,7 +275,7 @@ class Promises:
     def _answers(self, request: Request, commit: Commit, text: str) -> None:
         """A turn's answer is sent: by itself, or by one that was sent the same activity."""
         turn, first = request.origin, commit.by
-        if text not in (notices.WELCOME_BACK, commit.text):
+        if text not in (texts.WELCOME_BACK, commit.text):
             self._violated(f"{turn.name} says {text!r}, and committed {commit.text!r}")
         commit.answers.add(turn.name)
         if turn.name == first.name:

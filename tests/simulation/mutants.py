@@ -14,15 +14,21 @@ from typing import Any
 
 import pytest
 
-import shared.sweep
-import shared.turn
+import shared.expiry.expire
+import shared.expiry.sweep
+import shared.turn.turn
 from shared.connector.adapter import BufferingAdapter
-from shared.conversations import Address, ConflictError, Conversation, DueRow
+from shared.domain.conversation import Conversation
+from shared.domain.errors import ConflictError
+from shared.domain.identity import Address
+from shared.domain.work import DueRow
+from shared.expiry.expire import Expirer
+from shared.expiry.notice import NoticeResult, SendNotice, Verdict
+from shared.expiry.sweep import Sweep
+from shared.expiry.timeout_change import Control
 from shared.storage.store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
-from shared.sweep import NoticeResult, SendNotice, Sweep, Verdict
-from shared.timeout_change import Control
-from shared.turn import Turns
+from shared.turn.turn import Turns
 from tests.simulation.loop import ORIGIN
 from tests.simulation.scenario import (
     Kind,
@@ -371,7 +377,7 @@ def _not_moved_up() -> InTheCode:
     async def as_it_is(_self: Sweep, row: DueRow, _conversation: Conversation) -> DueRow:
         return row
 
-    return InTheCode(Sweep, "_moved_up", as_it_is)
+    return InTheCode(Expirer, "_moved_up", as_it_is)
 
 
 def _is_commit(on: _Between, operation: Operation) -> bool:
@@ -542,7 +548,7 @@ async def replayed_and_kept(on: _Between, operations: Operations) -> list[str]:
 
 
 def _no_end_of_trying() -> InTheCode:
-    return InTheCode(shared.sweep, "GIVE_UP_AFTER", timedelta(0))
+    return InTheCode(shared.expiry.expire, "GIVE_UP_AFTER", timedelta(0))
 
 
 def _replay_taken_for_any_other() -> InTheCode:
@@ -621,12 +627,12 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "staleness not checked again": (anything, _sweeps_take_all_for_stale),
     "clocks taken to agree": (
         messages_at_expiry,
-        lambda: InTheCode(shared.sweep, "CLOCK_SKEW", timedelta(0)),
+        lambda: InTheCode(shared.expiry.sweep, "CLOCK_SKEW", timedelta(0)),
     ),
     "lease ignored": (slow_sweeps, lambda: OnTheWire(hidden_columns="LeaseUntil")),
     "held-up sweep sends all the same": (
         slow_sweeps,
-        lambda: InTheCode(shared.sweep, "LEASE", timedelta(days=1)),
+        lambda: InTheCode(shared.expiry.expire, "LEASE", timedelta(days=1)),
     ),
     "own commit not recognised": (writes_in_doubt, lambda: OnTheWire(hidden_columns="Recent")),
     "replies not held back": (anything, _replies_not_held_back),
@@ -643,15 +649,15 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     ),
     "copies answered at once": (
         copies,
-        lambda: InTheCode(shared.turn, "RESEND_AFTER", timedelta(0)),
+        lambda: InTheCode(shared.turn.turn, "RESEND_AFTER", timedelta(0)),
     ),
     "copies never answered": (
         copies,
-        lambda: InTheCode(shared.turn, "RESEND_AFTER", timedelta(days=1)),
+        lambda: InTheCode(shared.turn.turn, "RESEND_AFTER", timedelta(days=1)),
     ),
     "own writes not remembered": (
         copies,
-        lambda: InTheCode(shared.turn, "REMEMBERED_WRITES", 0),
+        lambda: InTheCode(shared.turn.turn, "REMEMBERED_WRITES", 0),
     ),
     "replies sent again and left in the row": (
         copies,

@@ -13,19 +13,23 @@ from typing import Any
 from botbuilder.core import TurnContext
 from botbuilder.schema import Activity
 
+from shared.cli.dead_letters import Wanted, replay
 from shared.connector import limits as sending
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
+from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.retry import Retries
-from shared.conversations import Conversation, ConversationKey, StorageUnavailableError
-from shared.dead_letters import Wanted, replay
-from shared.notices import NoticeSender, say_nothing
-from shared.service_urls import ServiceUrls
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.conversation import Conversation
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.identity import ConversationKey
+from shared.expiry.notice import Place, SendNotice
+from shared.expiry.report import SweepReport
+from shared.expiry.sweep import Sweep
+from shared.expiry.timeout_change import sweep_with_timeout
 from shared.storage.store import CONTROL, TableStore
 from shared.storage.tables import Table
-from shared.sweep import Place, SendNotice, Sweep, SweepReport
-from shared.timeout_change import sweep_with_timeout
-from shared.turn import Turns
+from shared.turn.turn import Turns
 from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous
 from tests.simulation.invariants import Promises, TurnSpec, reply
 from tests.simulation.loop import ORIGIN, Process

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
-from shared.conversations import ConflictError, StorageUnavailableError
+from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.storage.tables import Operation, Row
 from tests.memory_table import MemoryTable
 from tests.simulation.loop import ORIGIN, Origin, Process, Timer, VirtualLoop

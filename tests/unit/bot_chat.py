@@ -23,7 +23,7 @@ from botbuilder.schema import (
 )
 
 from shared.bot import STATE_TYPES
-from shared.storage import codec
+from shared.state import codec
 
 codec.register(*STATE_TYPES)
 

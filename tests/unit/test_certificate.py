@@ -5,7 +5,7 @@ from base64 import b64encode
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.connector.certificate import read_certificate
+from shared.certificate import read_certificate
 from tests.certificates import a_certificate, a_key
 
 

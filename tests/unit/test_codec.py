@@ -15,7 +15,7 @@ from botbuilder.dialogs.choices import Choice, FoundChoice, ListStyle
 from botbuilder.dialogs.prompts import PromptOptions
 from botbuilder.schema import Activity, ActivityTypes, Attachment, CardAction, InputHints
 
-from shared.storage import codec
+from shared.state import codec
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from botframework.connector.auth import MicrosoftAppCredentials
 
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import TokenSource
-from shared.notices import NoticeSender
-from shared.service_urls import ServiceUrls
+from shared.connector.notices import NoticeSender
+from shared.connector.service_urls import ServiceUrls
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, no_limits
 from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until

@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 from botbuilder.core import TurnContext
 
-from shared import notices
-from shared.conversations import (
-    COMMIT_TAKES_AT_MOST,
-    ConversationKey,
-    Status,
-    StorageUnavailableError,
-)
-from shared.state_data import BotData, StateData
+from shared import texts
+from shared.domain.conversation import Status
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.identity import ConversationKey
+from shared.domain.times import COMMIT_TAKES_AT_MOST
+from shared.state.state_data import BotData, StateData
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,
@@ -107,7 +105,7 @@ async def test_every_turn_renews_the_time_to_live_also_one_that_changes_nothing(
     case.sleep(90)
     said = await case.say()
     assert said != ["1"]
-    assert notices.WELCOME_BACK not in said
+    assert texts.WELCOME_BACK not in said
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -179,7 +177,7 @@ async def test_a_user_who_is_back_after_the_time_to_live_and_before_the_sweep_is
     case = Fixture()
     await case.say()
     case.sleep(1000)
-    assert await case.say() == [notices.WELCOME_BACK, "1"]
+    assert await case.say() == [texts.WELCOME_BACK, "1"]
     assert await case.say() == ["2"]
     report = await case.bot.sweep()
     assert (report.superseded, report.notified) == (1, 0)
@@ -191,7 +189,7 @@ async def test_state_that_somebody_deleted_is_named_in_the_log_and_the_user_star
     case = Fixture()
     await case.say()
     case.documents.stored.clear()
-    assert await case.say() == [notices.WELCOME_BACK, "1"]
+    assert await case.say() == [texts.WELCOME_BACK, "1"]
     key = ConversationKey(CHANNEL, "talk").address(SHARDS).key
     assert [r.levelname for r in caplog.records if key in r.getMessage()] == ["WARNING"]
 
@@ -206,7 +204,7 @@ async def test_a_document_that_is_damaged_is_named_in_the_log_and_the_user_start
     assert document is not None
     await case.documents.delete(name)
     await case.documents.create(type(document)(name, {"SessionId": "x"}))
-    assert await case.say() == [notices.WELCOME_BACK, "1"]
+    assert await case.say() == [texts.WELCOME_BACK, "1"]
     assert name in caplog.text
     case.sleep(1000)
     assert case.documents.stored == {}
@@ -302,7 +300,7 @@ async def test_a_sweep_that_ends_at_any_step_is_finished_by_the_next(step: str, 
     for _ in range(3):
         case.bot.clock.sleep(70)
         await case.bot.sweep()
-    told = case.bot.connector.texts.count(notices.EXPIRED)
+    told = case.bot.connector.texts.count(texts.EXPIRED)
     assert told in (1, 2)
     assert told == 1 or step in ("write delete c|", "delete d|")
     assert case.table.rows == {}
@@ -456,7 +454,7 @@ async def test_alone_a_damaged_conversation_starts_over(caplog: pytest.LogCaptur
     document = await case.documents.read(name)
     assert document is not None
     await case.documents.replace(type(document)(name, {"SessionId": "x"}))
-    assert await case.say() == [notices.WELCOME_BACK, "1"]
+    assert await case.say() == [texts.WELCOME_BACK, "1"]
     row = await case.bot.row()
     assert row is not None
     assert row.status is Status.ACTIVE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.connector.certificate import read_certificate
+from shared.certificate import read_certificate
 from shared.connector.client import Connector
 from shared.connector.cloud import PUBLIC, US_GOVERNMENT
 from shared.connector.credentials import CredentialError, TokenSource

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from shared import cli, dead_letters, notices
-from shared.conversations import DeadLetter
-from shared.dead_letters import Wanted
-from shared.sweep import NoticeResult, Verdict
+from shared import texts
+from shared.cli import __main__ as cli
+from shared.cli import dead_letters
+from shared.cli.dead_letters import Wanted
+from shared.domain.work import DeadLetter
+from shared.expiry.notice import NoticeResult, Verdict
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, count_in_every_bag
 
 EVERY = Wanted()
@@ -65,7 +67,7 @@ async def test_a_replayed_notice_is_sent_by_the_next_sweep_however_old(bot: BotI
     bot.clock.sleep(3)
     report = await bot.sweep(max_notice_age_seconds=60)
     assert (report.notified, report.expired) == (3, 0)
-    assert bot.connector.texts.count(notices.EXPIRED) == 3
+    assert bot.connector.texts.count(texts.EXPIRED) == 3
     assert bot.keys() == []
 
 
@@ -103,7 +105,7 @@ async def test_user_state_of_the_last_turn_outlives_its_dead_letter_and_the_repl
     bot.clock.sleep(1)
     assert (await lines(bot, "replay"))[-1] == "1 replayed"
     assert await bot.say(conversation={"id": "elsewhere"}) == ["1 2 1"]
-    assert await bot.say() == [notices.WELCOME_BACK, "1 3 1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1 3 1"]
 
 
 @pytest.mark.parametrize("action", ["replay", "drop"])

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from shared.connector.cloud import PUBLIC
-from shared.connector.credentials import TokenSource
-from shared.doctor import (
+from shared.cli.doctor import (
     check_clock,
     check_credentials,
     check_endpoint,
     check_made_with,
     check_schedule,
 )
+from shared.connector.cloud import PUBLIC
+from shared.connector.credentials import TokenSource
 from shared.settings import Settings
 
 NO_CLOUD = replace(PUBLIC, login_url="https://127.0.0.1:1")

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared.conversations import Conversation, ConversationKey, StorageUnavailableError
-from shared.erasure import Receipt, asks_for_erasure
-from shared.storage.rows import user_hash
+from shared.domain.conversation import Conversation
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.identity import ConversationKey, user_hash
+from shared.expiry.notice import NoticeResult, Verdict
+from shared.state.erasure import Receipt, asks_for_erasure
 from shared.storage.tables import CountingTable, Row
-from shared.sweep import NoticeResult, Verdict
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,

@@ -10,8 +10,8 @@ import pytest
 from shared.app import App
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import ConnectorError
-from shared.conversations import StorageUnavailableError
-from shared.fan_out import FanOut, InvalidMessageError, message_for
+from shared.domain.errors import StorageUnavailableError
+from shared.expiry.fan_out import FanOut, InvalidMessageError, message_for
 from shared.settings import read_settings
 from shared.storage.stores import Stores
 from shared.storage.tables import Tables

@@ -18,10 +18,10 @@ import expiry_queue_function
 import expiry_timer_function
 import messages_function
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
-from shared.conversations import StorageUnavailableError
-from shared.fan_out import InvalidMessageError, message_for
+from shared.domain.errors import StorageUnavailableError
+from shared.expiry.fan_out import InvalidMessageError, message_for
+from shared.expiry.report import SweepReport
 from shared.settings import read_settings
-from shared.sweep import SweepReport
 from tests.bot_in_memory import BotInMemory, FunctionBot, activity, anonymous, count_in_conversation
 
 DEVELOPMENT = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.garbage import full_collections_put_off
+from shared.expiry.garbage import full_collections_put_off
 
 
 @pytest.fixture(autouse=True)

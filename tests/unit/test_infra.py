@@ -14,7 +14,6 @@ import pytest
 from pycep import BicepParser
 
 from scripts import package
-from shared import telemetry
 from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS, Settings, names_of
 from shared.storage import documents
 
@@ -146,8 +145,12 @@ def queries() -> list[str]:
 
 
 def instruments() -> set[str]:
-    source = Path(telemetry.__file__).read_text(encoding="utf-8")
-    return set(re.findall(r"\.create_\w+\(\s*\"([^\"]+)\"", source))
+    return set(re.findall(r"\.create_\w+\(\s*\"([^\"]+)\"", source_of_shared()))
+
+
+def source_of_shared() -> str:
+    files = sorted((ROOT / "shared").rglob("*.py"))
+    return "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def code_of(text: str) -> str:
@@ -326,10 +329,7 @@ def test_queries_name_metrics_and_attributes_that_exist_and_the_workbook_shows_a
     assert {name for name in instruments() if f'\\"{name}\\"' in WORKBOOK} == instruments()
     attributes = {name for q in queries() for name in re.findall(r"customDimensions\.(\w+)", q)}
     assert attributes == {"ended", "outcome", "status"}
-    sources = "".join(
-        (ROOT / "shared" / name).read_text(encoding="utf-8")
-        for name in ("telemetry.py", "turn.py", "sweep.py")
-    )
+    sources = source_of_shared()
     for query in queries():
         for value in re.findall(r"(?:ended|outcome) (?:==|in) \(?((?:\"\w+\"(?:, )?)+)", query):
             for word in re.findall(r'"(\w+)"', value):

@@ -8,8 +8,8 @@ import pytest
 
 from shared.connector.client import ConnectorError
 from shared.connector.limits import Limits, SendingLimits, read_limits
+from shared.expiry.notice import Place
 from shared.settings import SettingsError, read_settings
-from shared.sweep import Place
 
 DOWN = ConnectorError("no answer")
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shared import service_urls
-from shared.service_urls import TEAMS_GCC, ServiceUrls
+from shared.connector import service_urls
+from shared.connector.service_urls import TEAMS_GCC, ServiceUrls
 from tests.bot_in_memory import activity
 
 PUBLIC = "https://smba.trafficmanager.net/amer/"

@@ -17,9 +17,12 @@ from botbuilder.dialogs import (
 )
 from botbuilder.dialogs.prompts import PromptOptions, TextPrompt
 
-from shared.conversations import ConflictError, Conversation, ConversationKey, new_session_id
-from shared.state import TurnState, state_bags
-from shared.storage import codec
+from shared.domain.conversation import Conversation
+from shared.domain.errors import ConflictError
+from shared.domain.identity import ConversationKey, new_session_id
+from shared.state import codec
+from shared.state.bags import state_bags
+from shared.state.turn_state import TurnState
 from shared.storage.store import TableStore
 from tests.bot_in_memory import SHARDS, BotInMemory, Clock, FunctionBot, activity
 from tests.faults import FaultyTable

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from botbuilder.core import TurnContext
 
-from shared import notices
-from shared.conversations import StateTooLargeError
-from shared.state_data import BotData, InvalidDataError, PreconditionFailedError, StateData
+from shared import texts
+from shared.domain.errors import StateTooLargeError
+from shared.state.state_data import BotData, InvalidDataError, PreconditionFailedError, StateData
 from shared.storage.store import TableStore
 from tests.bot_in_memory import CHANNEL, SHARDS, BotInMemory, FunctionBot, count_in_every_bag
 from tests.faults import FaultyTable, do_once
@@ -202,7 +202,7 @@ async def test_the_users_first_message_goes_on_with_what_was_saved(kind: str) ->
     assert reply.split()[PLACE[kind]] == "6"
     face.bot.clock.sleep(103)
     await face.bot.sweep()
-    assert face.bot.connector.texts[-1] == notices.EXPIRED
+    assert face.bot.connector.texts[-1] == texts.EXPIRED
 
 
 async def test_a_save_never_moves_the_last_access(face: Face) -> None:

@@ -10,8 +10,11 @@ import azure.functions as func
 import pytest
 
 import status_function
-from shared.conversations import Address, DueRow, StorageUnavailableError
-from shared.status import Schedule, Status, SweepRecord, gather_status, is_recent
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.identity import Address
+from shared.domain.work import DueRow
+from shared.expiry.report import SweepRecord
+from shared.expiry.status import Schedule, Status, gather_status, is_recent
 from shared.storage.tables import Operation, Row
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 
@@ -86,7 +89,7 @@ def test_where_there_are_no_rows_there_is_nothing_to_be_late_with() -> None:
 async def test_more_rows_than_are_counted_are_said_to_be_more(
     bot: BotInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.status.MOST_ROWS", 4)  # two a shard
+    monkeypatch.setattr("shared.expiry.status.MOST_ROWS", 4)  # two a shard
     for seconds in (10, 20, 30):
         await file_due(bot, seconds)
     status = await status_of(bot)

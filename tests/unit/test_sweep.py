@@ -8,21 +8,20 @@ from typing import Any
 
 import pytest
 
-from shared import notices, sweep
+from shared import texts
 from shared.connector.client import ConnectorError
 from shared.connector.credentials import CredentialError
-from shared.conversations import (
-    ConflictError,
-    Conversation,
-    ConversationKey,
-    DeadLetter,
-    Status,
-    StorageUnavailableError,
-)
-from shared.notices import say_nothing
-from shared.service_urls import TEAMS_GCC
+from shared.connector.notices import say_nothing
+from shared.connector.service_urls import TEAMS_GCC
+from shared.domain.conversation import Conversation, Status
+from shared.domain.errors import ConflictError, StorageUnavailableError
+from shared.domain.identity import ConversationKey
+from shared.domain.work import DeadLetter
+from shared.expiry import sweep, workload
+from shared.expiry.notice import NoticeResult, Place, Verdict
+from shared.expiry.report import SweepReport
+from shared.expiry.sweep import Sweep
 from shared.storage.store import TableStore
-from shared.sweep import NoticeResult, Place, Sweep, SweepReport, Verdict
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,
@@ -61,7 +60,7 @@ async def test_an_idle_conversation_is_expired_its_user_told_and_its_rows_remove
     bot = await idle_bot()
     report = await bot.sweep()
     assert (report.looked_at, report.expired, report.notified) == (1, 1, 1)
-    assert bot.connector.texts == ["1", notices.EXPIRED]
+    assert bot.connector.texts == ["1", texts.EXPIRED]
     assert bot.keys() == []
 
 
@@ -126,7 +125,7 @@ async def test_the_notice_is_in_the_conversations_locale_and_names_the_session()
     assert (method, path) == ("POST", "v3/conversations/talk/activities")
     assert body == {
         "type": "message",
-        "text": notices.EXPIRED,
+        "text": texts.EXPIRED,
         "inputHint": "acceptingInput",
         "channelId": "directline",
         "serviceUrl": "https://channel.example/",
@@ -536,7 +535,7 @@ async def test_a_user_who_returns_before_the_claim_keeps_the_conversation() -> N
     table.before = do_once("write replace c|", lambda: behind.say("back"))
     report = await bot.sweep()
     assert (report.came_back, report.expired) == (1, 0)
-    assert notices.EXPIRED not in bot.connector.texts
+    assert texts.EXPIRED not in bot.connector.texts
 
 
 async def test_a_user_who_returns_during_the_notice_keeps_the_new_session() -> None:
@@ -547,7 +546,7 @@ async def test_a_user_who_returns_during_the_notice_keeps_the_new_session() -> N
         return NoticeResult(Verdict.DELIVERED)
 
     await bot.sweep(user_returns)
-    assert bot.connector.texts == ["1", notices.WELCOME_BACK, "1"]
+    assert bot.connector.texts == ["1", texts.WELCOME_BACK, "1"]
     assert bot.keys() == ["c", "d"]
     assert await bot.say() == ["2"]
 
@@ -557,11 +556,11 @@ async def test_a_user_who_returns_to_a_failed_notice_is_not_told_later() -> None
     bot.connector.refuse = refusing(503)
     await bot.sweep()
     bot.connector.refuse = accepting
-    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1"]
     bot.clock.sleep(50)
     report = await bot.sweep()
     assert (report.superseded, report.finished_already) == (1, 0)
-    assert notices.EXPIRED not in bot.connector.texts
+    assert texts.EXPIRED not in bot.connector.texts
 
 
 async def test_private_state_of_an_ended_session_is_removed_with_its_due_row() -> None:
@@ -581,11 +580,11 @@ async def test_two_sweeps_at_once_tell_each_user_once() -> None:
     bot.clock.sleep(IDLE)
     reports = await asyncio.gather(bot.sweep(), bot.another_process().sweep(), bot.sweep())
     assert sum(report.notified for report in reports) == 30
-    assert bot.connector.texts.count(notices.EXPIRED) == 30
+    assert bot.connector.texts.count(texts.EXPIRED) == 30
     bot.clock.sleep(100)
     await bot.sweep()
     assert bot.keys() == []
-    assert bot.connector.texts.count(notices.EXPIRED) == 30
+    assert bot.connector.texts.count(texts.EXPIRED) == 30
 
 
 async def test_a_sweep_that_dies_after_the_claim_is_finished_by_a_later_one() -> None:
@@ -626,7 +625,7 @@ async def test_a_request_that_fails_anywhere_leaves_work_that_is_finished_later(
     bot.clock.sleep(61)
     await bot.sweep()
     assert list(memory.rows) == []
-    assert notices.EXPIRED in bot.connector.texts
+    assert texts.EXPIRED in bot.connector.texts
 
 
 @pytest.mark.parametrize("what", ["write delete c|", "write delete d|"])
@@ -641,7 +640,7 @@ async def test_a_lost_answer_while_settling_repeats_no_notice_once_the_row_is_go
     await bot.sweep()
     bot.clock.sleep(61)
     await bot.sweep()
-    assert bot.connector.texts.count(notices.EXPIRED) == 1
+    assert bot.connector.texts.count(texts.EXPIRED) == 1
 
 
 async def test_a_row_reclaimed_by_another_sweep_is_left_to_it() -> None:
@@ -710,7 +709,7 @@ async def test_a_conflict_at_the_claim_is_not_an_error() -> None:
 async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep, "SENDS_AT_ONCE", 16)
+    monkeypatch.setattr(workload, "SENDS_AT_ONCE", 16)
     bot = counting_bot()
     for number in range(50):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -749,7 +748,7 @@ async def test_a_long_sweep_says_how_far_it_is(
 async def test_never_more_notices_are_under_way_than_may_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep, "SENDS_AT_ONCE", 16)
+    monkeypatch.setattr(workload, "SENDS_AT_ONCE", 16)
     bot = counting_bot()
     for number in range(60):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -914,7 +913,7 @@ async def test_a_notice_that_cannot_be_sent_in_this_sweep_waits_but_the_state_do
 async def test_a_user_who_returns_to_a_notice_that_waits_is_not_told() -> None:
     bot = await idle_bot()
     await bot.sweep(pace=FixedPace(Place(50, granted=False)))
-    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1"]
     bot.clock.sleep(60)
     report = await bot.sweep()
     assert (report.superseded, report.notified) == (1, 0)
@@ -953,7 +952,7 @@ async def test_who_waits_for_a_place_holds_up_nobody_else() -> None:
 async def test_never_more_notices_wait_for_their_places_than_may(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep, "WAITING_AT_ONCE", 4)
+    monkeypatch.setattr(workload, "WAITING_AT_ONCE", 4)
     bot = counting_bot()
     for number in range(100):
         await bot.say(conversation={"id": f"talk{number}"})
@@ -974,7 +973,7 @@ async def test_never_more_notices_wait_for_their_places_than_may(
 
     report = await bot.sweep(pace=Pace())
     assert report.notified == 100
-    assert most <= 4 + sweep.CONCURRENCY
+    assert most <= 4 + workload.CONCURRENCY
 
 
 async def test_a_sweep_that_is_stopped_waits_for_no_place() -> None:

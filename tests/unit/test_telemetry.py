@@ -21,8 +21,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from scripts.processes import ROOT
 from shared import telemetry
 from shared.connector.client import ConnectorError
+from shared.expiry.metrics import record_sweep
+from shared.expiry.report import SweepReport
 from shared.storage.tables import TracedTable
-from shared.sweep import SweepReport
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.memory_table import MemoryTable
 
@@ -149,7 +150,7 @@ async def test_a_sweep_counts_what_it_did(bot: BotInMemory) -> None:
     bot.clock.sleep(200)
     report = await bot.sweep()
     before = measured()
-    telemetry.record_sweep(report)
+    record_sweep(report)
 
     assert rise(before, "expiry.sweeps", "complete") == 1
     assert rise(before, "expiry.due") == 2
@@ -166,7 +167,7 @@ async def test_a_sweep_counts_what_it_did(bot: BotInMemory) -> None:
 async def test_a_sweep_that_did_not_get_through_says_so(report: SweepReport, ended: str) -> None:
     before = measured()
     report.backlog_seconds = 7.5
-    telemetry.record_sweep(report)
+    record_sweep(report)
 
     after = measured()
     assert after["expiry.sweeps", ended] - before.get(("expiry.sweeps", ended), 0) == 1

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from shared import notices
-from shared.conversations import Conversation
-from shared.sweep import NoticeResult
+from shared import texts
+from shared.domain.conversation import Conversation
+from shared.expiry.notice import NoticeResult
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.faults import FaultyTable, do_once
 from tests.memory_table import MemoryTable
@@ -38,7 +38,7 @@ async def test_a_shorter_timeout_expires_what_is_idle_for_that_long_at_the_next_
     bot.clock.sleep(100)
     shorter = changed(bot, 60)
     assert (await shorter.sweep(with_timeout=True)).notified == 1
-    assert bot.connector.texts[-1] == notices.EXPIRED
+    assert bot.connector.texts[-1] == texts.EXPIRED
 
 
 async def test_what_another_writer_kept_from_expiring_is_looked_at_again() -> None:

@@ -10,10 +10,14 @@ from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes
 
-from shared import notices, sweep, turn
+from shared import texts
 from shared.connector.client import ConnectorError
-from shared.conversations import ConflictError, Status, StorageUnavailableError, utc_now
-from shared.storage.rows import user_hash
+from shared.domain.conversation import Status
+from shared.domain.errors import ConflictError, StorageUnavailableError
+from shared.domain.identity import user_hash
+from shared.domain.times import utc_now
+from shared.expiry import sweep
+from shared.turn import turn
 from tests.bot_in_memory import (
     BotInMemory,
     Clock,
@@ -74,7 +78,7 @@ async def test_a_later_message_goes_on_in_the_session_and_moves_last_accessed() 
 
 @pytest.mark.parametrize(
     ("idle_seconds", "replies"),
-    [(99.999, ["2"]), (100, [notices.WELCOME_BACK, "1"]), (1000, [notices.WELCOME_BACK, "1"])],
+    [(99.999, ["2"]), (100, [texts.WELCOME_BACK, "1"]), (1000, [texts.WELCOME_BACK, "1"])],
 )
 async def test_a_conversation_idle_for_expire_after_starts_over(
     idle_seconds: float, replies: list[str]
@@ -91,7 +95,7 @@ async def test_an_expired_conversation_that_is_not_settled_starts_over_with_the_
     row = await bot.row()
     assert row is not None
     await bot.store.save(row.claimed(bot.clock.now))
-    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1"]
     row = await bot.row()
     assert row is not None
     assert row.status is Status.ACTIVE
@@ -109,7 +113,7 @@ async def test_the_welcome_is_said_once() -> None:
     bot = counting_bot()
     await bot.say()
     bot.clock.sleep(100)
-    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1"]
     assert await bot.say() == ["2"]
 
 
@@ -360,7 +364,7 @@ async def test_a_bot_that_fails_says_so_once_and_saves_nothing() -> None:
     bot = bot_that(fail)
     await bot.say()
     before = await bot.row()
-    assert await bot.say("boom") == [notices.SOMETHING_WENT_WRONG]
+    assert await bot.say("boom") == [texts.SOMETHING_WENT_WRONG]
     assert await bot.row() == before
     assert await bot.say() == ["2"]
 
@@ -381,7 +385,7 @@ async def test_a_bot_that_fails_answers_expect_replies_with_the_apology_only() -
 
     answer = await bot_that(fail).take(activity(deliveryMode="expectReplies"))
     assert answer is not None
-    assert texts_in(answer) == [notices.SOMETHING_WENT_WRONG]
+    assert texts_in(answer) == [texts.SOMETHING_WENT_WRONG]
 
 
 async def test_state_of_an_unknown_type_is_an_error_before_anything_is_sent() -> None:
@@ -390,7 +394,7 @@ async def test_state_of_an_unknown_type_is_an_error_before_anything_is_sent() ->
         await context.send_activity("kept")
 
     bot = bot_that(keep)
-    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
+    assert await bot.say() == [texts.SOMETHING_WENT_WRONG]
     assert bot.keys() == []
 
 
@@ -401,7 +405,7 @@ async def test_state_above_the_limit_is_an_error_before_anything_is_sent() -> No
         await context.send_activity("kept")
 
     bot = bot_that(keep)
-    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
+    assert await bot.say() == [texts.SOMETHING_WENT_WRONG]
     assert bot.keys() == []
 
 
@@ -413,7 +417,7 @@ async def test_a_conversation_with_damaged_state_is_named_in_the_log_and_starts_
     row = await bot.row()
     assert row is not None
     await bot.store.save(replace(row, state=b"not what the codec wrote"))
-    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1"]
     assert f"conversation {row.address.shard}/{row.address.key}" in caplog.text
     assert await bot.say() == ["2"]
 
@@ -425,7 +429,7 @@ async def test_a_damaged_conversation_row_is_named_in_the_log_and_starts_over(
     await bot.say()
     at = next(at for at in table.rows if at[1].startswith("c|"))
     table.rows[at].columns.pop("LastAccessed")  # type: ignore[attr-defined] # damaged on purpose
-    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1"]
     assert f"row {at[0]}/{at[1]}" in caplog.text
     assert await bot.say() == ["2"]
 
@@ -439,7 +443,7 @@ async def test_a_user_with_damaged_state_gets_an_apology_and_the_log_names_the_u
     row = await bot.store.load_user(user)
     assert row is not None
     await bot.store.save_user(user, replace(row, state=b"damaged", writer=""))
-    assert await bot.say() == [notices.SOMETHING_WENT_WRONG]
+    assert await bot.say() == [texts.SOMETHING_WENT_WRONG]
     assert user in caplog.text
     assert await bot.say(sender="bob") == ["2 1 1"]
 
@@ -565,7 +569,7 @@ async def test_user_state_of_a_settled_session_is_kept() -> None:
     await bot.sweep()
     assert await bot.say() == ["1 2 1"]
     bot.clock.sleep(100)
-    assert await bot.say() == [notices.WELCOME_BACK, "1 3 1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1 3 1"]
 
 
 async def test_a_user_row_in_mid_commit_makes_another_conversation_wait() -> None:
@@ -590,7 +594,7 @@ async def test_it_gives_up_after_so_many_conflicts_and_says_so_once() -> None:
             raise ConflictError("412")
 
     conversations.before = conflict
-    assert await bot.say() == [notices.TOO_MANY_AT_ONCE]
+    assert await bot.say() == [texts.TOO_MANY_AT_ONCE]
     conversations.before = once("nothing")
     assert await bot.row() == row
 
@@ -658,7 +662,7 @@ async def test_a_message_in_time_keeps_its_session_though_the_sweep_comes_during
     await bot.say()
     bot.clock.sleep(99)
     assert await bot.say("long") == ["2"]
-    assert notices.EXPIRED not in bot.connector.texts
+    assert texts.EXPIRED not in bot.connector.texts
 
 
 async def test_a_message_that_loses_to_the_sweep_starts_a_session_and_is_answered_once() -> None:
@@ -668,7 +672,7 @@ async def test_a_message_that_loses_to_the_sweep_starts_a_session_and_is_answere
     bot.clock.sleep(103)
     conversations.before = do_once("write replace c|", lambda: bot.another_process().sweep())
     await bot.say()
-    assert bot.connector.texts == ["1", notices.EXPIRED, "1"]
+    assert bot.connector.texts == ["1", texts.EXPIRED, "1"]
     assert (await bot.sweep()).looked_at == 0
 
 
@@ -692,7 +696,7 @@ async def test_private_state_ends_with_its_session() -> None:
     assert await bot.say(sender="bob") == ["2 1 1"]
     assert await bot.say() == ["3 2 2"]
     bot.clock.sleep(100)
-    assert await bot.say() == [notices.WELCOME_BACK, "1 3 1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1 3 1"]
 
 
 async def test_state_set_without_a_session_is_dropped_but_the_users_own_is_kept(
@@ -735,7 +739,7 @@ async def test_a_copy_is_known_after_many_other_turns_and_in_the_next_session() 
         await bot.say()
     await bot.take(early)
     bot.clock.sleep(100)
-    assert await bot.say() == [notices.WELCOME_BACK, "1"]
+    assert await bot.say() == [texts.WELCOME_BACK, "1"]
     await bot.take(early)
     assert await bot.say() == ["2"]
 
@@ -870,7 +874,7 @@ async def test_a_long_turn_keeps_its_session_alive(monkeypatch: pytest.MonkeyPat
     bot = BotInMemory(FunctionBot(think), expire_after=timedelta(seconds=0.4), clock=_RealClock())
     await bot.say()
     assert await bot.say("think") == ["2"]
-    assert notices.EXPIRED not in bot.connector.texts
+    assert texts.EXPIRED not in bot.connector.texts
     assert bot.bot.runs == 2  # type: ignore[attr-defined] # FunctionBot's
 
 

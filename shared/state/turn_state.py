@@ -1,32 +1,21 @@
-"""The bot's three bags of state during one attempt of a turn, and the BotStates that use them.
-
-ConversationState, UserState, PrivateConversationState  what a bot author works with
-    └── TurnState  the rows this attempt has loaded; a save stages, the turn commits
-"""
+"""The rows that one attempt of a turn works on, as the SDK's storage."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import botbuilder.core
-from botbuilder.core import BotState, StatePropertyAccessor, Storage, TurnContext
+from botbuilder.core import Storage
 from botbuilder.schema import Activity
 
-from shared.conversations import (
-    Conversation,
-    Participant,
-    PrivateState,
-    StateStore,
-    StateUnreadableError,
-    StoreError,
-    UserRow,
-)
-from shared.storage import codec
-from shared.storage.rows import user_hash
-from shared.user_row import UserRows
+from shared.domain.conversation import Conversation, Participant, PrivateState
+from shared.domain.errors import StateUnreadableError, StoreError
+from shared.domain.identity import user_hash
+from shared.domain.store import StateStore
+from shared.domain.users import UserRow
+from shared.state import codec
+from shared.state.user_row import UserRows
 
 
 @dataclass(slots=True)
@@ -248,115 +237,3 @@ class TurnState(Storage):
             # What was set without being read still has to be written over a version.
             self._user_bag.loaded = await self._load(self._user_bag)
         return self._user_bag.change
-
-
-class _TurnScopedState(BotState):
-    """BotState without its faults.
-
-    The SDK's loads again what is empty (so a cleared state comes back), writes an empty row for
-    every new conversation, cannot delete what was not loaded, and takes a default of 0 for none.
-    Its storage is the turn's own TurnState, found through the turn context.
-    """
-
-    def _rows(self, turn_context: TurnContext) -> TurnState:
-        rows = turn_context.turn_state.get(TurnState.TURN_STATE_KEY)
-        if not isinstance(rows, TurnState):
-            raise TypeError("state can be used in a turn that the messages function runs, only")
-        return rows
-
-    def create_property(self, name: str) -> "StateProperty":
-        """An accessor of the property of that name."""
-        if not name:
-            raise TypeError("a state property needs a name")
-        return StateProperty(self, name)
-
-    async def load(self, turn_context: TurnContext, force: bool = False) -> None:
-        """Read the bag, once a turn; with `force`, drop what was changed since the last save."""
-        if force or self.get_cached_state(turn_context) is None:
-            key = self.get_storage_key(turn_context)
-            found = await self._rows(turn_context).read([key])
-            turn_context.turn_state[self._context_service_key] = _Cached(found.get(key) or {})
-
-    async def save_changes(self, turn_context: TurnContext, force: bool = False) -> None:
-        """Stage the bag; the turn commits it. One that was not touched costs nothing."""
-        del force  # what is equal need never be written
-        cached = self.get_cached_state(turn_context)
-        if cached is not None:
-            key = self.get_storage_key(turn_context)
-            await self._rows(turn_context).write({key: cached.state})
-
-    async def clear_state(self, turn_context: TurnContext) -> None:
-        """Empty the bag; it stays empty, whatever is read later in the turn."""
-        await self.load(turn_context)
-        self.get_cached_state(turn_context).state.clear()
-
-    async def delete(self, turn_context: TurnContext) -> None:
-        """Empty the bag in storage too, whether or not it was loaded."""
-        await self.clear_state(turn_context)
-        await self.save_changes(turn_context)
-
-    async def delete_property_value(self, turn_context: TurnContext, property_name: str) -> None:
-        """Remove a property; one that is not there is no error."""
-        self.get_cached_state(turn_context).state.pop(property_name, None)
-
-
-@dataclass(slots=True)
-class _Cached:
-    """What BotState keeps in the turn context: the bag as the bot sees it."""
-
-    state: dict[str, Any]
-
-
-class StateProperty(StatePropertyAccessor):
-    """One property of a bag."""
-
-    def __init__(self, bag: _TurnScopedState, name: str) -> None:
-        self._bag = bag
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The property's name."""
-        return self._name
-
-    async def get(self, turn_context: TurnContext, default_value_or_factory: Any = None) -> Any:
-        """The value; where there is none, the default (or what it makes), kept from then on."""
-        await self._bag.load(turn_context)
-        state = self._bag.get_cached_state(turn_context).state
-        if self._name not in state:
-            if default_value_or_factory is None:
-                return None
-            state[self._name] = (
-                default_value_or_factory()
-                if callable(default_value_or_factory)
-                else deepcopy(default_value_or_factory)
-            )
-        return state[self._name]
-
-    async def set(self, turn_context: TurnContext, value: Any) -> None:
-        """Set the value."""
-        await self._bag.load(turn_context)
-        await self._bag.set_property_value(turn_context, self._name, value)
-
-    async def delete(self, turn_context: TurnContext) -> None:
-        """Remove the value; where there is none, nothing happens."""
-        await self._bag.load(turn_context)
-        await self._bag.delete_property_value(turn_context, self._name)
-
-
-class ConversationState(_TurnScopedState, botbuilder.core.ConversationState):
-    """State of the conversation, shared by all who take part; gone when it expires."""
-
-
-class UserState(_TurnScopedState, botbuilder.core.UserState):
-    """State of the user on one channel; survives expiry."""
-
-
-class PrivateConversationState(_TurnScopedState, botbuilder.core.PrivateConversationState):
-    """State of one user in one conversation; gone when the conversation expires."""
-
-
-def state_bags() -> tuple[ConversationState, UserState, PrivateConversationState]:
-    """The three bags, for all turns of the process."""
-    unused: Any = object()  # the SDK asks for a storage; ours is found through the turn context
-    return ConversationState(unused), UserState(unused), PrivateConversationState(unused)

@@ -6,15 +6,17 @@ index is lazy (docs/architecture.md). Notices to be tried again have due rows to
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar
 
 from croniter import croniter
 
-from shared.conversations import CLOCK_SKEW, ERASURE, DueRow
-from shared.sweep import SHARDS_AT_ONCE, SweepReport
+from shared.domain.times import CLOCK_SKEW
+from shared.domain.work import ERASURE, DueRow
+from shared.expiry.report import SweepRecord
+from shared.expiry.sweep import SHARDS_AT_ONCE
 
 _T = TypeVar("_T")
 Timer = Literal["on", "off", "none"]
@@ -32,50 +34,6 @@ _GROUPS = (
     (24 * 3600, "6 to 24 h"),
     (float("inf"), "over 1 day"),
 )
-
-_OUTCOMES = (
-    "expired",
-    "notified",
-    "refiled",
-    "came_back",
-    "retried_later",
-    "silent",
-    "refused",
-    "dead_lettered",
-    "too_old",
-    "failed",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class SweepRecord:
-    """What is kept of one sweep; `error` is the class of what it failed with, if it did."""
-
-    at: datetime
-    counts: dict[str, int] = field(default_factory=dict)
-    lateness_p50_seconds: float | None = None
-    lateness_p99_seconds: float | None = None
-    seconds: float = 0.0
-    requests: int = 0
-    complete: bool = True
-    stopped: bool = False
-    error: str = ""
-
-    @classmethod
-    def of(cls, report: SweepReport, at: datetime) -> "SweepRecord":
-        """Of a sweep's report."""
-        known = {name: getattr(report, name, 0) for name in _OUTCOMES}
-        late = bool(report.lateness_seconds)
-        return cls(
-            at=at,
-            counts={name: count for name, count in known.items() if count},
-            lateness_p50_seconds=round(report.lateness(50), 1) if late else None,
-            lateness_p99_seconds=round(report.lateness(99), 1) if late else None,
-            seconds=round(report.seconds, 2),
-            requests=report.requests,
-            complete=report.complete,
-            stopped=report.stopped,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,35 +17,34 @@ from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from http import HTTPStatus
-from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from botbuilder.core import Bot, TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
-from botbuilder.schema import Activity, ActivityTypes, ChannelAccount, RoleTypes
+from botbuilder.schema import Activity, ActivityTypes
 from botframework.connector.auth import AuthenticateRequestResult
 
-from shared import notices, telemetry
+from shared import telemetry, texts
 from shared.connector.adapter import BufferingAdapter
-from shared.conversations import (
-    Address,
+from shared.domain.conversation import Conversation, Status, Taken
+from shared.domain.errors import (
     ConflictError,
-    Conversation,
-    ConversationKey,
-    StateStore,
     StateUnreadableError,
-    Status,
     StorageUnavailableError,
     StoreError,
-    Taken,
-    utc_now,
 )
-from shared.replies import Replies, pack, unpack
-from shared.service_urls import tenant_of
-from shared.state import TurnState
+from shared.domain.identity import Address, ConversationKey
+from shared.domain.store import StateStore
+from shared.domain.times import utc_now
+from shared.state.turn_state import TurnState
+from shared.turn.activity import (
+    hash_of,
+    is_from_user,
+    with_reference,
+)
+from shared.turn.replies import Replies, pack, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -64,18 +63,6 @@ SLOW_DELIVERY_SECONDS = 8
 
 # Writes that a process remembers as its own: it sends, or has sent, their replies.
 REMEMBERED_WRITES = 10_000
-
-# What a user does; other activities never open a session and never move LastAccessed.
-_USER_ACTIVITIES = {
-    ActivityTypes.message,
-    ActivityTypes.invoke,
-    ActivityTypes.event,
-    ActivityTypes.message_reaction,
-    ActivityTypes.message_update,
-}
-
-
-_WITH_UNIQUE_IDS = {ActivityTypes.message, ActivityTypes.invoke, ActivityTypes.event}
 
 
 @dataclass
@@ -182,7 +169,7 @@ class Turns:
         received_at: datetime,
     ) -> _Outcome:
         address = key.address(self._shard_count)
-        attempts = _Attempts(_hash_of(activity))
+        attempts = _Attempts(hash_of(activity))
         for attempt in range(MAX_ATTEMPTS):
             # The bot may change what it is given: every attempt gets the activity as it came.
             context = await self._adapter.prepare(deepcopy(activity), caller)
@@ -201,7 +188,7 @@ class Turns:
             except StateUnreadableError as error:
                 logger.error("turn: %s", error)  # noqa: TRY400 - it names the row; no code is wrong
                 if attempts.start_over:
-                    return await self._say_only(context, notices.SOMETHING_WENT_WRONG)
+                    return await self._say_only(context, texts.SOMETHING_WENT_WRONG)
                 attempts.start_over = True
             except StorageUnavailableError:
                 # Of a write, the answer may be lost: one more look at the row tells.
@@ -210,12 +197,12 @@ class Turns:
                 attempts.unavailable = True
             except Exception:
                 logger.exception("turn: the bot failed; nothing of it was saved or sent")
-                return await self._say_only(context, notices.SOMETHING_WENT_WRONG)
+                return await self._say_only(context, texts.SOMETHING_WENT_WRONG)
             # Two that met should not meet again; a channel waits 15 s at most for its answer.
             await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
         return await self._say_only(
-            await self._adapter.prepare(deepcopy(activity), caller), notices.TOO_MANY_AT_ONCE
+            await self._adapter.prepare(deepcopy(activity), caller), texts.TOO_MANY_AT_ONCE
         )
 
     async def _load(self, address: Address) -> Conversation | None:
@@ -280,7 +267,7 @@ class Turns:
         attempts: _Attempts,
     ) -> _Outcome:
         activity = context.activity
-        counts = _is_from_user(activity)
+        counts = is_from_user(activity)
         is_new = row is None or attempts.start_over or row.is_stale(received_at, self._expire_after)
         if row is None or is_new:
             session = Conversation.begun(key, key.address(self._shard_count), received_at)
@@ -301,7 +288,7 @@ class Turns:
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
         if row is not None and is_new and counts:
-            await context.send_activity(notices.WELCOME_BACK)
+            await context.send_activity(texts.WELCOME_BACK)
         # A sweep goes by what is stored, not by what this turn is about to store.
         async with self._heartbeat(state, stored=row if counts and not is_new else None):
             await self._adapter.run_pipeline(context, self._bot.on_turn)
@@ -312,7 +299,7 @@ class Turns:
             await self._save_without_session(state)
             return outcome
         taken = Taken(attempts.activity_hash, writer=uuid4().hex[:16])
-        session = _with_reference(state.conversation, activity, is_from_user=counts)
+        session = with_reference(state.conversation, activity, is_from_user=counts)
         if counts or state.is_changed or session != state.conversation:
             attempts.contexts[taken.writer] = context
             self._my_writes.append(taken.writer)
@@ -388,59 +375,3 @@ class Turns:
         )
         due = session.due(self._expire_after) if is_new else None
         return await self._store.save(session, due=due, private=private)
-
-
-def _hash_of(activity: Activity) -> str:
-    """What tells copies of one activity; empty if nothing does.
-
-    An edited message keeps its id, so other kinds than these need their timestamp to tell.
-    """
-    parts = [activity.type, activity.id]
-    if activity.type not in _WITH_UNIQUE_IDS:
-        parts.append(activity.timestamp and activity.timestamp.isoformat())
-    if not all(parts):
-        return ""
-    return sha256("|".join(parts).encode()).hexdigest()[:16]
-
-
-def _is_from_user(activity: Activity) -> bool:
-    sender, bot = activity.from_property, activity.recipient
-    is_bot = sender.role == RoleTypes.bot or (bot is not None and sender.id == bot.id)
-    return activity.type in _USER_ACTIVITIES and not is_bot
-
-
-def _with_reference(
-    session: Conversation, activity: Activity, *, is_from_user: bool
-) -> Conversation:
-    """The session with what it takes to reach the user later: service URLs change."""
-    where = activity.conversation
-    user = _account(activity.from_property)
-    if not is_from_user:
-        user = session.reference.get("user") if session.reference else None
-    reference = {
-        "channelId": activity.channel_id,
-        "serviceUrl": activity.service_url,
-        # A group's notice goes to the group, not to who spoke last.
-        "user": None if where.is_group else user,
-        "bot": _account(activity.recipient),
-        "conversation": _present(
-            id=where.id,
-            isGroup=where.is_group,
-            conversationType=where.conversation_type,
-            tenantId=tenant_of(where),
-        ),
-    }
-    return replace(
-        session, reference=_present(**reference), locale=activity.locale or session.locale
-    )
-
-
-def _account(account: ChannelAccount | None) -> dict[str, Any] | None:
-    """Ids only: names are personal data that no notice needs."""
-    if account is None:
-        return None
-    return _present(id=account.id, aadObjectId=account.aad_object_id, role=account.role)
-
-
-def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

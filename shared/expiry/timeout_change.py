@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from shared.conversations import ConflictError
-from shared.sweep import SweepReport
+from shared.domain.errors import ConflictError
+from shared.expiry.report import SweepReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.conversations import (
-    CLOCK_SKEW,
-    COMMIT_TAKES_AT_MOST,
-    ConflictError,
-    Conversation,
-    StateStore,
-    StateUnreadableError,
-    UserRow,
-)
+from shared.domain.conversation import Conversation
+from shared.domain.errors import ConflictError, StateUnreadableError
+from shared.domain.store import StateStore
+from shared.domain.times import CLOCK_SKEW, COMMIT_TAKES_AT_MOST
+from shared.domain.users import UserRow
 
 
 class UserRows:

@@ -6,15 +6,10 @@ from shared import telemetry
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
-from shared.conversations import Conversation
-from shared.service_urls import ServiceUrls
-from shared.sweep import NoticeResult, Place, Verdict
-
-# Everything this project says of its own accord is here; a bot's dialogs have their own words.
-WELCOME_BACK = "Welcome back!  Let's start over from the beginning."
-EXPIRED = "This conversation has expired because I did not hear from you. Write to start over."
-SOMETHING_WENT_WRONG = "Sorry, something went wrong on my side. Please try that again."
-TOO_MANY_AT_ONCE = "Sorry, too much happened at once here. Please send that again."
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.conversation import Conversation
+from shared.expiry.notice import NoticeResult, Place, Verdict
+from shared.texts import EXPIRED
 
 # What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs";
 # no answer is for later too, and any other is not tried again: Teams asks for that, of 500 as well.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.conversations import StorageUnavailableError
+from shared.domain.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -11,20 +11,13 @@ from datetime import datetime
 
 from botbuilder.schema import Activity, ActivityTypes
 
-from shared.conversations import (
-    ERASURE,
-    Address,
-    ConflictError,
-    Conversation,
-    DueRow,
-    Joined,
-    StateStore,
-    StateUnreadableError,
-    Status,
-    due_seconds,
-    new_session_id,
-)
-from shared.storage.rows import address_of, user_hash
+from shared.domain.conversation import Conversation, Status
+from shared.domain.errors import ConflictError, StateUnreadableError
+from shared.domain.identity import Address, address_of, new_session_id, user_hash
+from shared.domain.store import StateStore
+from shared.domain.times import due_seconds
+from shared.domain.users import Joined
+from shared.domain.work import ERASURE, DueRow
 
 logger = logging.getLogger(__name__)
 

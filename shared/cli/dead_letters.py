@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.conversations import ConversationStore, DeadLetter
+from shared.domain.store import ConversationStore
+from shared.domain.work import DeadLetter
 
 Say = Callable[[str], None]
 

@@ -13,21 +13,13 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from shared.conversations import (
-    Address,
-    ConflictError,
-    Conversation,
-    ConversationKey,
-    Participant,
-    PrivateState,
-    StateStore,
-    StateUnreadableError,
-    StorageUnavailableError,
-    UserRow,
-)
-from shared.storage import codec
-from shared.storage.rows import user_hash
-from shared.user_row import UserRows
+from shared.domain.conversation import Conversation, Participant, PrivateState
+from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
+from shared.domain.identity import Address, ConversationKey, user_hash
+from shared.domain.store import StateStore
+from shared.domain.users import UserRow
+from shared.state import codec
+from shared.state.user_row import UserRows
 
 NOTHING_SAVED = "*"
 

@@ -16,11 +16,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared import dead_letters
 from shared.app import build_app, token_source
-from shared.conversations import StoreError, utc_now
-from shared.doctor import Finding, examine
-from shared.fan_out import Queue, poison_name
+from shared.cli import dead_letters
+from shared.cli.doctor import Finding, examine
+from shared.domain.errors import StoreError
+from shared.domain.times import utc_now
+from shared.expiry.fan_out import Queue, poison_name
 from shared.settings import Settings, SettingsError, read_settings
 from shared.storage.queues import Queues
 from shared.storage.stores import Stores, cosmos_of

@@ -13,9 +13,10 @@ from uuid import uuid4
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from shared.connector.credentials import CredentialError, TokenSource
-from shared.conversations import CLOCK_SKEW, StoreError, utc_now
+from shared.domain.errors import StoreError
+from shared.domain.times import CLOCK_SKEW, utc_now
+from shared.expiry.status import Schedule, duration, is_recent
 from shared.settings import Settings, SettingsError
-from shared.status import Schedule, duration, is_recent
 from shared.storage.store import CONTROL
 from shared.storage.stores import Stores
 from shared.storage.tables import Operation, Row, Tables
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from shared.storage.documents import CosmosDb
 
 _PROBE = "doctor"
-_HOST_JSON = Path(__file__).parents[1] / "host.json"
+_HOST_JSON = Path(__file__).parents[2] / "host.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The domain: plain values and protocols. Imports nothing but the standard library."""

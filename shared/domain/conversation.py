@@ -1,0 +1,170 @@
+"""One conversation and its session: when it is stale, and what it becomes. No I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared.domain.identity import Address, ConversationKey, new_session_id
+from shared.domain.times import LEASE, MAX_GUARD, due_seconds
+
+
+class Status(StrEnum):
+    """A conversation is active, or expired with its notice not yet settled."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """What a conversation knows of a user who wrote in it.
+
+    `writer` is the turn whose write of the user's state belongs to this session, if any.
+    `index_etag` is the version of the row that lists the conversation with the user.
+    """
+
+    writer: str = ""
+    index_etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A turn that was taken: the hash of its activity's id (empty: it had none) and its write."""
+
+    activity: str
+    writer: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateState:
+    """One user's private bag in one conversation, packed; it counts for its session only.
+
+    `version` is another after each change.
+    """
+
+    user: str
+    state: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """A session's bags where they are kept apart from its row, all in one document.
+
+    `private` are those of its users, by their hash. `token` tells the store how new a copy of the
+    document must be.
+    """
+
+    id: str
+    session: str
+    state: bytes = b""
+    private: Mapping[str, PrivateState] = field(default_factory=dict)
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation's row: tracking, and the packed state its dialogs left.
+
+    `etag` is empty for a row that was never stored. `state` is None where it was not read, and
+    `state_version` is another after each change of it. `users` are who wrote in this session, by
+    their hash. `recent` are the last turns, which outlive a session; `replies` is what the very
+    last one sends, packed, unless it is known to be sent; `trace` is its span, where it was traced.
+    `moved` tells that a notice was refused at the address that the channel gave, and another took
+    its place. `bags` are as they were stored, where that is not in this row.
+    """
+
+    address: Address
+    session: str
+    last_accessed: datetime
+    status: Status = Status.ACTIVE
+    readable_key: str = ""
+    reference: Mapping[str, Any] | None = None
+    locale: str | None = None
+    state: bytes | None = None
+    state_version: str = ""
+    recent: tuple["Taken", ...] = ()
+    replies: bytes = b""
+    trace: str = ""
+    has_private: bool = False
+    users: Mapping[str, Participant] = field(default_factory=dict)
+    expired_at: datetime | None = None
+    lease_until: datetime | None = None
+    attempts: int = 0
+    moved: bool = False
+    bags: Bags | None = field(default=None, compare=False)
+    etag: str = ""
+
+    @classmethod
+    def begun(cls, key: ConversationKey, address: Address, at: datetime) -> "Conversation":
+        """A new session that begins now, with nothing in it and nothing stored."""
+        return cls(
+            address=address,
+            session=new_session_id(),
+            last_accessed=at,
+            readable_key=f"{key.channel_id}|{key.conversation_id}"[:1000],
+            state=b"",
+        )
+
+    def due(self, expire_after: timedelta) -> int:
+        """When it will be stale, in Unix seconds as due rows have it."""
+        return due_seconds(self.last_accessed + expire_after)
+
+    def is_stale(self, now: datetime, expire_after: timedelta) -> bool:
+        """Idle for `expire_after` or longer, or expired already.
+
+        Source: "Expire a conversation" (Bot Framework documentation): the boundary is inclusive.
+        """
+        return self.status is Status.EXPIRED or now - self.last_accessed >= expire_after
+
+    @property
+    def is_replayed(self) -> bool:
+        """Made of a dead letter: which turns its session took, nobody knows any more."""
+        return self.expired_at is not None and self.expired_at <= self.last_accessed
+
+    def needs_guard(self, now: datetime, expire_after: timedelta) -> bool:
+        """So close to its expiry that a sweep might come before the turn's commit."""
+        return self.guard_begins(expire_after) <= now
+
+    def guard_begins(self, expire_after: timedelta) -> datetime:
+        """When it gets so close to its expiry."""
+        return self.last_accessed + expire_after - min(MAX_GUARD, expire_after / 4)
+
+    def succeeding(self, ended: "Conversation") -> "Conversation":
+        """This new session in the place of one that has ended, with what outlives that."""
+        # An expired row's users are being taken off their lists by a sweep. And what users wrote
+        # of their own state belongs to the session that has ended.
+        listed = ended.users if ended.status is Status.ACTIVE else {}
+        return replace(
+            self,
+            recent=ended.recent,
+            users={user: replace(each, writer="") for user, each in listed.items()},
+            bags=ended.bags,
+            etag=ended.etag,
+        )
+
+    def is_personal(self, user: str) -> bool:
+        """Whether it is between the bot and this user (by hash) alone."""
+        where = self.reference["conversation"] if self.reference else {}
+        return bool(where) and not where.get("isGroup") and set(self.users) <= {user}
+
+    def claimed(self, now: datetime) -> "Conversation":
+        """The row after a sweep's claim: state gone, expired, leased to that sweep."""
+        return replace(
+            self,
+            status=Status.EXPIRED,
+            state=b"",
+            state_version="",
+            replies=b"",
+            expired_at=self.expired_at or now,
+            lease_until=now + LEASE,
+            attempts=self.attempts + 1,
+        )
+
+    def moved_to(self, service_url: str) -> "Conversation":
+        """The row with another address for what is sent to it; done once in a session."""
+        return replace(
+            self, reference={**(self.reference or {}), "serviceUrl": service_url}, moved=True
+        )

@@ -1,0 +1,54 @@
+"""What names a conversation and a user, and where in the store they are."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from uuid import uuid4
+
+
+@dataclass(frozen=True)
+class ConversationKey:
+    """What names a conversation on its channel.
+
+    Raises:
+        ValueError: the channel id holds the separator `|`, so two keys could look the same.
+    """
+
+    channel_id: str
+    conversation_id: str
+
+    def __post_init__(self) -> None:
+        if "|" in self.channel_id:
+            raise ValueError("channelId must not contain '|'")
+
+    @cached_property
+    def hash(self) -> str:
+        """64 hexadecimal digits: ids of any shape and length become keys a table accepts."""
+        return sha256(f"{self.channel_id}|{self.conversation_id}".encode()).hexdigest()
+
+    def address(self, shards: int) -> "Address":
+        """Where the conversation lives in a table of so many shards."""
+        return Address(shard=f"s{int(self.hash[:4], 16) % shards:03d}", key=self.hash[:32])
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a conversation lives: its shard (a partition) and its key within it."""
+
+    shard: str
+    key: str
+
+
+def new_session_id() -> str:
+    """An id for one life of a conversation."""
+    return uuid4().hex[:16]
+
+
+def user_hash(channel_id: str, user_id: str) -> str:
+    """What stands for a user in keys: 32 hexadecimal digits of channel and user id."""
+    return sha256(f"{channel_id}/users/{user_id}".encode()).hexdigest()[:32]
+
+
+def address_of(key: str, shard_count: int) -> Address:
+    """Where a conversation lives, by its key; or the due row of a user's erasure, by the hash."""
+    return Address(f"s{int(key[:4], 16) % shard_count:03d}", key)

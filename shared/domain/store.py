@@ -1,0 +1,151 @@
+"""What a store must do: the protocols."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from shared.domain.conversation import Conversation, PrivateState
+from shared.domain.identity import Address
+from shared.domain.users import Joined, UserRow
+from shared.domain.work import DeadLetter, DueRow
+
+
+class StateStore(Protocol):
+    """What turns, the state functions and erasures need of a store.
+
+    Every write of a conversation is conditional on the ETag it carries. Any method may raise
+    StorageUnavailableError.
+    """
+
+    async def load(self, address: Address) -> Conversation | None:
+        """The whole row with its state, or None."""
+
+    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
+        """The user's private bag of this session; empty if there is none."""
+
+    async def load_user(self, user: str) -> UserRow | None:
+        """The user's row, or None. `user` is the hash of channel and user id."""
+
+    async def save_user(
+        self, user: str, row: UserRow | None, joining: Address | None = None
+    ) -> tuple[UserRow | None, str]:
+        """Write the user's row over the version it was read at, and list a conversation there.
+
+        Either may be None. Returns the row with its new ETag, and the ETag of the list's entry.
+
+        Raises:
+            ConflictError: the row is another version by now.
+            StateTooLargeError: nothing was written.
+        """
+
+    async def save(
+        self,
+        conversation: Conversation,
+        *,
+        due: int | None = None,
+        private: Sequence[PrivateState] = (),
+    ) -> Conversation:
+        """Write the conversation over the version it was read at, with its private bags.
+
+        `due` (Unix seconds) files a due row for a new session in the same transaction.
+
+        Raises:
+            ConflictError: the row is another version by now.
+            StateTooLargeError: nothing was written.
+        """
+
+    async def discard(self, address: Address, etag: str) -> None:
+        """Delete a conversation that cannot be read, at this version.
+
+        Raises:
+            ConflictError: the conversation is another version by now.
+        """
+
+    async def drop_listed(self, entry: "Joined") -> bool:
+        """Delete the dead letter that an entry stands for; returns whether there was one."""
+
+    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
+        """Delete what a finished session left: its private bags, then its work item."""
+
+    async def file(self, row: DueRow) -> None:
+        """Add a work item that hangs on no conversation."""
+
+    async def joined(self, user: str) -> Sequence["Joined"]:
+        """The conversations that the user is listed in, and the dead letters that name the user."""
+
+    async def leave(self, user: str, entry: "Joined") -> None:
+        """Remove an entry of the user's list, at its version.
+
+        Raises:
+            ConflictError: the user has joined that conversation again.
+        """
+
+    async def has_user(self, user: str) -> bool:
+        """Whether there is a row of the user, readable or not."""
+
+    async def delete_user(self, user: str) -> bool:
+        """Delete the user's row; returns whether there was one."""
+
+    async def delete_private(self, address: Address, user: str) -> bool:
+        """Delete the user's private bag, of whatever session; returns whether there was one."""
+
+    async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
+        """The conversation's work items, found among all of its shard."""
+
+
+class ConversationStore(StateStore, Protocol):
+    """What the sweep needs of a store, and dead letters do."""
+
+    def due(
+        self, shard: str, until: datetime, after: datetime | None = None
+    ) -> AsyncIterator[Sequence[DueRow]]:
+        """Pages of the shard's work items due by `until`, and after `after`, oldest first."""
+
+    async def load_tracking(self, address: Address) -> Conversation | None:
+        """The row without its state, or None."""
+
+    async def refile(self, rows: Sequence[tuple[DueRow, int]]) -> None:
+        """Move each work item (all of one shard) to its new due time, in Unix seconds."""
+
+    async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
+        """Lease an expired conversation until `due` and move its work item there, in one step.
+
+        Raises:
+            ConflictError: the conversation is another version by now.
+        """
+
+    async def settle(self, conversation: Conversation) -> None:
+        """Delete the expired conversation at this version; that it is gone is no error.
+
+        What hangs on its session goes first: private bags, and entries in its users' lists.
+
+        Raises:
+            ConflictError: the conversation is another version by now.
+        """
+
+    async def settle_dead(
+        self, conversation: Conversation, row: DueRow, letter: DeadLetter
+    ) -> None:
+        """Settle the expired conversation at this version, and keep its notice as a dead letter.
+
+        In one step, with its work item: there is a dead letter if, and only if, this settled it.
+
+        Raises:
+            ConflictError: the conversation is another version, or gone; nothing was kept.
+        """
+
+    def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
+        """Pages of the shard's dead letters, those that expired first, first."""
+
+    async def replay(self, letter: DeadLetter, now: datetime) -> bool:
+        """Turn a dead letter back into an expired conversation whose notice is due `now`.
+
+        Returns False if the user was back first: then the letter is dropped; or if it is gone.
+        """
+
+    async def drop(self, letter: DeadLetter) -> None:
+        """Delete a dead letter; that it is gone is no error."""
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """The names of all shards."""

@@ -1,0 +1,28 @@
+"""The clock, and how long things may take."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+# A message this close to the expiry saves its time of receipt before the dialog runs, so that a
+# sweep cannot expire the session under it. A dialog that runs on until then again does so again.
+MAX_GUARD = timedelta(seconds=30)
+
+# Clocks of two instances may differ by this much; the sweep leaves younger due rows alone.
+CLOCK_SKEW = timedelta(seconds=2)
+
+# Between the writes of one commit lie milliseconds. A turn that has not done the last one after
+# this long has crashed.
+COMMIT_TAKES_AT_MOST = timedelta(seconds=30)
+
+# How long a claim keeps other sweeps away from an expired conversation.
+LEASE = timedelta(seconds=60)
+
+
+def due_seconds(moment: datetime) -> int:
+    """Unix time of `moment`, rounded up so that nothing is due early."""
+    return math.ceil(moment.timestamp())
+
+
+def utc_now() -> datetime:
+    """The clock that everything but a test uses."""
+    return datetime.now(UTC)

@@ -1,0 +1,52 @@
+"""Work items of the sweep, and what is left of a notice that cannot be delivered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from shared.domain.identity import Address
+from shared.domain.times import due_seconds
+
+# The session in the due row of an erasure, whose key is the user's hash.
+ERASURE = "erase"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The notice of an expired session that could not be delivered, kept for whoever runs the bot.
+
+    It holds what sending it again takes, and nothing that was said. The first attempt was right
+    after `expired_at`, the last one right before `dead_at`.
+
+    Attributes:
+        reason: why it is not tried any more.
+        status: the channel's last HTTP status, None where it gave none.
+        code: the channel's own word for the failure, if it gave one.
+    """
+
+    address: Address
+    session: str
+    expired_at: datetime
+    dead_at: datetime
+    attempts: int
+    reason: str
+    status: int | None = None
+    code: str = ""
+    readable_key: str = ""
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    locale: str | None = None
+
+    @property
+    def expired_seconds(self) -> int:
+        """Unix time of the expiry, part of its key: a session has one dead letter at most."""
+        return due_seconds(self.expired_at)
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """One session's work item for the sweep; `due_seconds` is Unix time, rounded up."""
+
+    address: Address
+    session: str
+    due_seconds: int

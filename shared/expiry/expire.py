@@ -1,0 +1,289 @@
+"""What becomes of one due row: the protocol of expiry.
+
+    due row ── conversation gone, or of another session ──────────────► delete the due row
+            ── touched since it was filed ────────────────────────────► re-file it
+            ── expired, and leased by another sweep ──────────────────► leave it
+            ── idle, its channel takes no more notices for now ────────► CLAIM and re-file at once
+            ── idle: CLAIM (one conditional write: state gone, leased)
+                 ── write refused: the user is back, or another sweep ► leave it
+                 ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
+                 │                                                       then the due row
+                 ── notice to be tried again ─────────────────────────► re-file at that time
+                 ── no use in trying (again) ─────────────────────────► a dead letter in the
+                 │                                                       place of both rows
+                 ── our own credentials refused ──────────────────────► stop the sweep
+
+The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
+again. Who waits for a place among the notices (docs/sending.md) holds no claim; what has to wait
+for longer than the sweep is re-filed. Every promise: docs/architecture.md.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared.domain.conversation import Conversation, Status
+from shared.domain.errors import ConflictError, StateUnreadableError
+from shared.domain.store import ConversationStore
+from shared.domain.times import LEASE, due_seconds
+from shared.domain.work import ERASURE, DeadLetter, DueRow
+from shared.expiry.notice import AtOnce, NoticeResult, Pace, SendNotice, Verdict
+from shared.expiry.report import SweepReport
+from shared.expiry.workload import Workload
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = timedelta(seconds=10)
+LONGEST_RETRY = timedelta(hours=1)
+LONGEST_ASKED_FOR = timedelta(days=1)  # a channel that asks for more is tried all the same
+GIVE_UP_AFTER = timedelta(hours=24)
+
+_LONGEST_CODE = 100
+
+
+class Expirer:
+    """Does with each due row what is to be done with it, and counts it in the report.
+
+    Args:
+        store: where the conversations are.
+        send_notice: tells a user that the conversation expired; never raises for a channel's
+            refusal, and answers within half a lease.
+        finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted;
+            answers whether it is complete.
+        expire_after: how long a conversation may be idle.
+        pace: how fast the channels take notices; None: as fast as they are sent.
+        max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
+        now: the clock, in aware UTC.
+        randomness: spreads retries.
+        work: how much is done at once.
+        report: where it is counted.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        send_notice: SendNotice,
+        finish_erasure: Callable[[str], Awaitable[bool]],
+        *,
+        expire_after: timedelta,
+        now: Callable[[], datetime],
+        pace: Pace | None,
+        max_notice_age_seconds: float | None,
+        randomness: random.Random,
+        work: Workload,
+        report: SweepReport,
+    ) -> None:
+        self._store = store
+        self._send_notice = send_notice
+        self._finish_erasure = finish_erasure
+        self._expire_after = expire_after
+        self._now = now
+        self._pace = pace or AtOnce()
+        self._max_notice_age_seconds = max_notice_age_seconds
+        self._random = randomness
+        self._work = work
+        self._report = report
+
+    async def handle(self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]) -> None:
+        """Look at one due row, and do what is to be done; what is in use goes onto `touched`."""
+        self._report.looked_at += 1
+        if row.session == ERASURE:
+            if await self._finish_erasure(row.address.key):
+                await self._store.clean_up(row, has_private=False)
+            return
+        try:
+            conversation = await self._store.load_tracking(row.address)
+        except StateUnreadableError as error:
+            logger.error("sweep: %s; removed", error)  # noqa: TRY400 - it names the row
+            self._report.failed += 1
+            await self._store.discard(row.address, error.etag)
+            conversation = None
+        if conversation is None or conversation.session != row.session:
+            # The session ended without this row, and nothing says any more what it left.
+            await self._store.clean_up(row, has_private=True)
+            if conversation is None:
+                self._report.finished_already += 1
+            else:
+                self._report.superseded += 1
+        elif conversation.status is Status.EXPIRED:
+            if conversation.lease_until and conversation.lease_until > self._now():
+                self._report.left_to_others += 1
+            else:
+                await self._expire_in_turn(conversation, row)
+        elif conversation.is_stale(until, self._expire_after):
+            await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
+        else:
+            touched.append((row, conversation.due(self._expire_after)))
+
+    async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
+        """The due row, moved if a longer timeout filed it.
+
+        Whatever comes in between from here on, what is left to do must not wait until then.
+        """
+        due = conversation.due(self._expire_after)
+        if row.due_seconds <= due:
+            return row
+        await self._store.refile([(row, due)])
+        return replace(row, due_seconds=due)
+
+    async def _expire_in_turn(self, conversation: Conversation, row: DueRow) -> None:
+        """Expire it when its notice may go; if that is not in this sweep, tell later.
+
+        Who waits holds neither slot nor claim: the user may still come back.
+        """
+        if self._is_too_old(conversation, self._now()):
+            await self._expire(conversation, row)
+            return
+        place = self._pace.place(conversation, self._work.seconds_left)
+        while place.granted and place.seconds > 0:
+            async with self._work.without_slot(), self._work.waiting:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._work.stopped.wait(), place.seconds)
+            if self._report.stopped:
+                return
+            place = self._pace.reached(conversation, place)
+            if not place.granted:
+                place = self._pace.place(conversation, self._work.seconds_left)
+        if place.granted:
+            async with self._work.without_slot():
+                await self._work.sends.acquire()
+            try:
+                await self._expire(conversation, row)
+            finally:
+                self._work.sends.release()
+        else:
+            await self._tell_later(conversation, row, place.seconds)
+
+    async def _tell_later(
+        self, conversation: Conversation, row: DueRow, wait_seconds: float
+    ) -> None:
+        """Expire it now, and file its notice for when it may go: one transaction."""
+        now = self._now()
+        wait = timedelta(seconds=max(wait_seconds, 1))
+        claimed = replace(
+            conversation.claimed(now), lease_until=now + wait, attempts=conversation.attempts
+        )
+        try:
+            await self._store.retry_later(claimed, row, due_seconds(now + wait))
+        except ConflictError:
+            self._report.came_back += 1
+            return
+        self._count_expired(conversation, now)
+        self._report.told_later += 1
+
+    def _count_expired(self, conversation: Conversation, at: datetime) -> None:
+        if conversation.status is Status.ACTIVE:
+            self._report.expired += 1
+            self._report.lateness_seconds.append(self._lateness_seconds(conversation, at))
+
+    def _lateness_seconds(self, conversation: Conversation, at: datetime) -> float:
+        return (at - conversation.last_accessed - self._expire_after).total_seconds()
+
+    def _is_too_old(self, conversation: Conversation, at: datetime) -> bool:
+        limit = self._max_notice_age_seconds
+        return limit is not None and self._lateness_seconds(conversation, at) > limit
+
+    async def _expire(self, conversation: Conversation, row: DueRow) -> None:
+        claimed_at = self._now()
+        try:
+            claimed = await self._store.save(conversation.claimed(claimed_at))
+        except ConflictError:
+            self._report.came_back += 1
+            return
+        self._count_expired(conversation, claimed_at)
+        if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
+            return  # held up: by the time the channel answers, another sweep may hold the lease
+        if self._is_too_old(conversation, claimed_at):
+            await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
+            return
+        async with self._work.without_slot():
+            result = await self._send_notice(claimed)
+        await self._conclude(claimed, row, result)
+
+    async def _conclude(self, claimed: Conversation, row: DueRow, result: NoticeResult) -> None:
+        now = self._now()
+        if result.verdict in (Verdict.REFUSED, Verdict.TRY_LATER, Verdict.DEAD, Verdict.STOP):
+            self._report.notice_failures[str(result.status or "no answer")] += 1
+        match result.verdict:
+            case Verdict.STOP:
+                if not self._report.stopped:  # once: whatever is under way fails the same way
+                    logger.error("sweep: stopped: %s", result.detail)
+                self._report.stopped = True
+                self._work.stopped.set()
+            case Verdict.TRY_LATER if now - (claimed.expired_at or now) < GIVE_UP_AFTER:
+                await self._retry_later(claimed, row, now, result)
+            case Verdict.TRY_LATER:
+                await self._dead_letter(claimed, row, now, result, "failing for a day")
+            case Verdict.DEAD:
+                await self._dead_letter(claimed, row, now, result, "no use in trying again")
+            case _:
+                await self._settle(claimed, row, result.verdict)
+
+    async def _settle(self, claimed: Conversation, row: DueRow, verdict: Verdict) -> None:
+        try:
+            await self._store.settle(claimed)
+        except ConflictError:
+            self._report.left_to_others += 1
+            return
+        match verdict:
+            case Verdict.DELIVERED:
+                self._report.notified += 1
+            case Verdict.REFUSED:
+                self._report.refused += 1
+            case Verdict.TOO_OLD:
+                self._report.too_old += 1
+            case _:
+                self._report.silent += 1
+        await self._store.clean_up(row, has_private=False)  # settling has removed them
+
+    async def _dead_letter(
+        self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
+    ) -> None:
+        letter = DeadLetter(
+            claimed.address,
+            claimed.session,
+            expired_at=claimed.expired_at or now,
+            dead_at=now,
+            attempts=claimed.attempts,
+            reason=reason,
+            status=result.status,
+            code=result.code[:_LONGEST_CODE],
+            readable_key=claimed.readable_key,
+            reference=claimed.reference or {},
+            locale=claimed.locale,
+        )
+        try:
+            await self._store.settle_dead(claimed, row, letter)
+        except ConflictError:
+            self._report.left_to_others += 1
+            return
+        self._report.dead_lettered += 1
+        logger.warning(
+            "sweep: conversation %s/%s: dead letter after %d attempts, %s: %s",
+            row.address.shard,
+            row.address.key,
+            claimed.attempts,
+            reason,
+            result.detail,
+        )
+
+    async def _retry_later(
+        self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult
+    ) -> None:
+        wait = min(FIRST_RETRY * 2 ** min(claimed.attempts - 1, 30), LONGEST_RETRY)
+        wait *= self._random.uniform(0.8, 1.2)  # many notices failed at once: spread them
+        wait = min(max(wait, FIRST_RETRY), LONGEST_RETRY)
+        asked_for = min(result.retry_after_seconds or 0, LONGEST_ASKED_FOR.total_seconds())
+        wait = max(wait, timedelta(seconds=asked_for))
+        if result.service_url:
+            claimed = claimed.moved_to(result.service_url)
+        leased = replace(claimed, lease_until=now + wait)
+        try:
+            await self._store.retry_later(leased, row, due_seconds(now + wait))
+            self._report.retried_later += 1
+        except ConflictError:
+            self._report.left_to_others += 1

@@ -1,0 +1,148 @@
+"""What a sweep did, and what is kept of it."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass
+class SweepReport:
+    """What one sweep did. Lateness runs from the moment a conversation became stale.
+
+    Each expiry is counted once among `notified`, `silent`, `too_old`, `refused`, `dead_lettered`
+    and `superseded`, by the sweep that ended it, unless the store's answer to that is lost.
+
+    Attributes:
+        looked_at: due rows.
+        refiled: conversations in use.
+        expired: claimed for the first time.
+        came_back: not claimed, as another writer was first.
+        notified: the channel took the notice.
+        silent: no notice, as they are off, or there is nowhere to send one.
+        too_old: no notice, as the expiry is too long ago.
+        refused: the channel takes no more for the conversation.
+        dead_lettered: the notice is kept as a dead letter.
+        superseded: the user was back before the expiry, or its notice, was done.
+        retried_later: notices re-filed, as they failed.
+        told_later: notices re-filed before they were sent, as their channel takes no more now.
+        left_to_others: another sweep has the conversation, or a later one will see the user back.
+        finished_already: due rows of what had ended before.
+        failed: what failed unexpectedly, and stays due.
+        notice_failures: by the channel's HTTP status.
+        backlog_seconds: how overdue the oldest due row is that was not reached.
+    """
+
+    looked_at: int = 0
+    refiled: int = 0
+    expired: int = 0
+    came_back: int = 0
+    notified: int = 0
+    silent: int = 0
+    too_old: int = 0
+    refused: int = 0
+    dead_lettered: int = 0
+    superseded: int = 0
+    retried_later: int = 0
+    told_later: int = 0
+    left_to_others: int = 0
+    finished_already: int = 0
+    failed: int = 0
+    notice_failures: Counter[str] = field(default_factory=Counter)
+    lateness_seconds: list[float] = field(default_factory=list, repr=False)
+    seconds: float = 0.0
+    backlog_seconds: float = 0.0
+    requests: int = 0
+    unfinished: list[str] = field(default_factory=list, repr=False)
+    stopped: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard was looked through to its end."""
+        return not self.unfinished
+
+    def lateness(self, percent: int) -> float:
+        """The lateness, in seconds, that `percent` of the expiries stayed within; 0 if none."""
+        if not self.lateness_seconds:
+            return 0.0
+        ranked = sorted(self.lateness_seconds)
+        return ranked[math.ceil(len(ranked) * percent / 100) - 1]
+
+    def __str__(self) -> str:
+        """One line for the log: the counts that are not zero."""
+        names = (
+            "looked_at",
+            "refiled",
+            "expired",
+            "came_back",
+            "notified",
+            "silent",
+            "too_old",
+            "refused",
+            "dead_lettered",
+            "superseded",
+            "retried_later",
+            "told_later",
+            "left_to_others",
+            "finished_already",
+            "failed",
+        )
+        counts = [f"{name.replace('_', ' ')} {getattr(self, name)}" for name in names]
+        parts = [part for part in counts if not part.endswith(" 0")] or ["nothing due"]
+        failures = ", ".join(f"{status}: {n}" for status, n in self.notice_failures.items())
+        if failures:
+            parts.append(f"notice failures {{{failures}}}")
+        if self.lateness_seconds:
+            parts.append(f"lateness p50 {self.lateness(50):.1f} s p99 {self.lateness(99):.1f} s")
+        parts.append(f"{self.seconds:.2f} s")
+        parts.append(f"{self.requests} requests")
+        if self.stopped:
+            parts.append("stopped: the channel refused the bot's credentials")
+        elif not self.complete:
+            parts.append(f"{len(self.unfinished)} shards unfinished: the next sweep goes on")
+        return ", ".join(parts)
+
+
+_OUTCOMES = (
+    "expired",
+    "notified",
+    "refiled",
+    "came_back",
+    "retried_later",
+    "silent",
+    "refused",
+    "dead_lettered",
+    "too_old",
+    "failed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """What is kept of one sweep; `error` is the class of what it failed with, if it did."""
+
+    at: datetime
+    counts: dict[str, int] = field(default_factory=dict)
+    lateness_p50_seconds: float | None = None
+    lateness_p99_seconds: float | None = None
+    seconds: float = 0.0
+    requests: int = 0
+    complete: bool = True
+    stopped: bool = False
+    error: str = ""
+
+    @classmethod
+    def of(cls, report: SweepReport, at: datetime) -> "SweepRecord":
+        """Of a sweep's report."""
+        known = {name: getattr(report, name, 0) for name in _OUTCOMES}
+        late = bool(report.lateness_seconds)
+        return cls(
+            at=at,
+            counts={name: count for name, count in known.items() if count},
+            lateness_p50_seconds=round(report.lateness(50), 1) if late else None,
+            lateness_p99_seconds=round(report.lateness(99), 1) if late else None,
+            seconds=round(report.seconds, 2),
+            requests=report.requests,
+            complete=report.complete,
+            stopped=report.stopped,
+        )

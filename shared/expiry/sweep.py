@@ -1,0 +1,224 @@
+"""One sweep: look at every due row, the oldest first, within a budget.
+
+What becomes of each is the `Expirer`'s; a page of each shard is all that is in memory.
+"""
+
+import asyncio
+import heapq
+import logging
+import math
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.domain.store import ConversationStore
+from shared.domain.times import CLOCK_SKEW
+from shared.domain.work import DueRow
+from shared.expiry.expire import Expirer
+from shared.expiry.notice import Pace, SendNotice
+from shared.expiry.report import SweepReport
+from shared.expiry.workload import Workload
+
+logger = logging.getLogger(__name__)
+
+SHARDS_AT_ONCE = 4
+REFILES_AT_ONCE = 50
+
+# How often a long sweep says how far it is.
+PROGRESS_SECONDS = 10
+
+
+@dataclass
+class _Shard:
+    """A shard during a sweep: the rest of its page, and rows to be filed again."""
+
+    name: str
+    pages: AsyncIterator[Sequence[DueRow]]
+    rows: deque[DueRow] = field(default_factory=deque)
+    touched: list[tuple[DueRow, int]] = field(default_factory=list)
+    looked_through: bool = False
+
+
+class Sweep:
+    """One run over all shards, oldest first.
+
+    Args:
+        store: where the conversations are.
+        send_notice: tells a user that the conversation expired; never raises for a channel's
+            refusal, and answers within half a lease.
+        finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted;
+            answers whether it is complete.
+        expire_after: how long a conversation may be idle.
+        budget_seconds: no further due row is looked at once this is spent.
+        pace: how fast the channels take notices; None: as fast as they are sent.
+        max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
+        now: the clock, in aware UTC.
+        shards: sweep these only; None: all of them.
+        ahead: the due times (after, until) to look at as well: see `shared.timeout_change`.
+        clock: what the budget is measured by: a monotonic clock, in seconds.
+        randomness: spreads retries, and decides between rows of the same second.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        send_notice: SendNotice,
+        finish_erasure: Callable[[str], Awaitable[bool]],
+        *,
+        expire_after: timedelta,
+        budget_seconds: float,
+        now: Callable[[], datetime],
+        pace: Pace | None = None,
+        max_notice_age_seconds: float | None = None,
+        shards: Sequence[str] | None = None,
+        ahead: tuple[datetime, datetime] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        randomness: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._ahead = ahead
+        self._shards = list(store.shards if shards is None else shards)
+        # Only to spread load: nobody gains from guessing it.
+        self._random = randomness or random.Random()  # noqa: S311
+        self._report = SweepReport()
+        self._work = Workload(budget_seconds, clock)
+        self._expirer = Expirer(
+            store,
+            send_notice,
+            finish_erasure,
+            expire_after=expire_after,
+            now=now,
+            pace=pace,
+            max_notice_age_seconds=max_notice_age_seconds,
+            randomness=self._random,
+            work=self._work,
+            report=self._report,
+        )
+
+    async def run(self) -> SweepReport:
+        """Sweep once.
+
+        One conversation's failure is logged and counted, and stops no other; what was not
+        reached within the budget is due at the next run.
+        """
+        self._work.begin()
+        progress = asyncio.create_task(self._log_progress())
+        try:
+            await self._sweep()
+        finally:
+            progress.cancel()
+        self._report.seconds = self._work.seconds
+        return self._report
+
+    async def _log_progress(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            self._report.seconds = self._work.seconds
+            logger.info("sweep: so far %s", self._report)
+
+    @property
+    def _must_stop(self) -> bool:
+        return self._work.seconds_left == 0 or self._report.stopped
+
+    async def _isolated(self, work: Awaitable[None], what: str) -> None:
+        try:
+            await work
+        except Exception:
+            # Whatever it is, it must not keep the other conversations from expiring.
+            self._report.failed += 1
+            logger.exception("sweep: %s failed; it stays due", what)
+
+    async def _sweep(self) -> None:
+        until = self._now() - CLOCK_SKEW
+        shards = [_Shard(name, self._pages(name, until)) for name in self._shards]
+        async with asyncio.TaskGroup() as tasks:
+            async for shard, row in self._oldest_first(shards):
+                async with self._work.waiting, self._work.sends:  # else what waits would pile up
+                    pass
+                await self._work.slots.acquire()
+                if self._must_stop:
+                    self._work.slots.release()
+                    break
+                tasks.create_task(self._look_at(row, until, shard.touched))
+                if len(shard.touched) >= REFILES_AT_ONCE:
+                    await self._work.slots.acquire()
+                    tasks.create_task(self._refile(shard))
+        for shard in shards:
+            await self._work.slots.acquire()
+            await self._refile(shard)
+        self._report.unfinished = [each.name for each in shards if not each.looked_through]
+        left = min((each.rows[0].due_seconds for each in shards if each.rows), default=math.inf)
+        self._report.backlog_seconds = max(self._now().timestamp() - left, 0.0)
+
+    async def _oldest_first(
+        self, shards: Sequence["_Shard"]
+    ) -> AsyncIterator[tuple["_Shard", DueRow]]:
+        """The due rows of all shards, merged; in memory is one page of each."""
+        at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
+
+        async def begin(shard: _Shard) -> None:
+            async with at_once:
+                await self._next_page(shard)
+
+        await asyncio.gather(*(begin(shard) for shard in shards))
+        # The random number decides between rows of the same second: two sweeps at once should
+        # not go for the same ones.
+        heap = [
+            (each.rows[0].due_seconds, self._random.random(), each) for each in shards if each.rows
+        ]
+        heapq.heapify(heap)
+        while heap:
+            shard = heap[0][2]
+            yield shard, shard.rows.popleft()
+            if not shard.rows:
+                await self._next_page(shard)
+            if shard.rows:
+                entry = (shard.rows[0].due_seconds, self._random.random(), shard)
+                heapq.heapreplace(heap, entry)
+            else:
+                heapq.heappop(heap)
+
+    async def _next_page(self, shard: "_Shard") -> None:
+        # A failure must not leave the task group, which would cancel the notices under way: they
+        # would be sent again.
+        await self._isolated(self._read_page(shard), f"shard {shard.name}")
+
+    async def _read_page(self, shard: "_Shard") -> None:
+        """Read the shard's next page that is not empty, if there is one and time for it."""
+        while not shard.rows and not self._must_stop:
+            page = await anext(shard.pages, None)
+            if page is None:
+                shard.looked_through = True
+                return
+            shard.rows.extend(page)
+
+    async def _pages(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
+        async for page in self._store.due(shard, until):
+            yield page
+        if self._ahead:
+            after, ahead_until = self._ahead
+            async for page in self._store.due(shard, ahead_until, after=max(after, until)):
+                yield page
+
+    async def _refile(self, shard: "_Shard") -> None:
+        # Taken out before the wait: rows still being looked at go on adding to the list.
+        batch, shard.touched[:] = list(shard.touched), []
+        try:
+            if batch:
+                await self._isolated(self._store.refile(batch), f"shard {shard.name}")
+                self._report.refiled += len(batch)
+        finally:
+            self._work.slots.release()
+
+    async def _look_at(
+        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]
+    ) -> None:
+        try:
+            work = self._expirer.handle(row, until, touched)
+            await self._isolated(work, f"conversation {row.address.shard}/{row.address.key}")
+        finally:
+            self._work.slots.release()

@@ -1,0 +1,1 @@
+"""A message comes in: one turn, from load to reply."""
