@@ -25,7 +25,7 @@ from shared.storage.store import TableStore
 from shared.storage.tables import CountingTable, Operation, Row, Table
 from shared.turn.turn import Turns
 from tests.memory_table import MemoryTable
-from tests.unit.bot_chat import RecordingAdapter
+from tests.unit.bot.bot_chat import RecordingAdapter
 
 CHANNEL = "test"
 EXPIRE_AFTER = timedelta(minutes=30)

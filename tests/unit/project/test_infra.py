@@ -17,7 +17,7 @@ from scripts import package
 from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS, Settings, names_of
 from shared.storage import documents
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 INFRA = ROOT / "infra"
 MAIN = INFRA / "main.bicep"
 FILES = sorted(INFRA.rglob("*.bicep"))

@@ -8,7 +8,7 @@ from botbuilder.schema import Activity, Attachment
 
 from shared.bot import STATE_TYPES, create_bot
 from shared.bot.user_profile import UserProfile
-from tests.unit.bot_chat import Chat, PackedStorage, states
+from tests.unit.bot.bot_chat import Chat, PackedStorage, states
 
 TRANSPORT = "Which transport do you use: car, bus or bicycle?"
 NAME = "What is your name?"

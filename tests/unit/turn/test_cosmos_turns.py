@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bot_in_memory import InCosmos
-from tests.unit import test_erasure, test_turn
+from tests.unit.state import test_erasure
+from tests.unit.turn import test_turn
 
 # About the requests, and the rows, of state that is in tables; test_cosmos.py has its own.
 OF_TABLES = {

@@ -9,7 +9,7 @@ from botbuilder.dialogs import Dialog, DialogContext, DialogTurnResult
 
 from shared.bot import create_bot
 from shared.bot.dialog_bot import DialogBot
-from tests.unit.bot_chat import Chat, PackedStorage, StaleETagError, states
+from tests.unit.bot.bot_chat import Chat, PackedStorage, StaleETagError, states
 
 
 class NotesDialog(Dialog):
