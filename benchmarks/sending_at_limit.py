@@ -36,7 +36,7 @@ from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.settings import Settings
 from shared.state.erasure import Erasure
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from tests.fake_channel import Answer
 from tests.memory_table import MemoryTable
 from tests.rate_limits import RateLimits

@@ -26,7 +26,7 @@ from shared.expiry.notice import NoticeResult, Pace, Verdict
 from shared.expiry.sweep import Sweep
 from shared.settings import Settings
 from shared.state.erasure import Erasure
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from shared.storage.tables import Table, Tables
 from tests.memory_table import MemoryTable
 

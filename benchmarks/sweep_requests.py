@@ -17,7 +17,7 @@ from shared.expiry.notice import NoticeResult, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.state.erasure import Erasure
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from shared.storage.tables import Row
 from tests.memory_table import MemoryTable
 

@@ -30,7 +30,7 @@ from shared.connector.credentials import TokenSource
 from shared.connector.inbound import read_activity
 from shared.state import codec
 from shared.state.bags import state_bags
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from shared.turn.turn import Turns
 from tests.memory_table import MemoryTable
 

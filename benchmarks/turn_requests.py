@@ -21,7 +21,7 @@ from shared.connector.credentials import TokenSource
 from shared.domain.store import StateStore
 from shared.state import codec
 from shared.state.bags import state_bags
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from shared.storage.tables import CountingTable, Operation, Row, Table
 from shared.turn.turn import Turns
 from tests.memory_table import MemoryTable

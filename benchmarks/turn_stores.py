@@ -15,8 +15,8 @@ from benchmarks.report import note, progress, ratio, table
 from benchmarks.turn_requests import OurBot
 from scripts import azurite, cosmos, processes
 from shared.domain.store import StateStore
+from shared.storage.cosmos_documents import CosmosContainer, CosmosDb
 from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
-from shared.storage.documents import CosmosContainer, CosmosDb
 from shared.storage.tables import Table, Tables
 from tests.conftest import cosmos_settings, free_port
 
@@ -37,7 +37,7 @@ def _stores(
 
 
 async def _measure(tables: Tables, database: CosmosDb) -> None:
-    await database.prepare()
+    await database.ensure_containers()
     await tables.create("rows", "lists", "rowsofcosmos", "listsofcosmos")
     conversations, users = database.conversations, database.users
     rows, lists = tables.table("rowsofcosmos"), tables.table("listsofcosmos")

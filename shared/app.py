@@ -43,8 +43,8 @@ from shared.state import codec
 from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.state_data import StateData
-from shared.storage.store import TableStore
 from shared.storage.stores import Stores, cosmos_of
+from shared.storage.table_store import TableStore
 from shared.storage.tables import Tables
 from shared.turn.turn import Turns
 
@@ -85,7 +85,7 @@ class App:
             else None
         )
         self._turns = Turns(
-            stores.of_state(),
+            stores.for_turns(),
             BufferingAdapter(
                 connector, authentication.sdk, settings.microsoft_app_id, limits=limits
             ),
@@ -93,9 +93,9 @@ class App:
             expire_after=settings.expire_after,
             shard_count=settings.table_shards,
         )
-        self.erasure = Erasure(stores.of_state(), settings.table_shards, now=utc_now)
+        self.erasure = Erasure(stores.for_turns(), settings.table_shards, now=utc_now)
         self.state_data = StateData(
-            stores.of_state(),
+            stores.for_turns(),
             expire_after=settings.expire_after,
             shard_count=settings.table_shards,
             now=utc_now,
@@ -161,7 +161,7 @@ class App:
             if self._settings.expires_by_time_to_live_alone:
                 return Status.of_no_rows(now)
             status = await gather_status(
-                self._stores.of_conversations(),
+                self._stores.for_sweeps(),
                 self._schedule(now),
                 self._settings.sweep_budget_seconds,
                 self._settings.expire_after,
@@ -182,9 +182,9 @@ class App:
         try:
             async with self.with_storage():
                 if self._settings.expiry_timer_disabled:
-                    await self._stores.of_state().has_user("nobody")  # the storage answers
+                    await self._stores.for_turns().has_user("nobody")  # the storage answers
                     return []
-                sweeps = await self._stores.of_conversations().sweeps()
+                sweeps = await self._stores.for_sweeps().sweeps()
         except (StorageUnavailableError, SettingsError) as error:
             logger.error("health: %s", error)  # noqa: TRY400 - it says it all
             return ["storage"]
@@ -197,7 +197,7 @@ class App:
     async def _record(self, record: SweepRecord) -> None:
         slot = self._schedule(record.at).slot(record.at)
         try:
-            await self._stores.of_conversations().record_sweep(record, slot)
+            await self._stores.for_sweeps().record_sweep(record, slot)
         except StorageUnavailableError as error:  # the sweep itself is done, or has said so
             logger.warning("sweep: not recorded: %s", error)
 

@@ -10,7 +10,7 @@ import pytest
 
 from scripts import azurite, cosmos, processes
 from shared.settings import Settings
-from shared.storage.documents import CosmosContainer, CosmosDb
+from shared.storage.cosmos_documents import CosmosContainer, CosmosDb
 from shared.storage.tables import AzureTable, Tables
 
 
@@ -91,5 +91,5 @@ async def two_cosmos_containers(
 ) -> AsyncIterator[tuple[CosmosContainer, CosmosContainer]]:
     """Two fresh containers, of conversation state and of user state."""
     async with CosmosDb(cosmos_settings(cosmos_endpoint)) as database:
-        await database.prepare()
+        await database.ensure_containers()
         yield database.conversations, database.users

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from shared.domain.errors import StorageUnavailableError
-from shared.storage.documents import Container, Document
+from shared.storage.cosmos_documents import Container, Document
 from shared.storage.tables import Operation, Row, Table
 
 Hook = Callable[[str], Awaitable[None]]

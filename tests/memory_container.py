@@ -11,7 +11,7 @@ from itertools import count
 
 from shared.domain.errors import ConflictError, StateTooLargeError
 from shared.domain.times import utc_now
-from shared.storage.documents import Document, from_json, to_json
+from shared.storage.cosmos_documents import Document, from_json, to_json
 
 LARGEST_BYTES = 2 * 1024 * 1024
 

@@ -28,7 +28,7 @@ from shared.storage.stores import Stores, cosmos_of
 from shared.storage.tables import Tables
 
 if TYPE_CHECKING:
-    from shared.storage.documents import CosmosDb
+    from shared.storage.cosmos_documents import CosmosDb
 
 _HIDDEN_SECONDS = 60  # from others who do the same at the time
 
@@ -153,7 +153,7 @@ async def _dead_letters(arguments: argparse.Namespace) -> None:
     async with _clients(settings) as (tables, cosmos):
         stores = Stores(settings, tables, cosmos)
         async with stores.ready():
-            store = stores.of_conversations()
+            store = stores.for_sweeps()
         if arguments.action == "list":
             await dead_letters.show(store, _say)
             return

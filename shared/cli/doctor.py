@@ -17,12 +17,12 @@ from shared.domain.errors import StoreError
 from shared.domain.times import CLOCK_SKEW, utc_now
 from shared.expiry.status import Schedule, duration, is_recent
 from shared.settings import Settings, SettingsError
-from shared.storage.store import CONTROL
 from shared.storage.stores import Stores
+from shared.storage.table_store import CONTROL
 from shared.storage.tables import Operation, Row, Tables
 
 if TYPE_CHECKING:
-    from shared.storage.documents import CosmosDb
+    from shared.storage.cosmos_documents import CosmosDb
 
 _PROBE = "doctor"
 _HOST_JSON = Path(__file__).parents[2] / "host.json"
@@ -95,7 +95,7 @@ async def _check_storage(
         began = utc_now()
         answered_at = await table.service_time(CONTROL, _PROBE)
         await table.write([Operation("delete", probe)])
-        store = Stores(settings, tables, cosmos).of_conversations()
+        store = Stores(settings, tables, cosmos).for_sweeps()
         control, sweeps = await store.control(), await store.sweeps()
     except StoreError as error:
         yield Finding(
@@ -147,10 +147,10 @@ def check_clock(began: datetime, answered_at: datetime, ended: datetime) -> Find
 
 async def check_cosmos(cosmos: "CosmosDb") -> Finding:
     """The containers are as the settings say, and a document can be written, read and deleted."""
-    from shared.storage.documents import Document  # noqa: PLC0415 - there, it is imported already
+    from shared.storage.cosmos_documents import Document  # noqa: PLC0415 - there, it is imported already
 
     try:
-        await cosmos.prepare()
+        await cosmos.ensure_containers()
         for container in (cosmos.conversations, cosmos.users):
             probe = f"{_PROBE}-{uuid4().hex}"
             written = await container.create(Document(probe))

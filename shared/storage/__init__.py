@@ -1,1 +1,1 @@
-"""What speaks to Azure Storage: tables, row keys, state codec."""
+"""What speaks to Azure: tables, documents of Cosmos DB and queues, and the stores over them."""

@@ -26,15 +26,15 @@ from shared.domain.store import StateStore
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.domain.users import Joined, UserRow
 from shared.domain.work import DueRow
-from shared.storage.documents import Container, Document
-from shared.storage.rows import (
+from shared.storage.cosmos_documents import Container, Document
+from shared.storage.table_rows import (
     check_size,
     conversation_columns,
     conversation_of,
     user_columns,
     user_row_of,
 )
-from shared.storage.store import MAX_ROW_BYTES, USER, TableStore
+from shared.storage.table_store import MAX_ROW_BYTES, USER, TableStore
 from shared.storage.tables import Row, Table
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Queue Storage: `shared.fan_out.Queue` on the azure-storage-queue SDK.
+"""Queue Storage: `shared.expiry.fan_out.Queue` on the azure-storage-queue SDK.
 
 Messages are base64, as the Functions host expects them ("messageEncoding" in host.json).
 """
@@ -31,7 +31,7 @@ class AzureQueue(Queue):
     @override
     async def put(self, text: str) -> None:
         content = b64encode(text.encode()).decode()
-        with _errors_as_ours():
+        with _errors_translated():
             try:
                 await self._client.send_message(content)
             except ResourceNotFoundError:
@@ -47,7 +47,7 @@ class AzureQueue(Queue):
 
     @override
     async def receive(self, hidden_seconds: int) -> Message | None:
-        with _errors_as_ours():
+        with _errors_translated():
             try:
                 message = await self._client.receive_message(visibility_timeout=hidden_seconds)
             except ResourceNotFoundError:
@@ -56,14 +56,14 @@ class AzureQueue(Queue):
 
     @override
     async def hide(self, message: Message, seconds: int) -> None:
-        with _errors_as_ours():
+        with _errors_translated():
             await self._client.update_message(
                 message.id, message.receipt, visibility_timeout=seconds
             )
 
     @override
     async def delete(self, message: Message) -> None:
-        with _errors_as_ours():
+        with _errors_translated():
             try:
                 await self._client.delete_message(message.id, message.receipt)
             except HttpResponseError as error:
@@ -72,7 +72,7 @@ class AzureQueue(Queue):
 
     @override
     async def peek(self) -> Sequence[Message]:
-        with _errors_as_ours():
+        with _errors_translated():
             try:
                 messages = await self._client.peek_messages(max_messages=_MOST_AT_ONCE)
             except ResourceNotFoundError:
@@ -81,7 +81,7 @@ class AzureQueue(Queue):
 
     @override
     async def count(self) -> int:
-        with _errors_as_ours():
+        with _errors_translated():
             try:
                 properties = await self._client.get_queue_properties()
             except ResourceNotFoundError:
@@ -117,7 +117,7 @@ class Queues(StorageAccount):
 
 
 @contextmanager
-def _errors_as_ours() -> Iterator[None]:
+def _errors_translated() -> Iterator[None]:
     try:
         yield
     except AzureError as error:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.store import StateStore
 from shared.settings import Settings, SettingsError
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from shared.storage.tables import CountingTable, Table, Tables, TracedTable
 
 if TYPE_CHECKING:
-    from shared.storage.documents import CosmosDb
+    from shared.storage.cosmos_documents import CosmosDb
 
 
 def cosmos_of(settings: Settings) -> "CosmosDb | None":
     """The client of the Cosmos DB account, where StateStore is cosmos."""
     if settings.state_store != "cosmos":
         return None
-    from shared.storage.documents import CosmosDb  # noqa: PLC0415 - 0.3 s that others need not wait
+    from shared.storage.cosmos_documents import CosmosDb  # noqa: PLC0415 - 0.3 s that others need not wait
 
     return CosmosDb(settings)
 
@@ -39,10 +39,10 @@ class Stores:
         self._cosmos = cosmos
         self._conversations = TracedTable(tables.table(settings.conversations_table))
         self._users = TracedTable(tables.table(settings.users_table))
-        self._preparing = asyncio.Lock()
+        self._ensuring = asyncio.Lock()
         self._is_ready = False
 
-    def of_state(self) -> StateStore:
+    def for_turns(self) -> StateStore:
         """The store of turns, the state functions and erasures."""
         if self._cosmos and self._settings.expires_by_time_to_live_alone:
             from shared.storage.cosmos_store import TimeToLiveStore  # noqa: PLC0415 - as above
@@ -53,9 +53,9 @@ class Stores:
                 self._settings.table_shards,
                 self._most_bytes,
             )
-        return self.of_conversations()
+        return self.for_sweeps()
 
-    def of_conversations(self) -> TableStore:
+    def for_sweeps(self) -> TableStore:
         """The store of sweeps, and of whatever else goes by rows."""
         store, _ = self._with_rows_in(self._conversations)
         return store
@@ -95,9 +95,9 @@ class Stores:
             StorageUnavailableError: they could not be reached, or made.
             SettingsError: they are not what the settings say.
         """
-        async with self._preparing:
+        async with self._ensuring:
             if not self._is_ready:
-                await self._prepare()
+                await self._ensure()
                 self._is_ready = True
         try:
             yield
@@ -105,15 +105,15 @@ class Stores:
             self._is_ready = False
             raise
 
-    async def _prepare(self) -> None:
+    async def _ensure(self) -> None:
         if self._cosmos:
-            await self._cosmos.prepare()
+            await self._cosmos.ensure_containers()
         if not self._settings.expires_by_time_to_live_alone:
-            await self._prepare_tables()
+            await self._ensure_tables()
 
-    async def _prepare_tables(self) -> None:
+    async def _ensure_tables(self) -> None:
         names = self._settings.conversations_table, self._settings.users_table
-        store = self.of_conversations()
+        store = self.for_sweeps()
         try:
             control = await store.control()
         except StorageUnavailableError:

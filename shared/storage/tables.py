@@ -84,7 +84,7 @@ class AzureTable(Table):
     @override
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
         try:
-            with _errors_told_apart():
+            with _errors_translated():
                 # The keys come along only when they are selected too.
                 entity = await self._client.get_entity(
                     partition, key, select=["PartitionKey", "RowKey", *select] if select else None
@@ -96,7 +96,7 @@ class AzureTable(Table):
     async def service_time(self, partition: str, key: str) -> datetime:
         """The service's clock, in whole seconds, as it answers for a row that is there."""
         dates: list[str] = []
-        with _errors_told_apart():
+        with _errors_translated():
             await self._client.get_entity(
                 partition,
                 key,
@@ -106,7 +106,7 @@ class AzureTable(Table):
 
     @override
     async def write(self, operations: Sequence[Operation]) -> list[str]:
-        with _errors_told_apart():
+        with _errors_translated():
             try:
                 if len(operations) == 1:
                     return [await self._write_one(operations[0])]
@@ -155,7 +155,7 @@ class AzureTable(Table):
         ).by_page()
         while True:
             try:
-                with _errors_told_apart():
+                with _errors_translated():
                     page = await anext(pages)
                     rows = [_row(entity) async for entity in page]
             except StopAsyncIteration:
@@ -192,7 +192,7 @@ class Tables(StorageAccount):
         Raises:
             StorageUnavailableError: the service did not answer, or refused.
         """
-        with _errors_told_apart():
+        with _errors_translated():
             await asyncio.gather(*(self._client.create_table_if_not_exists(n) for n in names))
 
 
@@ -201,7 +201,7 @@ class _RowMissingError(Exception):
 
 
 @contextmanager
-def _errors_told_apart() -> Iterator[None]:
+def _errors_translated() -> Iterator[None]:
     """Turn the SDK's errors into ours; what is neither conflict nor size is unavailability."""
     try:
         yield

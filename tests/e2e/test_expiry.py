@@ -9,7 +9,7 @@ from shared.bot import STATE_TYPES
 from shared.bot.user_profile import UserProfile
 from shared.domain.identity import user_hash
 from shared.state import codec
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from tests.e2e.running_bot import (
     EXPIRED,
     NAME,

@@ -14,7 +14,7 @@ import pytest
 
 from scripts import processes
 from shared.domain.work import DeadLetter
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User
 from tests.e2e.state_client import StateClient, path_of
 from tests.fake_channel import Answer, FakeChannel

@@ -15,9 +15,9 @@ import pytest
 
 from shared.domain.conversation import Bags, Conversation
 from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS
+from shared.storage.cosmos_documents import Document
 from shared.storage.cosmos_store import CosmosStore
-from shared.storage.documents import Document
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from shared.storage.tables import Operation, Row, Table
 from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable

@@ -26,7 +26,7 @@ from shared.expiry.expire import Expirer
 from shared.expiry.notice import NoticeResult, SendNotice, Verdict
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import Control
-from shared.storage.store import CONTROL, TableStore
+from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
 from shared.turn.turn import Turns
 from tests.simulation.loop import ORIGIN

@@ -27,7 +27,7 @@ from shared.expiry.notice import Place, SendNotice
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout
-from shared.storage.store import CONTROL, TableStore
+from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Table
 from shared.turn.turn import Turns
 from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous

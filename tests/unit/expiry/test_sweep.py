@@ -21,7 +21,7 @@ from shared.expiry import sweep, workload
 from shared.expiry.notice import NoticeResult, Place, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,

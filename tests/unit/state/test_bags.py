@@ -23,7 +23,7 @@ from shared.domain.identity import ConversationKey, new_session_id
 from shared.state import codec
 from shared.state.bags import state_bags
 from shared.state.turn_state import TurnState
-from shared.storage.store import TableStore
+from shared.storage.table_store import TableStore
 from tests.bot_in_memory import SHARDS, BotInMemory, Clock, FunctionBot, activity
 from tests.faults import FaultyTable
 from tests.memory_table import MemoryTable

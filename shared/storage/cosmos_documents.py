@@ -155,7 +155,7 @@ class CosmosContainer(Container):
         attributes = {"db.system.name": "azure.cosmosdb", "db.operation.name": verb}
         with (
             tracer.start_as_current_span("storage", kind=SpanKind.CLIENT, attributes=attributes),
-            _errors_told_apart(),
+            _errors_translated(),
         ):
             yield
 
@@ -195,7 +195,7 @@ class CosmosDb(Account):
         name = self._settings.cosmos_user_container
         return CosmosContainer(self._database.get_container_client(name))
 
-    async def prepare(self) -> None:
+    async def ensure_containers(self) -> None:
         """Create the containers that are missing, and look at those that are there.
 
         Raises:
@@ -204,20 +204,20 @@ class CosmosDb(Account):
             StorageUnavailableError: no answer, or refused.
         """
         settings = self._settings
-        with _errors_told_apart():
+        with _errors_translated():
             if not self._is_open:
                 await self._client.__aenter__()  # asks the account where its regions are
                 self._is_open = True
-            await self._prepare(
+            await self._ensure_container(
                 "CosmosDbConversationStateContainerId",
                 settings.cosmos_conversation_container,
                 settings.cosmos_time_to_live_seconds,
             )
-            await self._prepare(
+            await self._ensure_container(
                 "CosmosDbUserStateContainerId", settings.cosmos_user_container, None
             )
 
-    async def _prepare(self, setting: str, name: str, time_to_live: int | None) -> None:
+    async def _ensure_container(self, setting: str, name: str, time_to_live: int | None) -> None:
         try:
             found: Mapping[str, Any] = await self._database.get_container_client(name).read()
         except CosmosResourceNotFoundError:
@@ -290,7 +290,7 @@ class _DocumentMissingError(StorageUnavailableError):
 
 
 @contextmanager
-def _errors_told_apart() -> Iterator[None]:
+def _errors_translated() -> Iterator[None]:
     try:
         yield
     except CosmosHttpResponseError as error:

@@ -1,4 +1,4 @@
-"""Conversations and users as rows of two tables: `shared.conversations.ConversationStore`.
+"""Conversations and users as rows of two tables: `shared.domain.store.ConversationStore`.
 
 Row keys of the conversations table, all rows of one conversation in one partition (its shard):
 
@@ -35,7 +35,7 @@ from shared.domain.users import Joined, UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.expiry.report import SweepRecord
 from shared.expiry.timeout_change import Control
-from shared.storage.rows import (
+from shared.storage.table_rows import (
     LETTER,
     TRACKING,
     check_size,

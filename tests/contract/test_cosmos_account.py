@@ -7,7 +7,7 @@ import pytest
 from azure.cosmos import PartitionKey
 
 from shared.settings import Settings, SettingsError
-from shared.storage.documents import INDEXING, CosmosDb
+from shared.storage.cosmos_documents import INDEXING, CosmosDb
 from tests.conftest import cosmos_settings
 
 
@@ -42,7 +42,7 @@ async def make(database: CosmosDb, name: str, *, key: str = "/id", **options: An
 async def test_missing_containers_are_made_with_and_without_a_time_to_live(
     database: CosmosDb, settings: Settings
 ) -> None:
-    await database.prepare()
+    await database.ensure_containers()
     conversations = await properties(database, settings.cosmos_conversation_container)
     users = await properties(database, settings.cosmos_user_container)
     assert conversations["defaultTtl"] == 200
@@ -51,14 +51,14 @@ async def test_missing_containers_are_made_with_and_without_a_time_to_live(
         assert each["partitionKey"]["paths"] == ["/id"]
         assert each["indexingPolicy"]["includedPaths"] == INDEXING["includedPaths"]
         assert each["indexingPolicy"]["excludedPaths"] == INDEXING["excludedPaths"]
-    await database.prepare()  # again: they are there
+    await database.ensure_containers()  # again: they are there
 
 
 async def test_a_longer_time_to_live_is_reported_and_left(
     database: CosmosDb, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     await make(database, settings.cosmos_conversation_container, default_ttl=999)
-    await database.prepare()
+    await database.ensure_containers()
     found = await properties(database, settings.cosmos_conversation_container)
     assert found["defaultTtl"] == 999
     assert "whose time to live is 999 s, not 200 s" in caplog.text
@@ -69,7 +69,7 @@ async def test_by_setting_it_is_corrected(cosmos_endpoint: str) -> None:
     async with CosmosDb(settings) as database:
         await make(database, settings.cosmos_conversation_container, default_ttl=50)
         await make(database, settings.cosmos_user_container, default_ttl=50)
-        await database.prepare()
+        await database.ensure_containers()
         conversations = await properties(database, settings.cosmos_conversation_container)
         users = await properties(database, settings.cosmos_user_container)
     assert conversations["defaultTtl"] == 200
@@ -93,7 +93,7 @@ async def test_a_container_that_state_would_be_lost_in_is_refused(
 ) -> None:
     await make(database, getattr(settings, f"cosmos_{container}_container"), **options)
     with pytest.raises(SettingsError, match=message) as refusal:
-        await database.prepare()
+        await database.ensure_containers()
     assert str(refusal.value).startswith("CosmosDb")
 
 
@@ -101,7 +101,7 @@ async def test_a_container_whose_documents_live_until_told_otherwise_is_as_good_
     database: CosmosDb, settings: Settings
 ) -> None:
     await make(database, settings.cosmos_user_container, default_ttl=-1)
-    await database.prepare()
+    await database.ensure_containers()
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ async def test_an_identity_is_told_what_the_infrastructure_has_to_do(
         await make(database, settings.cosmos_conversation_container, **options)
     database._identity = Identity()  # type: ignore[assignment] # as far as it is used here
     with pytest.raises(SettingsError, match=message):
-        await database.prepare()
+        await database.ensure_containers()
