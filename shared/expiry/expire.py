@@ -15,7 +15,7 @@
 
 The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
 again. Who waits for a place among the notices (docs/sending.md) holds no claim; what has to wait
-for longer than the sweep is re-filed. Every promise: docs/architecture.md.
+for longer than the sweep is re-filed. Every step: docs/protocol.md.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Whether expiry is healthy: the facts, and the verdict on them. Time comes in as an argument.
 
 A due row says when the sweep looks at a conversation next, which is the earliest it can expire: the
-index is lazy (docs/architecture.md). Notices to be tried again have due rows too.
+index is lazy (docs/protocol.md). Notices to be tried again have due rows too.
 """
 
 import asyncio

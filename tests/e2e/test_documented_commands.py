@@ -111,6 +111,8 @@ NOT_RUN = {
     "python -m shared.cli": "no command yet, its name",
     "git clone <this repository> && cd <its folder>": "a clone is what runs this",
     "make install": "what every target does first",
+    "make check": "a part of `make test`, which is run",
+    "make lint": "the same",
     "curl <HEALTH_PAGE>": "needs Azure; test_doctor.py asks the same page of a bot that runs here",
     'while IFS= read -r line; do export "$line"; done < <(az functionapp config appsettings list '
     "-g <AZURE_RESOURCE_GROUP> -n <AZURE_FUNCTION_NAME> --query \"[].join('=', [name, value])\""

@@ -447,7 +447,7 @@ class Promises:
     def _check_user_log(self, turn: str, spec: TurnSpec, log: Sequence[str]) -> None:
         """The user's bag counts every committed turn of the user once.
 
-        The exception (docs/architecture.md, "A turn"): one that stopped between its two writes
+        The exception (docs/protocol.md, "A turn"): one that stopped between its two writes
         counts, or is forgotten, once its session's fate can no longer be told.
         """
         committed = Counter(
