@@ -92,5 +92,5 @@ def test_the_map_fits_on_two_screens() -> None:
 
 def test_a_path_that_is_gone_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("`shared/app.py`, `rows.py`, `shared/gone.py`, `gone.toml`, `old_function`")
+    page.write_text("`shared/app.py`, `app.py`, `shared/gone.py`, `gone.toml`, `old_function`")
     assert missing(page) == {"shared/gone.py", "gone.toml", "old_function"}
