@@ -2,7 +2,6 @@
 
 from botbuilder.core import Bot, ConversationState, PrivateConversationState, UserState
 
-from shared.bot import deferred_recognizers as deferred_recognizers  # first: see there
 from shared.bot.dialog_bot import DialogBot
 from shared.bot.profile_dialog import ProfileDialog
 from shared.bot.user_profile import UserProfile

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from scripts.processes import ROOT
 
 _PROMPTS = """
 import asyncio
-import shared.bot
 from botbuilder.core import ConversationState, MemoryStorage, MessageFactory
 from botbuilder.core.adapters import TestAdapter
 from botbuilder.dialogs import DialogSet, DialogTurnStatus
@@ -59,21 +60,24 @@ def run(statements: str) -> str:
     return done.stdout
 
 
-def test_importing_the_bot_imports_no_recognizer() -> None:
-    loaded = run("import shared.bot, sys; print(*sys.modules)").split()
+@pytest.mark.parametrize("first", ["shared.app", "shared.bot", "shared.state.codec"])
+def test_no_recognizer_is_imported_whatever_of_ours_is_imported_first(first: str) -> None:
+    loaded = run(f"import {first}, botbuilder.dialogs, sys; print(*sys.modules)").split()
 
     assert "botbuilder.dialogs" in loaded
     for name in ("recognizers_choice", "recognizers_date_time", "recognizers_number"):
         assert name not in loaded
 
 
-def test_the_prompts_of_the_sdk_recognize_all_the_same() -> None:
-    assert run(_PROMPTS).split() == ["42", "True", "17:00:00", "blue"]
+@pytest.mark.parametrize("first", ["import shared.app", "import botbuilder.dialogs, shared.app"])
+def test_the_prompts_of_the_sdk_recognize_all_the_same(first: str) -> None:
+    assert run(first + _PROMPTS).split() == ["42", "True", "17:00:00", "blue"]
 
 
 def test_whoever_imports_a_recognizer_gets_the_real_one() -> None:
     found = run(
-        "import shared.bot, recognizers_number as r; print(r.recognize_number('two', 'en-us'))"
+        "import shared.app, botbuilder.dialogs, recognizers_number as r;"
+        "print(r.recognize_number('two', 'en-us'))"
     )
 
     assert "ModelResult" in found
