@@ -21,8 +21,8 @@ from shared.expiry.notice import NoticeResult, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.state.erasure import Erasure
+from shared.storage.observed_table import ObservedTable
 from shared.storage.table_store import TableStore
-from shared.storage.tables import CountingTable
 from tests.memory_table import MemoryTable
 
 SHARDS = 256
@@ -79,7 +79,7 @@ class _Day:
         if at_seconds % 7200 == 0:
             progress(f"  {at_seconds // 3600}:00")
         now = MIDNIGHT + timedelta(seconds=at_seconds)
-        conversations, users = CountingTable(self._rows), CountingTable(self._users)
+        conversations, users = ObservedTable(self._rows), ObservedTable(self._users)
         store = TableStore(conversations, users, SHARDS)
         report = await Sweep(
             store,

@@ -26,8 +26,9 @@ from shared.expiry.notice import NoticeResult, Pace, Verdict
 from shared.expiry.sweep import Sweep
 from shared.settings import Settings
 from shared.state.erasure import Erasure
+from shared.storage.table_account import Tables
 from shared.storage.table_store import TableStore
-from shared.storage.tables import Table, Tables
+from shared.storage.tables import Table
 from tests.memory_table import MemoryTable
 
 SHARDS = 64

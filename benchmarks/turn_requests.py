@@ -21,8 +21,9 @@ from shared.connector.credentials import TokenSource
 from shared.domain.store import StateStore
 from shared.state import codec
 from shared.state.bags import state_bags
+from shared.storage.observed_table import ObservedTable
 from shared.storage.table_store import TableStore
-from shared.storage.tables import CountingTable, Operation, Row, Table
+from shared.storage.tables import Operation, Row, Table
 from shared.turn.turn import Turns
 from tests.memory_table import MemoryTable
 from tests.unit.bot.bot_chat import RecordingAdapter
@@ -90,7 +91,7 @@ class OurBot:
         *,
         store: Callable[[Table, Table, int], StateStore] = TableStore,
     ) -> None:
-        self._tables = CountingTable(conversations), CountingTable(users)
+        self._tables = ObservedTable(conversations), ObservedTable(users)
         self.clock = _Clock()
         self._authentication = InboundAuthentication(app_id="")
         conversation_state, user_state, _ = state_bags()
@@ -119,7 +120,7 @@ class OurBot:
 class _RowPerBag(Storage):
     """The SDK's storage contract, kept as simply as it can be: one row for each bag."""
 
-    def __init__(self, rows: CountingTable) -> None:
+    def __init__(self, rows: ObservedTable) -> None:
         super().__init__()
         self._rows = rows
 
@@ -140,7 +141,7 @@ class _StockBot:
     """The same bot on the SDK's states, with or without a row for the time of each message."""
 
     def __init__(self, *, touches_row: bool) -> None:
-        self._rows = CountingTable(MemoryTable())
+        self._rows = ObservedTable(MemoryTable())
         self._touches_row = touches_row
         storage = _RowPerBag(self._rows)
         self._bot = _CountingBot(ConversationState(storage), UserState(storage))

@@ -15,9 +15,11 @@ from benchmarks.report import note, progress, ratio, table
 from benchmarks.turn_requests import OurBot
 from scripts import azurite, cosmos, processes
 from shared.domain.store import StateStore
-from shared.storage.cosmos_documents import CosmosContainer, CosmosDb
+from shared.storage.cosmos_account import CosmosDb
+from shared.storage.cosmos_documents import CosmosContainer
 from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
-from shared.storage.tables import Table, Tables
+from shared.storage.table_account import Tables
+from shared.storage.tables import Table
 from tests.conftest import cosmos_settings, free_port
 
 TURNS = 150

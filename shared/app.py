@@ -44,8 +44,8 @@ from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.state_data import StateData
 from shared.storage.stores import Stores, cosmos_of
+from shared.storage.table_account import Tables
 from shared.storage.table_store import TableStore
-from shared.storage.tables import Tables
 from shared.turn.turn import Turns
 
 logger = logging.getLogger(__name__)

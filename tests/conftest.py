@@ -10,8 +10,10 @@ import pytest
 
 from scripts import azurite, cosmos, processes
 from shared.settings import Settings
-from shared.storage.cosmos_documents import CosmosContainer, CosmosDb
-from shared.storage.tables import AzureTable, Tables
+from shared.storage.cosmos_account import CosmosDb
+from shared.storage.cosmos_documents import CosmosContainer
+from shared.storage.table_account import Tables
+from shared.storage.tables import AzureTable
 
 
 def free_port() -> int:

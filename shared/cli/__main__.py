@@ -25,10 +25,10 @@ from shared.expiry.fan_out import Queue, poison_name
 from shared.settings import Settings, SettingsError, read_settings
 from shared.storage.queues import Queues
 from shared.storage.stores import Stores, cosmos_of
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 
 if TYPE_CHECKING:
-    from shared.storage.cosmos_documents import CosmosDb
+    from shared.storage.cosmos_account import CosmosDb
 
 _HIDDEN_SECONDS = 60  # from others who do the same at the time
 

@@ -18,11 +18,12 @@ from shared.domain.times import CLOCK_SKEW, utc_now
 from shared.expiry.status import Schedule, duration, is_recent
 from shared.settings import Settings, SettingsError
 from shared.storage.stores import Stores
+from shared.storage.table_account import Tables
 from shared.storage.table_store import CONTROL
-from shared.storage.tables import Operation, Row, Tables
+from shared.storage.tables import Operation, Row
 
 if TYPE_CHECKING:
-    from shared.storage.cosmos_documents import CosmosDb
+    from shared.storage.cosmos_account import CosmosDb
 
 _PROBE = "doctor"
 _HOST_JSON = Path(__file__).parents[2] / "host.json"

@@ -4,7 +4,6 @@ The partition key is `/id`, as in Microsoft's article: each document is a partit
 no transaction spans two. Of what a document holds, only `users` is indexed.
 """
 
-import logging
 import math
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -12,17 +11,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
-from azure.cosmos import PartitionKey
-from azure.cosmos.aio import ContainerProxy, CosmosClient
-from azure.cosmos.exceptions import (
-    CosmosHttpResponseError,
-    CosmosResourceExistsError,
-    CosmosResourceNotFoundError,
-)
+from azure.cosmos.aio import ContainerProxy
+from azure.cosmos.exceptions import CosmosHttpResponseError
 from opentelemetry.trace import SpanKind
 from typing_extensions import override
 
@@ -33,18 +27,8 @@ from shared.domain.errors import (
     StorageUnavailableError,
 )
 from shared.domain.times import utc_now
-from shared.settings import Settings, SettingsError
-from shared.storage.account import Account, identity_of, reason
+from shared.storage.account import reason
 from shared.telemetry import tracer
-
-logger = logging.getLogger(__name__)
-
-PARTITION_KEY = "/id"
-INDEXING: dict[str, Any] = {
-    "indexingMode": "consistent",
-    "includedPaths": [{"path": "/users/[]/?"}],
-    "excludedPaths": [{"path": "/*"}],
-}
 
 # A 404 with another substatus is about the container, or about a copy that is not new enough yet.
 _DOCUMENT_MISSING = (0, None)
@@ -155,134 +139,9 @@ class CosmosContainer(Container):
         attributes = {"db.system.name": "azure.cosmosdb", "db.operation.name": verb}
         with (
             tracer.start_as_current_span("storage", kind=SpanKind.CLIENT, attributes=attributes),
-            _errors_translated(),
+            errors_translated(),
         ):
             yield
-
-
-class CosmosDb(Account):
-    """The containers of one Cosmos DB account, over one client; an async context manager."""
-
-    # The SDK waits up to 65 s for an answer and up to 30 s for a throttled request, nine times.
-    # What a request may have done already it does not repeat.
-    OPTIONS: ClassVar[dict[str, Any]] = {
-        "connection_timeout": 3,
-        "read_timeout": 10,
-        "retry_total": 3,
-        "retry_throttle_total": 5,
-        "retry_throttle_backoff_max": 4,
-    }
-
-    def __init__(self, settings: Settings) -> None:
-        key = settings.cosmos_auth_key.get_secret_value()
-        identity = None if key else identity_of(settings)
-        trust: dict[str, Any] = {"connection_verify": settings.ca_file} if settings.ca_file else {}
-        client = CosmosClient(settings.cosmos_endpoint, identity or key, **self.OPTIONS, **trust)
-        super().__init__(client, identity)
-        self._settings = settings
-        self._is_open = False
-        self._database = self._client.get_database_client(settings.cosmos_database)
-
-    @property
-    def conversations(self) -> CosmosContainer:
-        """The container of conversation state, which has a time to live."""
-        name = self._settings.cosmos_conversation_container
-        return CosmosContainer(self._database.get_container_client(name))
-
-    @property
-    def users(self) -> CosmosContainer:
-        """The container of user state, which has none."""
-        name = self._settings.cosmos_user_container
-        return CosmosContainer(self._database.get_container_client(name))
-
-    async def ensure_containers(self) -> None:
-        """Create the containers that are missing, and look at those that are there.
-
-        Raises:
-            SettingsError: a container is missing and an identity cannot create it; or one is
-                there that state would not be safe in.
-            StorageUnavailableError: no answer, or refused.
-        """
-        settings = self._settings
-        with _errors_translated():
-            if not self._is_open:
-                await self._client.__aenter__()  # asks the account where its regions are
-                self._is_open = True
-            await self._ensure_container(
-                "CosmosDbConversationStateContainerId",
-                settings.cosmos_conversation_container,
-                settings.cosmos_time_to_live_seconds,
-            )
-            await self._ensure_container(
-                "CosmosDbUserStateContainerId", settings.cosmos_user_container, None
-            )
-
-    async def _ensure_container(self, setting: str, name: str, time_to_live: int | None) -> None:
-        try:
-            found: Mapping[str, Any] = await self._database.get_container_client(name).read()
-        except CosmosResourceNotFoundError:
-            if self._identity:
-                # Microsoft Entra ID gives access to data, not to what an account is made of.
-                raise SettingsError(
-                    f"{setting} is {name!r}; it must be a container of the database"
-                    f" {self._settings.cosmos_database!r}, which an identity cannot create: `azd"
-                    " provision` does (infra/app/cosmos.bicep)"
-                ) from None
-            found = await self._create(name, time_to_live)
-        paths = found["partitionKey"]["paths"]
-        if paths != [PARTITION_KEY]:
-            raise SettingsError(
-                f"{setting} is {name!r}, whose partition key is {', '.join(paths)}; it must be a"
-                f" container with the partition key {PARTITION_KEY}"
-            )
-        await self._check_time_to_live(setting, name, found, time_to_live)
-
-    async def _create(self, name: str, time_to_live: int | None) -> Mapping[str, Any]:
-        await self._client.create_database_if_not_exists(self._settings.cosmos_database)
-        try:
-            created = await self._database.create_container(
-                name,
-                PartitionKey(PARTITION_KEY),
-                indexing_policy=INDEXING,
-                default_ttl=time_to_live,
-            )
-        except CosmosResourceExistsError:  # another instance was first
-            created = self._database.get_container_client(name)
-        found: Mapping[str, Any] = await created.read()
-        return found
-
-    async def _check_time_to_live(
-        self, setting: str, name: str, found: Mapping[str, Any], wanted: int | None
-    ) -> None:
-        # -1: documents live for ever unless they say otherwise, and ours do not.
-        actual = found.get("defaultTtl")
-        actual = None if actual == -1 else actual
-        if actual == wanted:
-            return
-        says = f"{setting} is {name!r}, whose time to live is {_seconds(actual)}"
-        if self._identity:
-            raise SettingsError(
-                f"{says}; it must be {_seconds(wanted)}: `azd provision` sets it"
-                " (infra/app/cosmos.bicep)"
-            )
-        if self._settings.cosmos_correct_time_to_live == "on":
-            await self._database.replace_container(
-                name,
-                PartitionKey(PARTITION_KEY),
-                indexing_policy=found["indexingPolicy"],
-                default_ttl=wanted,
-            )
-            logger.warning("cosmos: %s; set to %s", says, _seconds(wanted))
-            return
-        least = self._settings.least_time_to_live_seconds
-        if wanted is None or (actual is not None and actual < least):
-            raise SettingsError(
-                f"{says}; it must be {_seconds(wanted)}, or state is lost before its time"
-                " (CosmosDbCorrectTimeToLive=on sets it)"
-            )
-        logger.warning(
-            "cosmos: %s, not %s; CosmosDbCorrectTimeToLive=on sets it", says, _seconds(wanted)
-        )
 
 
 class _DocumentMissingError(StorageUnavailableError):
@@ -290,7 +149,14 @@ class _DocumentMissingError(StorageUnavailableError):
 
 
 @contextmanager
-def _errors_translated() -> Iterator[None]:
+def errors_translated() -> Iterator[None]:
+    """Turn the SDK's errors into ours.
+
+    Raises:
+        ConflictError: the document is another version, or there already.
+        StateTooLargeError: the service refused the size.
+        StorageUnavailableError: every other error, and no answer.
+    """
     try:
         yield
     except CosmosHttpResponseError as error:
@@ -350,7 +216,3 @@ def from_json(value: Any) -> Any:
         case {"map": Mapping() as values}:
             return {name: from_json(each) for name, each in values.items()}
     return value
-
-
-def _seconds(time_to_live: int | None) -> str:
-    return "unlimited" if time_to_live is None else f"{time_to_live} s"

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.store import StateStore
 from shared.settings import Settings, SettingsError
+from shared.storage.observed_table import ObservedTable
+from shared.storage.table_account import Tables
 from shared.storage.table_store import TableStore
-from shared.storage.tables import CountingTable, Table, Tables, TracedTable
 
 if TYPE_CHECKING:
-    from shared.storage.cosmos_documents import CosmosDb
+    from shared.storage.cosmos_account import CosmosDb
 
 
 def cosmos_of(settings: Settings) -> "CosmosDb | None":
     """The client of the Cosmos DB account, where StateStore is cosmos."""
     if settings.state_store != "cosmos":
         return None
-    from shared.storage.cosmos_documents import CosmosDb  # noqa: PLC0415 - 0.3 s that others need not wait
+    from shared.storage.cosmos_account import CosmosDb  # noqa: PLC0415 - 0.3 s that others need not wait
 
     return CosmosDb(settings)
 
@@ -37,8 +38,8 @@ class Stores:
         self._settings = settings
         self._tables = tables
         self._cosmos = cosmos
-        self._conversations = TracedTable(tables.table(settings.conversations_table))
-        self._users = TracedTable(tables.table(settings.users_table))
+        self._conversations = tables.table(settings.conversations_table)
+        self._users = tables.table(settings.users_table)
         self._ensuring = asyncio.Lock()
         self._is_ready = False
 
@@ -57,31 +58,27 @@ class Stores:
 
     def for_sweeps(self) -> TableStore:
         """The store of sweeps, and of whatever else goes by rows."""
-        store, _ = self._with_rows_in(self._conversations)
-        return store
+        return self.counted()[0]
 
     def counted(self) -> tuple[TableStore, Callable[[], int]]:
         """The store of one sweep, and how many requests it has made."""
-        conversations = CountingTable(self._conversations)
-        store, documents_asked = self._with_rows_in(conversations)
-        return store, lambda: conversations.requests + documents_asked()
-
-    def _with_rows_in(self, conversations: Table) -> tuple[TableStore, Callable[[], int]]:
+        conversations, users = ObservedTable(self._conversations), ObservedTable(self._users)
         shards = self._settings.table_shards
         if self._cosmos is None:
-            return TableStore(conversations, self._users, shards, self._most_bytes), lambda: 0
+            store = TableStore(conversations, users, shards, self._most_bytes)
+            return store, lambda: conversations.requests
         from shared.storage.cosmos_store import CosmosStore  # noqa: PLC0415 - as above
 
         documents = self._cosmos.conversations
-        store = CosmosStore(
+        cosmos_store = CosmosStore(
             conversations,
-            self._users,
+            users,
             shards,
             documents=documents,
             user_documents=self._cosmos.users,
             max_row_bytes=self._most_bytes,
         )
-        return store, lambda: documents.requests
+        return cosmos_store, lambda: conversations.requests + documents.requests
 
     @property
     def _most_bytes(self) -> int:

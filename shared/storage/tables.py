@@ -1,13 +1,11 @@
 """Table Storage in the few verbs the store needs, with its errors told apart."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, Literal, Protocol
-from urllib.request import getproxies
+from typing import Any, Literal, Protocol
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -18,14 +16,11 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.data.tables import UpdateMode
-from azure.data.tables.aio import TableClient, TableServiceClient
-from opentelemetry.trace import Span, SpanKind
+from azure.data.tables.aio import TableClient
 from typing_extensions import override
 
 from shared.domain.errors import ConflictError, StateTooLargeError, StorageUnavailableError
-from shared.settings import Settings
-from shared.storage.account import StorageAccount, reason
-from shared.telemetry import tracer
+from shared.storage.account import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +79,7 @@ class AzureTable(Table):
     @override
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
         try:
-            with _errors_translated():
+            with errors_translated():
                 # The keys come along only when they are selected too.
                 entity = await self._client.get_entity(
                     partition, key, select=["PartitionKey", "RowKey", *select] if select else None
@@ -96,7 +91,7 @@ class AzureTable(Table):
     async def service_time(self, partition: str, key: str) -> datetime:
         """The service's clock, in whole seconds, as it answers for a row that is there."""
         dates: list[str] = []
-        with _errors_translated():
+        with errors_translated():
             await self._client.get_entity(
                 partition,
                 key,
@@ -106,7 +101,7 @@ class AzureTable(Table):
 
     @override
     async def write(self, operations: Sequence[Operation]) -> list[str]:
-        with _errors_translated():
+        with errors_translated():
             try:
                 if len(operations) == 1:
                     return [await self._write_one(operations[0])]
@@ -155,7 +150,7 @@ class AzureTable(Table):
         ).by_page()
         while True:
             try:
-                with _errors_translated():
+                with errors_translated():
                     page = await anext(pages)
                     rows = [_row(entity) async for entity in page]
             except StopAsyncIteration:
@@ -163,46 +158,19 @@ class AzureTable(Table):
             yield rows
 
 
-class Tables(StorageAccount):
-    """The tables of one storage account, over one client; an async context manager."""
-
-    CLIENT = TableServiceClient
-    # The SDK's defaults (300 s timeouts, 10 retries, 120 s back-off) outlive a channel's patience.
-    OPTIONS: ClassVar[dict[str, Any]] = {
-        "connection_timeout": 3,
-        "read_timeout": 10,
-        "retry_total": 3,
-        "retry_backoff_max": 4,
-        # Looking up the proxies in the environment costs a thread hop with each request.
-        "use_env_settings": bool(getproxies()),
-    }
-
-    @staticmethod
-    def endpoint_in(settings: Settings) -> str:
-        """The address of the table service."""
-        return settings.storage_table_endpoint
-
-    def table(self, name: str) -> AzureTable:
-        """The table of that name, which may not exist yet."""
-        return AzureTable(self._client.get_table_client(name))
-
-    async def create(self, *names: str) -> None:
-        """Create the tables that are missing.
-
-        Raises:
-            StorageUnavailableError: the service did not answer, or refused.
-        """
-        with _errors_translated():
-            await asyncio.gather(*(self._client.create_table_if_not_exists(n) for n in names))
-
-
 class _RowMissingError(Exception):
     """The service answered 404 for the row (not for the whole table)."""
 
 
 @contextmanager
-def _errors_translated() -> Iterator[None]:
-    """Turn the SDK's errors into ours; what is neither conflict nor size is unavailability."""
+def errors_translated() -> Iterator[None]:
+    """Turn the SDK's errors into ours.
+
+    Raises:
+        ConflictError: the row is another version, or there already.
+        StateTooLargeError: the service refused the size.
+        StorageUnavailableError: every other error, and no answer.
+    """
     try:
         yield
     except ResourceNotFoundError as error:
@@ -263,76 +231,3 @@ def _transaction_step(operation: Operation) -> tuple[str, dict[str, Any], dict[s
     if operation.kind in ("replace", "upsert"):
         options["mode"] = UpdateMode.REPLACE
     return _STEPS[operation.kind], _entity(operation.row), options
-
-
-class TracedTable(Table):
-    """A `Table` whose requests to another are spans; they name the partition, never a column."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    @override
-    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
-        with _span("get", partition):
-            return await self._table.get(partition, key, select)
-
-    @override
-    async def write(self, operations: Sequence[Operation]) -> list[str]:
-        with _span("write", operations[0].row.partition, operations=len(operations)):
-            return await self._table.write(operations)
-
-    async def query(
-        self,
-        partition: str,
-        first: str,
-        last: str,
-        select: Sequence[str] = (),
-        page_size: int = 500,
-    ) -> AsyncIterator[list[Row]]:
-        """See `Table.query`; each page is a span."""
-        pages = self._table.query(partition, first, last, select, page_size)
-        while True:
-            with _span("query", partition):
-                page = await anext(pages, None)
-            if page is None:
-                return
-            yield page
-
-
-def _span(verb: str, partition: str, **attributes: int) -> AbstractContextManager[Span]:
-    return tracer.start_as_current_span(
-        "storage",
-        kind=SpanKind.CLIENT,
-        attributes={"db.operation.name": verb, "partition": partition, **attributes},
-    )
-
-
-class CountingTable(Table):
-    """A `Table` that counts the requests that go through it to another."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self.requests = 0
-
-    @override
-    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
-        self.requests += 1
-        return await self._table.get(partition, key, select)
-
-    @override
-    async def write(self, operations: Sequence[Operation]) -> list[str]:
-        self.requests += 1
-        return await self._table.write(operations)
-
-    async def query(
-        self,
-        partition: str,
-        first: str,
-        last: str,
-        select: Sequence[str] = (),
-        page_size: int = 500,
-    ) -> AsyncIterator[list[Row]]:
-        """See `Table.query`; each page is a request."""
-        async for page in self._table.query(partition, first, last, select, page_size):
-            self.requests += 1
-            yield page

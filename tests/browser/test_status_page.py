@@ -12,8 +12,9 @@ from playwright.async_api import Browser, Page
 from shared.domain.identity import Address
 from shared.domain.work import DueRow
 from shared.expiry.report import SweepRecord
+from shared.storage.table_account import Tables
 from shared.storage.table_store import TableStore
-from shared.storage.tables import Operation, Row, Tables
+from shared.storage.tables import Operation, Row
 from tests.e2e.running_bot import running_bot, settings_on
 
 WIDTHS = (390, 1400)

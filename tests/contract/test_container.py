@@ -14,7 +14,8 @@ import trustme
 from aiohttp import ClientSession, TCPConnector, web
 
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
-from shared.storage.cosmos_documents import Container, CosmosDb, Document
+from shared.storage.cosmos_account import CosmosDb
+from shared.storage.cosmos_documents import Container, Document
 from tests.conftest import cosmos_settings, free_port
 from tests.memory_container import MemoryContainer
 

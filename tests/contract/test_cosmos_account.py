@@ -7,7 +7,7 @@ import pytest
 from azure.cosmos import PartitionKey
 
 from shared.settings import Settings, SettingsError
-from shared.storage.cosmos_documents import INDEXING, CosmosDb
+from shared.storage.cosmos_account import INDEXING, CosmosDb
 from tests.conftest import cosmos_settings
 
 

@@ -22,8 +22,9 @@ from shared.domain.work import DeadLetter, DueRow
 from shared.expiry.report import SweepRecord
 from shared.storage.cosmos_documents import Container
 from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
+from shared.storage.table_account import Tables
 from shared.storage.table_store import MAX_ROW_BYTES, TableStore
-from shared.storage.tables import Operation, Row, Table, Tables
+from shared.storage.tables import Operation, Row, Table
 from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
 

@@ -5,22 +5,18 @@ import asyncio
 import pytest
 
 from shared.domain.errors import ConflictError, StateTooLargeError
-from shared.storage.tables import CountingTable, Operation, Row, Table, TracedTable
+from shared.storage.observed_table import ObservedTable
+from shared.storage.tables import Operation, Row, Table
 from tests.memory_table import MemoryTable
 
 
-@pytest.fixture(params=["azurite", "memory", "counting", "traced"])
+@pytest.fixture(params=["azurite", "memory", "observed"])
 def table(request: pytest.FixtureRequest) -> Table:
     if request.param == "azurite":
         azure: Table = request.getfixturevalue("two_azure_tables")[0]
         return azure
     memory = MemoryTable()
-    wrapped: dict[str, Table] = {
-        "memory": memory,
-        "counting": CountingTable(memory),
-        "traced": TracedTable(memory),
-    }
-    return wrapped[request.param]
+    return memory if request.param == "memory" else ObservedTable(memory)
 
 
 def insert(key: str, **columns: object) -> Operation:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.e2e.running_bot import RunningBot, StoredRows, running_bot, settings_on
 from tests.e2e.state_client import StateClient, state_client
 from tests.fake_channel import FakeChannel

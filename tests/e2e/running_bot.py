@@ -19,7 +19,8 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from scripts import cosmos, processes
 from shared.domain.identity import ConversationKey
-from shared.storage.tables import AzureTable, Operation, Row, Tables
+from shared.storage.table_account import Tables
+from shared.storage.tables import AzureTable, Operation, Row
 from tests.fake_channel import FakeChannel, until
 
 NEVER = "0 0 0 1 1 *"  # a schedule that fires on New Year only: the tests sweep by hand

@@ -14,7 +14,7 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient
 
 from scripts import cosmos
 from shared.domain.errors import StorageUnavailableError
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.e2e.running_bot import (
     EXPIRED,
     NAME,

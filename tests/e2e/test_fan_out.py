@@ -12,7 +12,7 @@ import pytest
 from scripts import processes
 from shared.expiry.fan_out import poison_name
 from shared.storage.queues import AzureQueue, Queues
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.e2e.running_bot import EXPIRED, StoredRows, User, running_bot, settings_on
 from tests.fake_channel import Answer, FakeChannel, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import ClientError
 
 from shared.expiry.workload import CONCURRENCY
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running_bot, settings_on
 from tests.fake_channel import Answer, FakeChannel, until
 

@@ -20,7 +20,7 @@ import pytest
 from aiohttp import ClientError
 
 from scripts import azurite, processes
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.conftest import azurite_ports
 from tests.e2e import ledger_bot
 from tests.e2e.running_bot import (

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
 
 from scripts import processes, run
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.e2e.running_bot import (
     EXPIRED,
     NAME,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from uuid import uuid4
 
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.e2e.running_bot import EXPIRED, StoredRows, User, running_bot, settings_on
 from tests.e2e.state_client import state_client
 from tests.fake_channel import FakeChannel

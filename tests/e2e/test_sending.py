@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from shared.certificate import read_certificate
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.certificates import a_certificate
 from tests.channel_process import FakeChannelProcess
 from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, running_bot, settings_on

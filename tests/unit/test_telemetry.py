@@ -23,7 +23,7 @@ from shared import telemetry
 from shared.connector.client import ConnectorError
 from shared.expiry.metrics import record_sweep
 from shared.expiry.report import SweepReport
-from shared.storage.tables import TracedTable
+from shared.storage.observed_table import ObservedTable
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.memory_table import MemoryTable
 
@@ -71,8 +71,8 @@ def rise(before: dict[tuple[str, ...], Any], *key: str) -> Any:
 def bot() -> BotInMemory:
     return BotInMemory(
         FunctionBot(count_in_conversation),
-        conversations=TracedTable(MemoryTable()),
-        users=TracedTable(MemoryTable()),
+        conversations=ObservedTable(MemoryTable()),
+        users=ObservedTable(MemoryTable()),
     )
 
 

@@ -14,7 +14,7 @@ from shared.domain.errors import StorageUnavailableError
 from shared.expiry.fan_out import FanOut, InvalidMessageError, message_for
 from shared.settings import read_settings
 from shared.storage.stores import Stores
-from shared.storage.tables import Tables
+from shared.storage.table_account import Tables
 from tests.bot_in_memory import (
     SHARDS,
     BotInMemory,

@@ -15,7 +15,7 @@ from pycep import BicepParser
 
 from scripts import package
 from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS, Settings, names_of
-from shared.storage import cosmos_documents
+from shared.storage import cosmos_account
 
 ROOT = Path(__file__).parents[3]
 INFRA = ROOT / "infra"
@@ -287,9 +287,9 @@ def test_the_containers_are_as_the_app_expects_them() -> None:
         name: config(parts["resources"][name])["properties"]["resource"]
         for name in ("conversations", "users")
     }
-    assert parts["variables"]["partitionKey"]["value"]["paths"] == [cosmos_documents.PARTITION_KEY]
+    assert parts["variables"]["partitionKey"]["value"]["paths"] == [cosmos_account.PARTITION_KEY]
     indexing = parts["variables"]["indexingPolicy"]["value"]
-    assert {name: indexing[name] for name in cosmos_documents.INDEXING} == cosmos_documents.INDEXING
+    assert {name: indexing[name] for name in cosmos_account.INDEXING} == cosmos_account.INDEXING
     for container in containers.values():
         assert container["partitionKey"] == "partitionKey"
         assert container["indexingPolicy"] == "indexingPolicy"

@@ -13,7 +13,8 @@ from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey, user_hash
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.state.erasure import Receipt, asks_for_erasure
-from shared.storage.tables import CountingTable, Row
+from shared.storage.observed_table import ObservedTable
+from shared.storage.tables import Row
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,
@@ -239,7 +240,7 @@ async def test_of_many_users_only_the_one_is_touched() -> None:
         await bot.store.save_user(f"user{number}", replace(user, address=address, etag=""), address)
     about_ann = {id(row) for row in bot.rows_about("ann")}
     others = {id(row) for row in bot.rows() if talk.address.key not in row.key} - about_ann
-    tables = [CountingTable(table) for table in bot.memory]
+    tables = [ObservedTable(table) for table in bot.memory]
     counted = BotInMemory(bot.bot, conversations=tables[0], users=tables[1], clock=bot.clock)
     await counted.erasure.erase(CHANNEL, "ann")
     assert others <= {id(row) for row in bot.rows()}
