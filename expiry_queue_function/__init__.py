@@ -35,7 +35,7 @@ async def expiry_queue(message: func.QueueMessage) -> None:
     app = await get_app()
     try:
         shard = shard_of(message.get_body())
-        report = await app.sweep_shard(shard)
+        report = await app.sweeps.run_shard(shard)
     except InvalidMessageError as error:
         logger.error("fan-out: message %s: %s", message.id, error)  # noqa: TRY400 - the host logs the traceback
         raise

@@ -18,4 +18,4 @@ async def expiry_timer(timer: func.TimerRequest) -> None:
     if timer.past_due:
         logger.warning("sweep: running late; catching up")
     app = await get_app()
-    logger.info("sweep: %s", await app.sweep())
+    logger.info("sweep: %s", await app.sweeps.run())

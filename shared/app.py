@@ -3,55 +3,36 @@
 import asyncio
 import logging
 import ssl
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
-from datetime import datetime
 
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity
-from botframework.connector.auth import (
-    AuthenticateRequestResult,
-    CertificateServiceClientCredentialsFactory,
-    ManagedIdentityServiceClientCredentialsFactory,
-    PasswordServiceClientCredentialFactory,
-    ServiceClientCredentialsFactory,
-)
+from botframework.connector.auth import AuthenticateRequestResult
 
-from shared import telemetry
 from shared.bot import STATE_TYPES, create_bot
-from shared.connector import notices
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.cloud import cloud_of
-from shared.connector.credentials import TokenSource
+from shared.connector.credentials import sdk_credentials, token_source
 from shared.connector.limits import SendingLimits, read_limits
+from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.service_urls import ServiceUrls
-from shared.domain.errors import StorageUnavailableError
+from shared.domain.store import Stores
 from shared.domain.times import utc_now
-from shared.expiry import metrics
-from shared.expiry.fan_out import FanOut, InvalidMessageError, poison_name
-from shared.expiry.garbage import full_collections_put_off, keep_what_is_there
-from shared.expiry.report import SweepRecord, SweepReport
-from shared.expiry.status import Schedule, Status, gather_status, is_recent
-from shared.expiry.sweep import Sweep
-from shared.expiry.timeout_change import sweep_with_timeout
-from shared.settings import Settings, SettingsError, read_settings
+from shared.expiry.fan_out import FanOut, poison_name
+from shared.expiry.garbage import keep_what_is_there
+from shared.expiry.health import Health
+from shared.expiry.run import SweepRunner
+from shared.settings import Settings, read_settings
 from shared.state import codec
 from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.state_data import StateData
-from shared.storage.stores import Stores, cosmos_of
+from shared.storage.stores import AzureStores, cosmos_of
 from shared.storage.table_account import Tables
-from shared.storage.table_store import TableStore
 from shared.turn.turn import Turns
-
-logger = logging.getLogger(__name__)
-
-# Probes come often; the storage is asked this seldom.
-HEALTH_SECONDS = 5
 
 
 class App:
@@ -74,13 +55,11 @@ class App:
         fan_out: FanOut | None = None,
     ) -> None:
         self.authentication = authentication
-        self._settings = settings
-        self._fan_out = fan_out
         self._stores = stores
         self._service_urls = ServiceUrls()
         limits = SendingLimits(read_limits(settings))
-        self._notices = (
-            notices.NoticeSender(connector, self._service_urls, limits)
+        notices = (
+            NoticeSender(connector, self._service_urls, limits)
             if settings.expiry_notice == "on"
             else None
         )
@@ -100,9 +79,15 @@ class App:
             shard_count=settings.table_shards,
             now=utc_now,
         )
-        self._checking = asyncio.Lock()
-        self._check_again_at = 0.0
-        self._failed_checks: Sequence[str] = []
+        self.sweeps = SweepRunner(
+            stores,
+            settings,
+            notices or say_nothing,
+            self.erasure.finish,
+            pace=notices,
+            fan_out=fan_out,
+        )
+        self.health = Health(stores, settings)
 
     async def take_turn(
         self, activity: Activity, caller: AuthenticateRequestResult
@@ -119,136 +104,6 @@ class App:
             if asks_for_erasure(activity):
                 await self.erasure.erase(activity.channel_id, activity.from_property.id)
             return response
-
-    async def sweep(self) -> SweepReport:
-        """Run one sweep; what fails within it is counted in the report.
-
-        Raises:
-            StorageUnavailableError: the tables could not be reached at all.
-            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
-        """
-        if self._settings.expires_by_time_to_live_alone:
-            logger.warning("sweep: there is nothing to sweep: Cosmos DB forgets what is idle")
-            return SweepReport()
-        try:
-            report = await self._run_sweep(
-                lambda store: sweep_with_timeout(
-                    store,
-                    self._settings.expire_after,
-                    utc_now(),
-                    lambda ahead: self._sweep(store, ahead).run(),
-                )
-            )
-        except Exception as error:
-            await self._record(SweepRecord(utc_now(), error=type(error).__name__))
-            raise
-        await self._record(SweepRecord.of(report, utc_now()))
-        if self._fan_out:
-            await self._fan_out.warn_of_poison()
-            if report.unfinished and not report.stopped:
-                await self._fan_out.hand_over(report.unfinished)
-        return report
-
-    async def status(self) -> Status:
-        """What the status page shows.
-
-        Raises:
-            StorageUnavailableError: the tables could not be read.
-            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
-        """
-        now = utc_now()
-        async with self.with_storage():
-            if self._settings.expires_by_time_to_live_alone:
-                return Status.of_no_rows(now)
-            status = await gather_status(
-                self._stores.for_sweeps(),
-                self._schedule(now),
-                self._settings.sweep_budget_seconds,
-                self._settings.expire_after,
-                now,
-            )
-        return replace(status, timer="off" if self._settings.expiry_timer_disabled else "on")
-
-    async def failed_checks(self) -> Sequence[str]:
-        """What keeps the app from being ready; looked at again after some seconds only."""
-        async with self._checking:
-            if time.monotonic() >= self._check_again_at:
-                self._failed_checks = await self._check()
-                self._check_again_at = time.monotonic() + HEALTH_SECONDS
-            return self._failed_checks
-
-    async def _check(self) -> Sequence[str]:
-        now = utc_now()
-        try:
-            async with self.with_storage():
-                if self._settings.expiry_timer_disabled:
-                    await self._stores.for_turns().has_user("nobody")  # the storage answers
-                    return []
-                sweeps = await self._stores.for_sweeps().sweeps()
-        except (StorageUnavailableError, SettingsError) as error:
-            logger.error("health: %s", error)  # noqa: TRY400 - it says it all
-            return ["storage"]
-        budget = self._settings.sweep_budget_seconds
-        return [] if is_recent(sweeps, self._schedule(now), budget, now) else ["sweep"]
-
-    def _schedule(self, now: datetime) -> Schedule:
-        return Schedule.of(self._settings.expiry_schedule, now)
-
-    async def _record(self, record: SweepRecord) -> None:
-        slot = self._schedule(record.at).slot(record.at)
-        try:
-            await self._stores.for_sweeps().record_sweep(record, slot)
-        except StorageUnavailableError as error:  # the sweep itself is done, or has said so
-            logger.warning("sweep: not recorded: %s", error)
-
-    async def sweep_shard(self, shard: str) -> SweepReport:
-        """Sweep one shard, as a message of the fan-out asks; if unfinished, ask for it again.
-
-        Raises:
-            InvalidMessageError: there is no such shard.
-            StorageUnavailableError: the tables or the queue could not be reached.
-            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
-        """
-
-        async def run(store: TableStore) -> SweepReport:
-            if shard not in store.shards:
-                raise InvalidMessageError(f"the table has no shard {shard[:20]!r}")
-            control = await store.control()
-            return await self._sweep(store, control.range_ahead(utc_now()), [shard]).run()
-
-        report = await self._run_sweep(run)
-        if self._fan_out and report.unfinished and not report.stopped:
-            await self._fan_out.put(shard)
-        return report
-
-    async def _run_sweep(self, run: Callable[[TableStore], Awaitable[SweepReport]]) -> SweepReport:
-        with telemetry.tracer.start_as_current_span("sweep"):
-            async with self.with_storage():
-                store, requests = self._stores.counted()
-                with full_collections_put_off():
-                    report = await run(store)
-                report.requests = requests()
-        metrics.record_sweep(report)
-        return report
-
-    def _sweep(
-        self,
-        store: TableStore,
-        ahead: tuple[datetime, datetime] | None,
-        shards: Sequence[str] | None = None,
-    ) -> Sweep:
-        return Sweep(
-            store,
-            self._notices or notices.say_nothing,
-            self.erasure.finish,
-            expire_after=self._settings.expire_after,
-            budget_seconds=self._settings.sweep_budget_seconds,
-            pace=self._notices,
-            max_notice_age_seconds=self._settings.max_notice_age_seconds,
-            shards=shards,
-            ahead=ahead,
-            now=utc_now,
-        )
 
     def with_storage(self) -> AbstractAsyncContextManager[None]:
         """Make sure of the storage; see `Stores.ready`."""
@@ -270,7 +125,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
         clients.push_async_callback(connector.close)
         authentication = InboundAuthentication(
             app_id=settings.microsoft_app_id,
-            credentials=_sdk_credentials(settings),
+            credentials=sdk_credentials(settings),
             cloud=cloud,
             ssl_context=trust,
         )
@@ -287,41 +142,8 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
                 queues.queue(poison_name(settings.expiry_queue)),
                 most=settings.table_shards,
             )
-        stores = Stores(settings, tables, cosmos)
+        stores = AzureStores(settings, tables, cosmos)
         yield App(settings, stores, authentication, connector, fan_out)
-
-
-def token_source(settings: Settings) -> TokenSource:
-    """Where the bot's tokens come from."""
-    return TokenSource(
-        app_id=settings.microsoft_app_id,
-        app_password=settings.microsoft_app_password.get_secret_value(),
-        certificate=settings.app_certificate(),
-        app_type=settings.microsoft_app_type,
-        cloud=cloud_of(settings),
-        ca_file=settings.ca_file,
-    )
-
-
-def _sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
-    """The bot's credentials for what the SDK still does itself: sign-in (OAuthPrompt)."""
-    app_id = settings.microsoft_app_id
-    if settings.microsoft_app_type == "UserAssignedMSI":
-        return ManagedIdentityServiceClientCredentialsFactory(app_id)
-    single_tenant = settings.microsoft_app_type == "SingleTenant"
-    tenant_id = settings.microsoft_app_tenant_id if single_tenant else ""
-    certificate = settings.app_certificate()
-    if certificate:
-        return CertificateServiceClientCredentialsFactory(
-            certificate_thumbprint="",  # msal makes it of the certificate
-            certificate_private_key=certificate.private_key,
-            app_id=app_id,
-            tenant_id=tenant_id,
-            certificate_public=certificate.public,
-        )
-    return PasswordServiceClientCredentialFactory(
-        app_id, settings.microsoft_app_password.get_secret_value(), tenant_id=tenant_id
-    )
 
 
 class _Process:

@@ -45,7 +45,7 @@ async def ready(req: func.HttpRequest) -> func.HttpResponse:
     """The storage answers and sweeps run; 503 names what does not, and no more."""
     del req
     try:
-        failed = list(await (await get_app()).failed_checks())
+        failed = list(await (await get_app()).health.failed_checks())
     except SettingsError:
         failed = ["settings"]
     if failed:
@@ -55,7 +55,7 @@ async def ready(req: func.HttpRequest) -> func.HttpResponse:
 
 async def _status(req: func.HttpRequest) -> func.HttpResponse:
     try:
-        status = await (await get_app()).status()
+        status = await (await get_app()).health.status()
     except (StorageUnavailableError, SettingsError) as error:
         return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": {"message": str(error)}})
     if req.params.get("format") == "json" or req.headers.get("accept") == "application/json":

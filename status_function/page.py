@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from shared.expiry.report import SweepRecord
+from shared.domain.sweep_record import SweepRecord
 from shared.expiry.status import Status, duration
 
 

@@ -16,15 +16,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.app import build_app, token_source
+from shared.app import build_app
 from shared.cli import dead_letters
 from shared.cli.doctor import Finding, examine
+from shared.connector.credentials import token_source
 from shared.domain.errors import StoreError
 from shared.domain.times import utc_now
 from shared.expiry.fan_out import Queue, poison_name
 from shared.settings import Settings, SettingsError, read_settings
 from shared.storage.queues import Queues
-from shared.storage.stores import Stores, cosmos_of
+from shared.storage.stores import AzureStores, cosmos_of
 from shared.storage.table_account import Tables
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ async def _clients(settings: Settings) -> AsyncIterator[tuple[Tables, "CosmosDb 
 
 async def _status() -> None:
     async with build_app(read_settings()) as app:
-        status = await app.status()
+        status = await app.health.status()
     _, headline = status.verdict
     _say(headline)
     for name, count in {"overdue": status.overdue, **status.waiting}.items():
@@ -151,7 +152,7 @@ async def _empty(poison: Queue, back_to: Queue | None) -> None:
 async def _dead_letters(arguments: argparse.Namespace) -> None:
     settings = read_settings()
     async with _clients(settings) as (tables, cosmos):
-        stores = Stores(settings, tables, cosmos)
+        stores = AzureStores(settings, tables, cosmos)
         async with stores.ready():
             store = stores.for_sweeps()
         if arguments.action == "list":

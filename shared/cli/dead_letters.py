@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.domain.store import ConversationStore
+from shared.domain.store import DeadLetterStore
 from shared.domain.work import DeadLetter
 
 Say = Callable[[str], None]
@@ -25,7 +25,7 @@ class Wanted:
         )
 
 
-async def show(store: ConversationStore, say: Say) -> None:
+async def show(store: DeadLetterStore, say: Say) -> None:
     """A line for each: who it was for is not in it."""
     count = 0
     async for letter in _letters(store):
@@ -35,7 +35,7 @@ async def show(store: ConversationStore, say: Say) -> None:
 
 
 async def replay(
-    store: ConversationStore, wanted: Wanted, now: Callable[[], datetime], say: Say
+    store: DeadLetterStore, wanted: Wanted, now: Callable[[], datetime], say: Say
 ) -> None:
     """Make the notices due again: the next sweep sends them, unless the user was back first."""
 
@@ -45,7 +45,7 @@ async def replay(
     await _do(store, wanted, work, say)
 
 
-async def drop(store: ConversationStore, wanted: Wanted, say: Say) -> None:
+async def drop(store: DeadLetterStore, wanted: Wanted, say: Say) -> None:
     """Delete them."""
 
     async def work(letter: DeadLetter) -> str:
@@ -56,7 +56,7 @@ async def drop(store: ConversationStore, wanted: Wanted, say: Say) -> None:
 
 
 async def _do(
-    store: ConversationStore,
+    store: DeadLetterStore,
     wanted: Wanted,
     work: Callable[[DeadLetter], Awaitable[str]],
     say: Say,
@@ -74,7 +74,7 @@ async def _do(
 
 
 async def _letters(
-    store: ConversationStore, wanted: Wanted | None = None
+    store: DeadLetterStore, wanted: Wanted | None = None
 ) -> AsyncIterator[DeadLetter]:
     wanted = wanted or Wanted()
     for shard in store.shards:

@@ -17,7 +17,7 @@ from shared.domain.errors import StoreError
 from shared.domain.times import CLOCK_SKEW, utc_now
 from shared.expiry.status import Schedule, duration, is_recent
 from shared.settings import Settings, SettingsError
-from shared.storage.stores import Stores
+from shared.storage.stores import AzureStores
 from shared.storage.table_account import Tables
 from shared.storage.table_store import CONTROL
 from shared.storage.tables import Operation, Row
@@ -96,7 +96,7 @@ async def _check_storage(
         began = utc_now()
         answered_at = await table.service_time(CONTROL, _PROBE)
         await table.write([Operation("delete", probe)])
-        store = Stores(settings, tables, cosmos).for_sweeps()
+        store = AzureStores(settings, tables, cosmos).for_sweeps()
         control, sweeps = await store.control(), await store.sweeps()
     except StoreError as error:
         yield Finding(

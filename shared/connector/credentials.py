@@ -8,12 +8,18 @@ import time
 from typing import Any
 
 import requests
+from botframework.connector.auth import (
+    CertificateServiceClientCredentialsFactory,
+    ManagedIdentityServiceClientCredentialsFactory,
+    PasswordServiceClientCredentialFactory,
+    ServiceClientCredentialsFactory,
+)
 from msal.application import ConfidentialClientApplication
 from msal.managed_identity import ManagedIdentityClient, UserAssignedManagedIdentity
 
 from shared.certificate import Certificate
-from shared.connector.cloud import PUBLIC, Cloud
-from shared.settings import AppType
+from shared.connector.cloud import PUBLIC, Cloud, cloud_of
+from shared.settings import AppType, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -155,3 +161,36 @@ class TokenSource:
             )
             answer = app.acquire_token_for_client(scopes=[f"{self._scope}/.default"])
         return answer
+
+
+def token_source(settings: Settings) -> TokenSource:
+    """Where the bot's tokens come from."""
+    return TokenSource(
+        app_id=settings.microsoft_app_id,
+        app_password=settings.microsoft_app_password.get_secret_value(),
+        certificate=settings.app_certificate(),
+        app_type=settings.microsoft_app_type,
+        cloud=cloud_of(settings),
+        ca_file=settings.ca_file,
+    )
+
+
+def sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
+    """The bot's credentials for what the SDK still does itself: sign-in (OAuthPrompt)."""
+    app_id = settings.microsoft_app_id
+    if settings.microsoft_app_type == "UserAssignedMSI":
+        return ManagedIdentityServiceClientCredentialsFactory(app_id)
+    single_tenant = settings.microsoft_app_type == "SingleTenant"
+    tenant_id = settings.microsoft_app_tenant_id if single_tenant else ""
+    certificate = settings.app_certificate()
+    if certificate:
+        return CertificateServiceClientCredentialsFactory(
+            certificate_thumbprint="",  # msal makes it of the certificate
+            certificate_private_key=certificate.private_key,
+            app_id=app_id,
+            tenant_id=tenant_id,
+            certificate_public=certificate.public,
+        )
+    return PasswordServiceClientCredentialFactory(
+        app_id, settings.microsoft_app_password.get_secret_value(), tenant_id=tenant_id
+    )

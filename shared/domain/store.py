@@ -1,11 +1,25 @@
-"""What a store must do: the protocols."""
+"""What a store must do: the whole port, as one protocol for each kind of caller.
 
-from collections.abc import AsyncIterator, Sequence
+    StateStore          turns, state functions and erasures
+    SweepStore          sweeps; it has all of StateStore
+    DeadLetterStore     the commands for dead letters
+    ControlStore        what a changed timeout needs
+    StatusStore         the status page, and the records of sweeps
+    ConversationStore   all of these: a store with rows has it all
+    Stores              the stores of one app
+
+Any method may raise StorageUnavailableError.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
+from shared.domain.control import Control
 from shared.domain.conversation import Conversation, PrivateState
 from shared.domain.identity import Address
+from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import Joined, UserRow
 from shared.domain.work import DeadLetter, DueRow
 
@@ -13,8 +27,7 @@ from shared.domain.work import DeadLetter, DueRow
 class StateStore(Protocol):
     """What turns, the state functions and erasures need of a store.
 
-    Every write of a conversation is conditional on the ETag it carries. Any method may raise
-    StorageUnavailableError.
+    Every write of a conversation is conditional on the ETag it carries.
     """
 
     async def load(self, address: Address) -> Conversation | None:
@@ -93,13 +106,25 @@ class StateStore(Protocol):
         """The conversation's work items, found among all of its shard."""
 
 
-class ConversationStore(StateStore, Protocol):
-    """What the sweep needs of a store, and dead letters do."""
+class Sharded(Protocol):
+    """Rows in shards."""
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """The names of all shards."""
+
+
+class DueRows(Sharded, Protocol):
+    """The work items of each shard."""
 
     def due(
         self, shard: str, until: datetime, after: datetime | None = None
     ) -> AsyncIterator[Sequence[DueRow]]:
         """Pages of the shard's work items due by `until`, and after `after`, oldest first."""
+
+
+class SweepStore(StateStore, DueRows, Protocol):
+    """What the sweep needs of a store."""
 
     async def load_tracking(self, address: Address) -> Conversation | None:
         """The row without its state, or None."""
@@ -134,6 +159,10 @@ class ConversationStore(StateStore, Protocol):
             ConflictError: the conversation is another version, or gone; nothing was kept.
         """
 
+
+class DeadLetterStore(Sharded, Protocol):
+    """What is done with notices that could not be delivered."""
+
     def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
         """Pages of the shard's dead letters, those that expired first, first."""
 
@@ -146,6 +175,58 @@ class ConversationStore(StateStore, Protocol):
     async def drop(self, letter: DeadLetter) -> None:
         """Delete a dead letter; that it is gone is no error."""
 
-    @property
-    def shards(self) -> Sequence[str]:
-        """The names of all shards."""
+
+class ControlStore(Protocol):
+    """Where the control row is."""
+
+    async def control(self) -> Control:
+        """The row that describes the table; written now if the table is new.
+
+        Raises:
+            StorageUnavailableError: the table does not exist, or no answer.
+        """
+
+    async def save_control(self, control: Control) -> Control:
+        """Write that row over the version it was read at; returns it with its new ETag.
+
+        Raises:
+            ConflictError: it is another version by now.
+        """
+
+
+class StatusStore(DueRows, Protocol):
+    """What the status page needs of a store, and the records of sweeps."""
+
+    def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
+        """Pages of when the conversations of the shard's dead letters expired, oldest first."""
+
+    async def sweeps(self) -> Sequence[SweepRecord]:
+        """The last sweeps, newest first."""
+
+    async def record_sweep(self, record: SweepRecord, slot: int) -> None:
+        """Keep a sweep's record in place of what is in that slot: one request, no reading."""
+
+
+class ConversationStore(SweepStore, DeadLetterStore, ControlStore, StatusStore, Protocol):
+    """A store with a row for each conversation: everything there is to do with it."""
+
+
+class Stores(Protocol):
+    """The stores of one app."""
+
+    def for_turns(self) -> StateStore:
+        """The store of turns, the state functions and erasures."""
+
+    def for_sweeps(self) -> ConversationStore:
+        """The store of sweeps, and of whatever else goes by rows."""
+
+    def counted(self) -> tuple[ConversationStore, Callable[[], int]]:
+        """The store of one sweep, and how many requests it has made."""
+
+    def ready(self) -> AbstractAsyncContextManager[None]:
+        """Make sure of tables and containers, once; after a failure, again: they may be gone.
+
+        Raises:
+            StorageUnavailableError: they could not be reached, or made.
+            SettingsError: they are not what the settings say.
+        """

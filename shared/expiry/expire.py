@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StateUnreadableError
-from shared.domain.store import ConversationStore
+from shared.domain.store import SweepStore
 from shared.domain.times import LEASE, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import AtOnce, NoticeResult, Pace, SendNotice, Verdict
@@ -65,7 +65,7 @@ class Expirer:
 
     def __init__(
         self,
-        store: ConversationStore,
+        store: SweepStore,
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,

@@ -5,6 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from shared.domain.sweep_record import SweepRecord
+
 
 @dataclass
 class SweepReport:
@@ -117,32 +119,17 @@ _OUTCOMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SweepRecord:
-    """What is kept of one sweep; `error` is the class of what it failed with, if it did."""
-
-    at: datetime
-    counts: dict[str, int] = field(default_factory=dict)
-    lateness_p50_seconds: float | None = None
-    lateness_p99_seconds: float | None = None
-    seconds: float = 0.0
-    requests: int = 0
-    complete: bool = True
-    stopped: bool = False
-    error: str = ""
-
-    @classmethod
-    def of(cls, report: SweepReport, at: datetime) -> "SweepRecord":
-        """Of a sweep's report."""
-        known = {name: getattr(report, name, 0) for name in _OUTCOMES}
-        late = bool(report.lateness_seconds)
-        return cls(
-            at=at,
-            counts={name: count for name, count in known.items() if count},
-            lateness_p50_seconds=round(report.lateness(50), 1) if late else None,
-            lateness_p99_seconds=round(report.lateness(99), 1) if late else None,
-            seconds=round(report.seconds, 2),
-            requests=report.requests,
-            complete=report.complete,
-            stopped=report.stopped,
-        )
+def record_of(report: SweepReport, at: datetime) -> SweepRecord:
+    """What is kept of a sweep that ended at `at`."""
+    known = {name: getattr(report, name) for name in _OUTCOMES}
+    late = bool(report.lateness_seconds)
+    return SweepRecord(
+        at=at,
+        counts={name: count for name, count in known.items() if count},
+        lateness_p50_seconds=round(report.lateness(50), 1) if late else None,
+        lateness_p99_seconds=round(report.lateness(99), 1) if late else None,
+        seconds=round(report.seconds, 2),
+        requests=report.requests,
+        complete=report.complete,
+        stopped=report.stopped,
+    )

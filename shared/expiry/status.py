@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from croniter import croniter
 
+from shared.domain.store import StatusStore
+from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import CLOCK_SKEW
-from shared.domain.work import ERASURE, DueRow
-from shared.expiry.report import SweepRecord
+from shared.domain.work import ERASURE
 from shared.expiry.sweep import SHARDS_AT_ONCE
 
 _T = TypeVar("_T")
@@ -132,23 +133,6 @@ class Status:
         health, headline = self.verdict
         facts: dict[str, Any] = _plain({"health": health, "headline": headline, **asdict(self)})
         return facts
-
-
-class StatusStore(Protocol):
-    """Where the facts are."""
-
-    @property
-    def shards(self) -> Sequence[str]:
-        """The names of all shards."""
-
-    def due(self, shard: str, until: datetime) -> AsyncIterator[Sequence[DueRow]]:
-        """Pages of the shard's due rows until then, oldest first."""
-
-    def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
-        """Pages of when the conversations of its dead letters expired, oldest first."""
-
-    async def sweeps(self) -> Sequence[SweepRecord]:
-        """The last sweeps, newest first."""
 
 
 async def gather_status(

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from shared.domain.store import ConversationStore
+from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
@@ -57,14 +57,14 @@ class Sweep:
         max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
         now: the clock, in aware UTC.
         shards: sweep these only; None: all of them.
-        ahead: the due times (after, until) to look at as well: see `shared.timeout_change`.
+        ahead: the due times (after, until) to look at as well: see `shared.expiry.timeout_change`.
         clock: what the budget is measured by: a monotonic clock, in seconds.
         randomness: spreads retries, and decides between rows of the same second.
     """
 
     def __init__(
         self,
-        store: ConversationStore,
+        store: SweepStore,
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,

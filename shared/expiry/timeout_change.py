@@ -8,70 +8,12 @@ re-filed at its new time.
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from shared.domain.errors import ConflictError
+from shared.domain.store import ControlStore
 from shared.expiry.report import SweepReport
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """The row that describes the table.
-
-    Attributes:
-        shard_count: the table's, for life.
-        expire_after: the timeout that due rows are filed by now; None before the first sweep.
-        longest: the longest timeout that rows may still be filed by, while that matters.
-        looked_until: due rows up to this time have been looked at since the change.
-        over_at: when no row filed by `longest` is left.
-        state_store: where the state of its conversations and users is, for life.
-        etag: the row's version.
-    """
-
-    shard_count: int
-    expire_after: timedelta | None = None
-    longest: timedelta | None = None
-    looked_until: datetime | None = None
-    over_at: datetime | None = None
-    state_store: str = "tables"
-    etag: str = ""
-
-    def with_timeout(self, expire_after: timedelta, now: datetime) -> "Control":
-        """With this timeout in force from now on."""
-        if self.over_at is not None and now >= self.over_at:
-            return replace(
-                self, expire_after=expire_after, longest=None, looked_until=None, over_at=None
-            ).with_timeout(expire_after, now)
-        if self.expire_after == expire_after:
-            return self
-        longest = max(filter(None, (self.longest, self.expire_after, expire_after)))
-        if longest == expire_after:
-            return replace(self, expire_after=expire_after)
-        return replace(
-            self,
-            expire_after=expire_after,
-            longest=longest,
-            looked_until=datetime.fromtimestamp(0, UTC),
-            over_at=now + longest,
-        )
-
-    def range_ahead(self, now: datetime) -> tuple[datetime, datetime] | None:
-        """The due times (after, until) that a sweep looks at besides what is due now, if any."""
-        if self.longest is None or self.expire_after is None or self.looked_until is None:
-            return None
-        return max(self.looked_until, now), now + (self.longest - self.expire_after)
-
-
-class ControlStore(Protocol):
-    """Where the control row is."""
-
-    async def control(self) -> Control:
-        """The row; written if it is not there."""
-
-    async def save_control(self, control: Control) -> Control:
-        """Write it over the version it was read at, or raise ConflictError."""
 
 
 async def sweep_with_timeout(

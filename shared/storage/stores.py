@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from shared.domain.errors import StorageUnavailableError
-from shared.domain.store import StateStore
+from shared.domain.store import ConversationStore, StateStore, Stores
 from shared.settings import Settings, SettingsError
 from shared.storage.observed_table import ObservedTable
 from shared.storage.table_account import Tables
@@ -25,7 +27,7 @@ def cosmos_of(settings: Settings) -> "CosmosDb | None":
     return CosmosDb(settings)
 
 
-class Stores:
+class AzureStores(Stores):
     """Makes the stores, and makes sure that what they need is there.
 
     Args:
@@ -43,8 +45,8 @@ class Stores:
         self._ensuring = asyncio.Lock()
         self._is_ready = False
 
+    @override
     def for_turns(self) -> StateStore:
-        """The store of turns, the state functions and erasures."""
         if self._cosmos and self._settings.expires_by_time_to_live_alone:
             from shared.storage.cosmos_store import TimeToLiveStore  # noqa: PLC0415 - as above
 
@@ -56,12 +58,12 @@ class Stores:
             )
         return self.for_sweeps()
 
-    def for_sweeps(self) -> TableStore:
-        """The store of sweeps, and of whatever else goes by rows."""
+    @override
+    def for_sweeps(self) -> ConversationStore:
         return self.counted()[0]
 
-    def counted(self) -> tuple[TableStore, Callable[[], int]]:
-        """The store of one sweep, and how many requests it has made."""
+    @override
+    def counted(self) -> tuple[ConversationStore, Callable[[], int]]:
         conversations, users = ObservedTable(self._conversations), ObservedTable(self._users)
         shards = self._settings.table_shards
         if self._cosmos is None:
@@ -84,14 +86,9 @@ class Stores:
     def _most_bytes(self) -> int:
         return self._settings.state_limit_kib * 1024
 
+    @override
     @asynccontextmanager
     async def ready(self) -> AsyncIterator[None]:
-        """Make sure of tables and containers, once; after a failure, again: they may be gone.
-
-        Raises:
-            StorageUnavailableError: they could not be reached, or made.
-            SettingsError: they are not what the settings say.
-        """
         async with self._ensuring:
             if not self._is_ready:
                 await self._ensure()

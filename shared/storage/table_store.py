@@ -26,15 +26,15 @@ from datetime import UTC, datetime
 
 from typing_extensions import override
 
+from shared.domain.control import Control
 from shared.domain.conversation import Conversation, Participant, PrivateState, Status
 from shared.domain.errors import ConflictError
 from shared.domain.identity import Address
 from shared.domain.store import ConversationStore
+from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
 from shared.domain.users import Joined, UserRow
 from shared.domain.work import DeadLetter, DueRow
-from shared.expiry.report import SweepRecord
-from shared.expiry.timeout_change import Control
 from shared.storage.table_rows import (
     LETTER,
     TRACKING,
@@ -95,16 +95,12 @@ class TableStore(ConversationStore):
         self._shard_count = shard_count
 
     @property
+    @override
     def shards(self) -> Sequence[str]:
-        """The names of all shards."""
         return [f"s{number:03d}" for number in range(self._shard_count)]
 
+    @override
     async def control(self) -> Control:
-        """The row that describes the table; written now if the table is new.
-
-        Raises:
-            StorageUnavailableError: the table does not exist, or no answer.
-        """
         row = await self._conversations.get(CONTROL, CONTROL)
         if row is None:
             try:
@@ -122,12 +118,8 @@ class TableStore(ConversationStore):
             etag=row.etag,
         )
 
+    @override
     async def save_control(self, control: Control) -> Control:
-        """Write that row over the version it was read at.
-
-        Raises:
-            ConflictError: it is another version by now.
-        """
         columns = {
             "Shards": control.shard_count,
             "ExpireAfter": control.expire_after and int(control.expire_after.total_seconds()),
@@ -143,20 +135,20 @@ class TableStore(ConversationStore):
 
     # What the status page needs
 
+    @override
     async def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
-        """Pages of when the conversations of the shard's dead letters expired, oldest first."""
         async for page in self._conversations.query(shard, "x|", "x|~", ["RowKey"]):
             yield [datetime.fromtimestamp(int(row.key.split("|")[1]), UTC) for row in page]
 
+    @override
     async def sweeps(self) -> Sequence[SweepRecord]:
-        """The last sweeps, newest first."""
         pages = self._conversations.query(CONTROL, "sweep|", "sweep|~", ["RowKey", "Record"])
         records = [json.loads(row.columns["Record"]) async for page in pages for row in page]
         found = [SweepRecord(**{**r, "at": datetime.fromisoformat(r["at"])}) for r in records]
         return sorted(found, key=lambda each: each.at, reverse=True)
 
+    @override
     async def record_sweep(self, record: SweepRecord, slot: int) -> None:
-        """Keep a sweep's record in place of what is in that slot: one request, no reading."""
         text = json.dumps({**asdict(record), "at": record.at.isoformat()})
         row = Row(CONTROL, f"sweep|{slot:02d}", {"Record": text})
         await self._conversations.write([Operation("upsert", row)])

@@ -10,8 +10,8 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page
 
 from shared.domain.identity import Address
+from shared.domain.sweep_record import SweepRecord
 from shared.domain.work import DueRow
-from shared.expiry.report import SweepRecord
 from shared.storage.table_account import Tables
 from shared.storage.table_store import TableStore
 from shared.storage.tables import Operation, Row

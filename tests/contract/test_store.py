@@ -17,9 +17,9 @@ from shared.domain.errors import (
 )
 from shared.domain.identity import ConversationKey, user_hash
 from shared.domain.store import StateStore
+from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import UserRow
 from shared.domain.work import DeadLetter, DueRow
-from shared.expiry.report import SweepRecord
 from shared.storage.cosmos_documents import Container
 from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
 from shared.storage.table_account import Tables

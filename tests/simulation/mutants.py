@@ -18,6 +18,7 @@ import shared.expiry.expire
 import shared.expiry.sweep
 import shared.turn.turn
 from shared.connector.adapter import BufferingAdapter
+from shared.domain.control import Control
 from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError
 from shared.domain.identity import Address
@@ -25,7 +26,6 @@ from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
 from shared.expiry.notice import NoticeResult, SendNotice, Verdict
 from shared.expiry.sweep import Sweep
-from shared.expiry.timeout_change import Control
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
 from shared.turn.turn import Turns

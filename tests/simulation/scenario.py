@@ -241,7 +241,7 @@ class Simulation:
                     randomness=random.Random(name),
                 ).run()
 
-            # As App.sweep and App.sweep_shard do.
+            # As SweepRunner.run and SweepRunner.run_shard do.
             if not self.scenario.timeout_before:
                 await sweep(None)
             elif shard is None:

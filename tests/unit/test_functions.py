@@ -39,6 +39,7 @@ class AppInMemory:
         self.bot = bot
         self.refuse: Exception | None = None
         self.authentication = self
+        self.sweeps = self
 
     async def authenticate(self, _activity: Activity, _header: str) -> Any:
         if self.refuse:
@@ -48,10 +49,10 @@ class AppInMemory:
     async def take_turn(self, inbound: Activity, _caller: object) -> InvokeResponse | None:
         return await self.bot.take(inbound)
 
-    async def sweep(self) -> SweepReport:
+    async def run(self) -> SweepReport:
         return await self.bot.sweep()
 
-    async def sweep_shard(self, shard: str) -> SweepReport:
+    async def run_shard(self, shard: str) -> SweepReport:
         if self.refuse:
             raise self.refuse
         if shard not in self.bot.store.shards:

@@ -3,18 +3,14 @@
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import cast
 
 import pytest
 
-from shared.app import App
-from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import ConnectorError
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry.fan_out import FanOut, InvalidMessageError, message_for
+from shared.expiry.run import SweepRunner
 from shared.settings import read_settings
-from shared.storage.stores import Stores
-from shared.storage.table_account import Tables
 from tests.bot_in_memory import (
     SHARDS,
     BotInMemory,
@@ -22,24 +18,11 @@ from tests.bot_in_memory import (
     count_in_conversation,
 )
 from tests.memory_queue import MemoryQueue
-from tests.memory_table import MemoryTable
+from tests.stores_in_memory import StoresInMemory
 
 ALL = ["s000", "s001"]
 IDLE = 103  # seconds: expire_after is 100
 NO_TIME = 0  # a sweep with this budget finishes no shard
-
-
-class TablesInMemory:
-    """The face of `Tables`, over the two tables of a bot in memory."""
-
-    def __init__(self, bot: BotInMemory) -> None:
-        self._tables = {"conversations": bot.conversations, "users": bot.users}
-
-    def table(self, name: str) -> MemoryTable:
-        return cast("MemoryTable", self._tables[name])
-
-    async def create(self, *_: str) -> None:
-        return None
 
 
 @dataclass
@@ -49,15 +32,16 @@ class Fixture:
     poison: MemoryQueue = field(default_factory=MemoryQueue)
     fan_out_is_on: bool = True
 
-    def app(self, budget_seconds: int) -> App:
+    def runner(self, budget_seconds: int) -> SweepRunner:
         settings = read_settings().model_copy(update={"sweep_budget_seconds": budget_seconds})
         fan_out = FanOut(self.queue, self.poison, most=SHARDS) if self.fan_out_is_on else None
-        return App(
+        return SweepRunner(
+            StoresInMemory(self.bot),
             settings,
-            Stores(settings, cast("Tables", TablesInMemory(self.bot)), cosmos=None),
-            InboundAuthentication(app_id="", credentials=None),
-            self.bot.connector,
-            fan_out,
+            self.bot.notices,
+            self.bot.erasure.finish,
+            fan_out=fan_out,
+            now=self.bot.clock,
         )
 
 
@@ -73,7 +57,6 @@ async def idle(monkeypatch: pytest.MonkeyPatch) -> Fixture:
     }.items():
         monkeypatch.setenv(name, value)
     bot = BotInMemory(FunctionBot(count_in_conversation))
-    monkeypatch.setattr("shared.app.utc_now", bot.clock)
     for number in range(40):
         await bot.say(conversation={"id": f"talk{number}"})
     bot.clock.sleep(IDLE)
@@ -84,7 +67,7 @@ async def test_a_sweep_out_of_time_hands_over_each_shard_once(
     idle: Fixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    await idle.app(NO_TIME).sweep()
+    await idle.runner(NO_TIME).run()
     assert sorted(idle.queue.texts) == [message_for(shard) for shard in ALL]
     assert json.loads(idle.queue.texts[0]).keys() == {"shard"}
     assert "2 of 2 shards handed over" in caplog.text
@@ -93,7 +76,7 @@ async def test_a_sweep_out_of_time_hands_over_each_shard_once(
 async def test_a_sweep_that_finishes_hands_over_nothing_and_costs_one_request(
     idle: Fixture,
 ) -> None:
-    report = await idle.app(60).sweep()
+    report = await idle.runner(60).run()
     assert report.expired == 40
     assert idle.queue.texts == []
     assert idle.queue.requests + idle.poison.requests == 1
@@ -101,22 +84,22 @@ async def test_a_sweep_that_finishes_hands_over_nothing_and_costs_one_request(
 
 async def test_with_fan_out_off_nothing_is_handed_over(idle: Fixture) -> None:
     idle.fan_out_is_on = False
-    report = await idle.app(NO_TIME).sweep()
+    report = await idle.runner(NO_TIME).run()
     assert sorted(report.unfinished) == ALL
     assert idle.queue.requests + idle.poison.requests == 0
 
 
 async def test_a_sweep_that_was_stopped_hands_over_nothing(idle: Fixture) -> None:
     idle.bot.connector.refuse = lambda _: ConnectorError("refused", status=401)
-    report = await idle.app(60).sweep()
+    report = await idle.runner(60).run()
     assert report.stopped
     assert report.unfinished
     assert idle.queue.texts == []
 
 
 async def test_shards_handed_over_are_swept_and_no_others(idle: Fixture) -> None:
-    app = idle.app(60)
-    one, other = [await app.sweep_shard(shard) for shard in ALL]
+    runner = idle.runner(60)
+    one, other = [await runner.run_shard(shard) for shard in ALL]
     assert one.expired > 0
     assert other.expired > 0
     assert one.expired + other.expired == 40
@@ -126,17 +109,17 @@ async def test_shards_handed_over_are_swept_and_no_others(idle: Fixture) -> None
 async def test_a_shards_sweep_looks_ahead_after_a_shorter_timeout_too(
     idle: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await idle.app(60).sweep()  # everything expires, and the control row has the timeout
+    await idle.runner(60).run()  # everything expires, and the control row has the timeout
     await idle.bot.say(conversation={"id": "talk0"})
     idle.bot.clock.sleep(50)
     monkeypatch.setenv("ExpireAfterSeconds", "40")
-    await idle.app(NO_TIME).sweep()  # finishes no shard, but notes the change
-    app = idle.app(60)
-    assert sum([(await app.sweep_shard(shard)).expired for shard in ALL]) == 1
+    await idle.runner(NO_TIME).run()  # finishes no shard, but notes the change
+    runner = idle.runner(60)
+    assert sum([(await runner.run_shard(shard)).expired for shard in ALL]) == 1
 
 
 async def test_a_shard_left_unfinished_is_put_on_the_queue_again(idle: Fixture) -> None:
-    await idle.app(NO_TIME).sweep_shard("s001")
+    await idle.runner(NO_TIME).run_shard("s001")
     assert idle.queue.texts == [message_for("s001")]
 
 
@@ -145,18 +128,18 @@ async def test_a_shard_that_cannot_be_put_on_again_is_the_hosts_to_try_again(
 ) -> None:
     idle.queue.down = True
     with pytest.raises(StorageUnavailableError):
-        await idle.app(NO_TIME).sweep_shard("s001")
+        await idle.runner(NO_TIME).run_shard("s001")
 
 
 async def test_a_shard_that_does_not_exist_is_refused(idle: Fixture) -> None:
     with pytest.raises(InvalidMessageError, match="no shard 's002'"):
-        await idle.app(60).sweep_shard("s002")
+        await idle.runner(60).run_shard("s002")
 
 
 async def test_a_long_backlog_never_gathers_more_messages_than_shards(idle: Fixture) -> None:
-    app = idle.app(NO_TIME)
+    runner = idle.runner(NO_TIME)
     for _ in range(5):
-        await app.sweep()
+        await runner.run()
         message = await idle.queue.receive(600)  # one that a function works on counts too
         assert message is None or message.text
     assert len(idle.queue.texts) == SHARDS
@@ -167,7 +150,7 @@ async def test_a_queue_that_is_down_is_logged_and_stops_no_sweep(
 ) -> None:
     idle.queue.down = idle.poison.down = True
     caplog.set_level(logging.INFO)
-    report = await idle.app(NO_TIME).sweep()
+    report = await idle.runner(NO_TIME).run()
     assert sorted(report.unfinished) == ALL
     assert "not all shards could be handed over: the queue is down" in caplog.text
     assert "0 of 2 shards handed over" in caplog.text
@@ -180,5 +163,5 @@ async def test_poison_is_named_in_the_log(
 ) -> None:
     for _ in range(count):
         await idle.poison.put("rubbish")
-    await idle.app(60).sweep()
+    await idle.runner(60).run()
     assert ("about 3 messages in the poison queue" in caplog.text) is (count == 3)

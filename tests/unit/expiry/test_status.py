@@ -12,8 +12,9 @@ import pytest
 import status_function
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import Address
+from shared.domain.sweep_record import SweepRecord
 from shared.domain.work import DueRow
-from shared.expiry.report import SweepRecord
+from shared.expiry.report import record_of
 from shared.expiry.status import Schedule, Status, gather_status, is_recent
 from shared.storage.tables import Operation, Row
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
@@ -42,7 +43,7 @@ async def test_without_a_sweep_the_verdict_says_so(bot: BotInMemory) -> None:
 
 async def test_a_recent_sweep_and_nothing_overdue_is_good(bot: BotInMemory) -> None:
     await bot.say()
-    await bot.store.record_sweep(SweepRecord.of(await bot.sweep(), bot.clock.now), 0)
+    await bot.store.record_sweep(record_of(await bot.sweep(), bot.clock.now), 0)
     status = await status_of(bot)
     assert status.verdict == ("good", "Everything expires on time")
     assert status.waiting == {"up to 1 min": 0, "1 to 5 min": 1}
@@ -147,7 +148,7 @@ async def asked(
         return await status_of(bot)
 
     async def get_app() -> Any:
-        return SimpleNamespace(status=status, failed_checks=failed_checks)
+        return SimpleNamespace(health=SimpleNamespace(status=status, failed_checks=failed_checks))
 
     monkeypatch.setattr(status_function, "get_app", get_app)
     app = func.FunctionApp()

@@ -1,0 +1,91 @@
+"""How the app is doing: the facts for the status page, and the checks for probes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.store import Stores
+from shared.domain.times import utc_now
+from shared.expiry.status import Schedule, Status, gather_status, is_recent
+from shared.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+
+# Probes come often; the storage is asked this seldom.
+HEALTH_SECONDS = 5
+
+
+class Health:
+    """How the app is doing.
+
+    Args:
+        stores: where the conversations are.
+        settings: the checked settings.
+        now: the clock, in aware UTC.
+        clock: a monotonic clock, in seconds: when a check is made again.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._now = now
+        self._clock = clock
+        self._checking = asyncio.Lock()
+        self._check_again_at = clock()
+        self._failed_checks: Sequence[str] = []
+
+    async def status(self) -> Status:
+        """What the status page shows.
+
+        Raises:
+            StorageUnavailableError: the tables could not be read.
+            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
+        """
+        now = self._now()
+        async with self._stores.ready():
+            if self._settings.expires_by_time_to_live_alone:
+                return Status.of_no_rows(now)
+            status = await gather_status(
+                self._stores.for_sweeps(),
+                self._schedule(now),
+                self._settings.sweep_budget_seconds,
+                self._settings.expire_after,
+                now,
+            )
+        return replace(status, timer="off" if self._settings.expiry_timer_disabled else "on")
+
+    async def failed_checks(self) -> Sequence[str]:
+        """What keeps the app from being ready; looked at again after `HEALTH_SECONDS` only."""
+        async with self._checking:
+            if self._clock() >= self._check_again_at:
+                self._failed_checks = await self._check()
+                self._check_again_at = self._clock() + HEALTH_SECONDS
+            return self._failed_checks
+
+    async def _check(self) -> Sequence[str]:
+        now = self._now()
+        try:
+            async with self._stores.ready():
+                if self._settings.expiry_timer_disabled:
+                    await self._stores.for_turns().has_user("nobody")  # the storage answers
+                    return []
+                sweeps = await self._stores.for_sweeps().sweeps()
+        except (StorageUnavailableError, SettingsError) as error:
+            logger.error("health: %s", error)  # noqa: TRY400 - it says it all
+            return ["storage"]
+        budget = self._settings.sweep_budget_seconds
+        return [] if is_recent(sweeps, self._schedule(now), budget, now) else ["sweep"]
+
+    def _schedule(self, now: datetime) -> Schedule:
+        return Schedule.of(self._settings.expiry_schedule, now)

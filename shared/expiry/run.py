@@ -1,0 +1,144 @@
+"""Runs sweeps: each with its span, metrics and record. What one leaves over goes to the fan-out."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+from shared import telemetry
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.store import ConversationStore, Stores
+from shared.domain.sweep_record import SweepRecord
+from shared.domain.times import utc_now
+from shared.expiry import metrics
+from shared.expiry.fan_out import FanOut, InvalidMessageError
+from shared.expiry.garbage import full_collections_put_off
+from shared.expiry.notice import Pace, SendNotice
+from shared.expiry.report import SweepReport, record_of
+from shared.expiry.status import Schedule
+from shared.expiry.sweep import Sweep
+from shared.expiry.timeout_change import sweep_with_timeout
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class SweepRunner:
+    """Runs the sweeps of this process.
+
+    Args:
+        stores: where the conversations are.
+        settings: the checked settings.
+        send_notice: tells a user that the conversation expired; see `Sweep`.
+        finish_erasure: goes on with an erasure that a crash interrupted; see `Sweep`.
+        pace: how fast the channels take notices; None: as fast as they are sent.
+        fan_out: where sweeps leave the shards that they do not finish; None: to the next sweep.
+        now: the clock, in aware UTC.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        send_notice: SendNotice,
+        finish_erasure: Callable[[str], Awaitable[bool]],
+        *,
+        pace: Pace | None = None,
+        fan_out: FanOut | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._send_notice = send_notice
+        self._finish_erasure = finish_erasure
+        self._pace = pace
+        self._fan_out = fan_out
+        self._now = now
+
+    async def run(self) -> SweepReport:
+        """Sweep all shards; what fails within the sweep is counted in the report.
+
+        Raises:
+            StorageUnavailableError: the tables could not be reached at all.
+            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
+        """
+        if self._settings.expires_by_time_to_live_alone:
+            logger.warning("sweep: there is nothing to sweep: Cosmos DB forgets what is idle")
+            return SweepReport()
+        try:
+            report = await self._run(self._sweep_all)
+        except Exception as error:
+            await self._record(SweepRecord(self._now(), error=type(error).__name__))
+            raise
+        await self._record(record_of(report, self._now()))
+        if self._fan_out:
+            await self._fan_out.warn_of_poison()
+            if report.unfinished and not report.stopped:
+                await self._fan_out.hand_over(report.unfinished)
+        return report
+
+    async def run_shard(self, shard: str) -> SweepReport:
+        """Sweep one shard, as a message of the fan-out asks; if unfinished, ask for it again.
+
+        Raises:
+            InvalidMessageError: there is no such shard.
+            StorageUnavailableError: the tables or the queue could not be reached.
+            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
+        """
+
+        async def sweep_it(store: ConversationStore) -> SweepReport:
+            if shard not in store.shards:
+                raise InvalidMessageError(f"the table has no shard {shard[:20]!r}")
+            control = await store.control()
+            return await self._sweep(store, control.range_ahead(self._now()), [shard])
+
+        report = await self._run(sweep_it)
+        if self._fan_out and report.unfinished and not report.stopped:
+            await self._fan_out.put(shard)
+        return report
+
+    async def _run(
+        self, sweep: Callable[[ConversationStore], Awaitable[SweepReport]]
+    ) -> SweepReport:
+        with telemetry.tracer.start_as_current_span("sweep"):
+            async with self._stores.ready():
+                store, requests = self._stores.counted()
+                with full_collections_put_off():
+                    report = await sweep(store)
+                report.requests = requests()
+        metrics.record_sweep(report)
+        return report
+
+    async def _sweep_all(self, store: ConversationStore) -> SweepReport:
+        return await sweep_with_timeout(
+            store,
+            self._settings.expire_after,
+            self._now(),
+            lambda ahead: self._sweep(store, ahead),
+        )
+
+    async def _sweep(
+        self,
+        store: ConversationStore,
+        ahead: tuple[datetime, datetime] | None,
+        shards: Sequence[str] | None = None,
+    ) -> SweepReport:
+        sweep = Sweep(
+            store,
+            self._send_notice,
+            self._finish_erasure,
+            expire_after=self._settings.expire_after,
+            budget_seconds=self._settings.sweep_budget_seconds,
+            pace=self._pace,
+            max_notice_age_seconds=self._settings.max_notice_age_seconds,
+            shards=shards,
+            ahead=ahead,
+            now=self._now,
+        )
+        return await sweep.run()
+
+    async def _record(self, record: SweepRecord) -> None:
+        slot = Schedule.of(self._settings.expiry_schedule, record.at).slot(record.at)
+        try:
+            await self._stores.for_sweeps().record_sweep(record, slot)
+        except StorageUnavailableError as error:  # the sweep itself is done, or has said so
+            logger.warning("sweep: not recorded: %s", error)

@@ -1,0 +1,106 @@
+"""What is around a sweep of the timer (its record, its count of requests), and health's checks."""
+
+import logging
+from dataclasses import dataclass, field
+
+import pytest
+
+from shared.domain.errors import StorageUnavailableError
+from shared.expiry.health import HEALTH_SECONDS, Health
+from shared.expiry.run import SweepRunner
+from shared.settings import Settings, read_settings
+from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+from tests.faults import FaultyTable, once
+from tests.memory_table import MemoryTable
+from tests.stores_in_memory import StoresInMemory
+
+LATE = 3 * 10 + 45 + 1  # seconds: three intervals, one budget
+
+
+@dataclass
+class Fixture:
+    settings: Settings
+    table: FaultyTable = field(default_factory=lambda: FaultyTable(MemoryTable()))
+
+    def __post_init__(self) -> None:
+        self.bot = BotInMemory(FunctionBot(count_in_conversation), conversations=self.table)
+        self.stores = StoresInMemory(self.bot)
+        self.runner = SweepRunner(
+            self.stores,
+            self.settings,
+            self.bot.notices,
+            self.bot.erasure.finish,
+            now=self.bot.clock,
+        )
+        self.health = Health(
+            self.stores,
+            self.settings,
+            now=self.bot.clock,
+            clock=lambda: self.bot.clock().timestamp(),
+        )
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Fixture:
+    for name, value in {
+        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "ExpireAfterSeconds": "100",
+        "ExpirySchedule": "*/10 * * * * *",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Fixture(read_settings())
+
+
+async def test_a_sweep_is_recorded_with_its_requests(app: Fixture) -> None:
+    await app.bot.say()
+    app.bot.clock.sleep(103)
+    report = await app.runner.run()
+    (record,) = await app.bot.store.sweeps()
+    assert (record.at, record.error, record.complete) == (app.bot.clock.now, "", True)
+    assert record.counts["notified"] == 1
+    assert record.requests == report.requests == app.stores.REQUESTS
+
+
+async def test_a_sweep_that_fails_is_recorded_with_the_class_of_its_error(app: Fixture) -> None:
+    app.stores.down = True
+    with pytest.raises(StorageUnavailableError):
+        await app.runner.run()
+    (record,) = await app.bot.store.sweeps()
+    assert record.error == "StorageUnavailableError"
+
+
+async def test_a_record_that_cannot_be_written_is_logged_and_the_sweep_is_done(
+    app: Fixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    app.table.before = once("sweep|")
+    assert (await app.runner.run()).complete
+    assert "sweep: not recorded: no answer" in caplog.text
+    assert await app.bot.store.sweeps() == []
+
+
+async def test_an_app_is_ready_for_as_long_as_sweeps_run(app: Fixture) -> None:
+    assert await app.health.failed_checks() == ["sweep"]
+    await app.runner.run()
+    app.bot.clock.sleep(HEALTH_SECONDS)
+    assert await app.health.failed_checks() == []
+    app.bot.clock.sleep(LATE)
+    assert await app.health.failed_checks() == ["sweep"]
+
+
+async def test_health_asks_the_storage_every_five_seconds_at_most(app: Fixture) -> None:
+    app.stores.down = True
+    assert await app.health.failed_checks() == ["storage"]
+    app.stores.down = False
+    app.bot.clock.sleep(HEALTH_SECONDS - 1)
+    assert await app.health.failed_checks() == ["storage"]
+    assert app.stores.asked == 1
+    app.bot.clock.sleep(1)
+    assert await app.health.failed_checks() == ["sweep"]
+
+
+async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:
+    assert (await app.health.status()).timer == "on"
+    off = app.settings.model_copy(update={"expiry_timer_disabled": True})
+    assert (await Health(app.stores, off, now=app.bot.clock).status()).timer == "off"
