@@ -25,8 +25,8 @@ from shared.storage.observed_table import ObservedTable
 from shared.storage.table_store import TableStore
 from shared.storage.tables import Operation, Row, Table
 from shared.turn.turn import Turns
+from tests.bot_chat import RecordingAdapter
 from tests.memory_table import MemoryTable
-from tests.unit.bot.bot_chat import RecordingAdapter
 
 CHANNEL = "test"
 EXPIRE_AFTER = timedelta(minutes=30)

@@ -2,9 +2,9 @@
 
 from botbuilder.core import Bot, ConversationState, PrivateConversationState, UserState
 
-from shared.bot.dialog_bot import DialogBot
-from shared.bot.profile_dialog import ProfileDialog
-from shared.bot.user_profile import UserProfile
+from shared.bot.sample.dialog_bot import DialogBot
+from shared.bot.sample.profile_dialog import ProfileDialog
+from shared.bot.sample.user_profile import UserProfile
 
 __all__ = ["STATE_TYPES", "create_bot"]
 

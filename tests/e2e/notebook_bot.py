@@ -19,7 +19,7 @@ from botbuilder.core import (
 )
 from botbuilder.schema import ActivityTypes, ChannelAccount
 
-from shared.bot.user_profile import UserProfile
+from shared.bot.sample.user_profile import UserProfile
 
 # For running_bot's `changes`.
 INSTEAD_OF_THE_SAMPLE = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.bot import STATE_TYPES
-from shared.bot.user_profile import UserProfile
+from shared.bot.sample.user_profile import UserProfile
 from shared.domain.identity import user_hash
 from shared.state import codec
 from shared.storage.table_store import TableStore

@@ -8,8 +8,8 @@ from botbuilder.core import BotState
 from botbuilder.dialogs import Dialog, DialogContext, DialogTurnResult
 
 from shared.bot import create_bot
-from shared.bot.dialog_bot import DialogBot
-from tests.unit.bot.bot_chat import Chat, PackedStorage, StaleETagError, states
+from shared.bot.sample.dialog_bot import DialogBot
+from tests.bot_chat import Chat, PackedStorage, StaleETagError, states
 
 
 class NotesDialog(Dialog):

@@ -15,7 +15,7 @@ from botbuilder.dialogs.prompts import PromptOptions
 from botbuilder.schema import InputHints
 from botframework.connector import Channels
 
-from shared.bot.prompts import (
+from shared.bot.sample.prompts import (
     NO,
     YES,
     EnglishChoicePrompt,
@@ -23,7 +23,7 @@ from shared.bot.prompts import (
     PicturePrompt,
     WholeNumberPrompt,
 )
-from shared.bot.user_profile import UserProfile
+from shared.bot.sample.user_profile import UserProfile
 
 TRANSPORTS = [Choice("Car"), Choice("Bus"), Choice("Bicycle")]
 LONGEST_NAME = 100  # characters

@@ -7,8 +7,8 @@ import pytest
 from botbuilder.schema import Activity, Attachment
 
 from shared.bot import STATE_TYPES, create_bot
-from shared.bot.user_profile import UserProfile
-from tests.unit.bot.bot_chat import Chat, PackedStorage, states
+from shared.bot.sample.user_profile import UserProfile
+from tests.bot_chat import Chat, PackedStorage, states
 
 TRANSPORT = "Which transport do you use: car, bus or bicycle?"
 NAME = "What is your name?"
