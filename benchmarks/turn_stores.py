@@ -17,7 +17,8 @@ from scripts import azurite, cosmos, processes
 from shared.domain.store import StateStore
 from shared.storage.cosmos_account import CosmosDb
 from shared.storage.cosmos_documents import CosmosContainer
-from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
+from shared.storage.cosmos_store import CosmosStore
+from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_account import Tables
 from shared.storage.tables import Table
 from tests.conftest import cosmos_settings, free_port

@@ -30,7 +30,8 @@ from shared.expiry.timeout_change import sweep_with_timeout
 from shared.state.bags import state_bags
 from shared.state.erasure import Erasure
 from shared.storage.cosmos_documents import Container
-from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
+from shared.storage.cosmos_store import CosmosStore
+from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_store import TableStore
 from shared.storage.tables import Table
 from shared.turn.turn import Turns

@@ -153,6 +153,7 @@ def errors_translated() -> Iterator[None]:
     """Turn the SDK's errors into ours.
 
     Raises:
+        _DocumentMissingError: the container has no such document.
         ConflictError: the document is another version, or there already.
         StateTooLargeError: the service refused the size.
         StorageUnavailableError: every other error, and no answer.

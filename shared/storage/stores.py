@@ -48,7 +48,7 @@ class AzureStores(Stores):
     @override
     def for_turns(self) -> StateStore:
         if self._cosmos and self._settings.expires_by_time_to_live_alone:
-            from shared.storage.cosmos_store import TimeToLiveStore  # noqa: PLC0415 - as above
+            from shared.storage.cosmos_time_to_live_store import TimeToLiveStore  # noqa: PLC0415 - as above
 
             return TimeToLiveStore(
                 self._cosmos.conversations,

@@ -167,6 +167,7 @@ def errors_translated() -> Iterator[None]:
     """Turn the SDK's errors into ours.
 
     Raises:
+        _RowMissingError: the table has no such row.
         ConflictError: the row is another version, or there already.
         StateTooLargeError: the service refused the size.
         StorageUnavailableError: every other error, and no answer.

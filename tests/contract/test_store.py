@@ -21,7 +21,8 @@ from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_documents import Container
-from shared.storage.cosmos_store import CosmosStore, TimeToLiveStore
+from shared.storage.cosmos_store import CosmosStore
+from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_account import Tables
 from shared.storage.table_store import MAX_ROW_BYTES, TableStore
 from shared.storage.tables import Operation, Row, Table

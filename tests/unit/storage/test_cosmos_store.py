@@ -1,9 +1,6 @@
 """State in Cosmos DB: the order of writes, what a crash leaves, and what its time to live does."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +8,6 @@ import pytest
 from botbuilder.core import TurnContext
 
 from shared import texts
-from shared.domain.conversation import Status
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.domain.times import COMMIT_TAKES_AT_MOST
@@ -19,20 +15,14 @@ from shared.state.state_data import BotData, StateData
 from tests.bot_in_memory import (
     CHANNEL,
     SHARDS,
-    BotInMemory,
     FunctionBot,
-    InCosmos,
     count_in_conversation,
     count_in_every_bag,
 )
-from tests.faults import FaultyContainer, FaultyTable, do_once, once
-from tests.memory_container import MemoryContainer
-from tests.memory_table import MemoryTable
+from tests.faults import do_once, once
+from tests.unit.storage.bot_in_cosmos import Fixture, OnTurn
 
-TIME_TO_LIVE = timedelta(seconds=160)  # the bots here expire after 100 s
 GROUP: dict[str, Any] = {"conversation": {"id": "group", "isGroup": True}}
-
-OnTurn = Callable[[FunctionBot, TurnContext], Awaitable[None]]
 
 
 class DeathError(BaseException):
@@ -43,49 +33,6 @@ async def say_hi(bot: FunctionBot, context: TurnContext) -> None:
     """A turn that changes no property."""
     await bot.conversation.create_property("count").get(context)
     await context.send_activity("hi")
-
-
-@dataclass
-class Fixture:
-    """A bot whose rows are in tables and whose bags are in containers; all of them can fail."""
-
-    on_turn: OnTurn = count_in_conversation
-    alone: bool = False
-    table: MemoryTable = field(default_factory=MemoryTable)
-    documents: MemoryContainer = field(default_factory=MemoryContainer)
-    user_documents: MemoryContainer = field(default_factory=MemoryContainer)
-
-    def __post_init__(self) -> None:
-        self.faulty_table = FaultyTable(self.table)
-        self.faulty_documents = FaultyContainer(self.documents)
-        self.bot = BotInMemory(
-            FunctionBot(self.on_turn),
-            conversations=self.faulty_table,
-            cosmos=InCosmos(self.faulty_documents, self.user_documents, self.alone),
-        )
-        self.documents.now = self.user_documents.now = self.bot.clock
-
-    @property
-    def requests(self) -> tuple[int, int]:
-        """To the table, and to the container of conversation state."""
-        return self.table.requests, self.documents.requests
-
-    async def say(self, **changes: Any) -> list[str]:
-        return await self.bot.say(**changes)
-
-    def sleep(self, seconds: float) -> None:
-        """Time passes, and takes with it what has outlived its own."""
-        self.bot.clock.sleep(seconds)
-        self.documents.outlive(TIME_TO_LIVE)
-
-    async def named(self) -> list[str]:
-        """The documents that rows name."""
-        rows = [row.columns.get("Bags") for row in self.table.rows.values()]
-        return sorted(name for name in rows if name)
-
-    def healthy(self) -> None:
-        for each in (self.faulty_table, self.faulty_documents):
-            each.before = each.after = once("nothing")
 
 
 # The window slides
@@ -374,56 +321,6 @@ async def test_an_erasure_does_not_take_the_document_of_a_commit_under_way() -> 
     assert list(case.documents.stored) == await case.named()
 
 
-# Its time to live alone
-
-
-async def test_alone_a_conversation_is_one_document_and_no_table_is_touched() -> None:
-    case = Fixture(count_in_every_bag, alone=True)
-    assert await case.say() == ["1 1 1"]
-    assert await case.say() == ["2 2 2"]
-    assert len(case.documents.stored) == 1
-    assert case.requests == (0, 4)
-    assert case.table.rows == {}
-
-
-async def test_alone_a_conversation_that_outlived_its_time_begins_anew_without_a_word() -> None:
-    case = Fixture(count_in_every_bag, alone=True)
-    await case.say()
-    case.sleep(160)
-    assert await case.say() == ["1 2 1"]
-
-
-async def test_alone_two_turns_at_once_both_count() -> None:
-    case = Fixture(alone=True)
-    await case.say()
-    case.faulty_documents.before = do_once("replace", case.bot.another_process().say)
-    await case.say()
-    assert case.bot.connector.texts == ["1", "2", "3"]
-
-
-@pytest.mark.parametrize("hook", ["before", "after"])
-@pytest.mark.parametrize("step", ["read", "replace"])
-async def test_alone_a_turn_that_ends_at_any_step_counts_once_or_not_at_all(
-    step: str, hook: str
-) -> None:
-    case = Fixture(alone=True)
-    await case.say()
-    setattr(case.faulty_documents, hook, once(step))
-    try:
-        replies = await case.say()
-    except StorageUnavailableError:
-        replies = []
-    case.healthy()
-    assert await case.say() == (["3"] if replies else ["2"])
-
-
-async def test_alone_a_copy_of_an_activity_takes_effect_once() -> None:
-    case = Fixture(alone=True)
-    await case.say(id="one")
-    assert await case.bot.another_process().say(id="one") == []
-    assert await case.say() == ["2"]
-
-
 @pytest.mark.parametrize("alone", [False, True])
 async def test_state_over_rest_is_the_state_that_the_bot_uses(alone: bool) -> None:
     case = Fixture(count_in_every_bag, alone=alone)
@@ -444,17 +341,3 @@ async def test_state_over_rest_is_the_state_that_the_bot_uses(alone: bool) -> No
         face.save_user(CHANNEL, "ann", BotData({"count": 30}, user.etag)),
     )
     assert await case.say() == ["11 31 21"]
-
-
-async def test_alone_a_damaged_conversation_starts_over(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR)
-    case = Fixture(alone=True)
-    await case.say()
-    (name,) = case.documents.stored
-    document = await case.documents.read(name)
-    assert document is not None
-    await case.documents.replace(type(document)(name, {"SessionId": "x"}))
-    assert await case.say() == [texts.WELCOME_BACK, "1"]
-    row = await case.bot.row()
-    assert row is not None
-    assert row.status is Status.ACTIVE

@@ -1,0 +1,128 @@
+"""State in Cosmos DB without tables: `TimeToLiveStore` has no rows, and no sweep.
+
+A conversation is one document, with its tracking and its bags. It ends when Cosmos DB deletes the
+document, because its time to live is over. docs/cosmos.md has the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from typing_extensions import override
+
+from shared.domain.conversation import Bags, Conversation, PrivateState
+from shared.domain.identity import Address, address_of
+from shared.domain.users import Joined, UserRow
+from shared.domain.work import DueRow
+from shared.storage.cosmos_bags import (
+    InDocuments,
+    UserDocuments,
+    bags_in,
+    merged_private,
+    private_columns,
+    private_states,
+    users_of,
+    write_document,
+)
+from shared.storage.cosmos_documents import Container, Document
+from shared.storage.table_rows import check_size, conversation_columns, conversation_of
+from shared.storage.table_store import MAX_ROW_BYTES
+from shared.storage.tables import Row
+
+
+class TimeToLiveStore(InDocuments):
+    """A `StateStore` without rows: Cosmos DB forgets conversations that are idle, in silence.
+
+    Args:
+        conversations: the container of conversations, which has a time to live.
+        users: the container of user state, which has none.
+        shard_count: what addresses are made with; nothing is sharded here.
+        max_row_bytes: the most that a document may hold.
+    """
+
+    # What a conversation remembers in place of the version of an entry in its users' lists: its
+    # document names them, which takes no list.
+    LISTED = "document"
+
+    def __init__(
+        self,
+        conversations: Container,
+        users: Container,
+        shard_count: int,
+        max_row_bytes: int = MAX_ROW_BYTES,
+    ) -> None:
+        self._conversations = conversations
+        self._user_documents = UserDocuments(users, max_row_bytes)
+        self._shard_count = shard_count
+        self._max_row_bytes = max_row_bytes
+
+    @override
+    async def load(self, address: Address) -> Conversation | None:
+        document = await self._conversations.read(address.key)
+        if document is None:
+            return None
+        row = Row(address.shard, address.key, document.columns, document.etag)
+        conversation = conversation_of(address, row)
+        columns = {"State": conversation.state, "Private": document.columns.get("Private")}
+        return replace(conversation, bags=bags_in(replace(document, columns=columns), conversation))
+
+    async def save_user(
+        self, user: str, row: UserRow | None, joining: Address | None = None
+    ) -> tuple[UserRow | None, str]:
+        """See `StateStore.save_user`; there is no list to join."""
+        saved = await self._user_documents.save(user, row) if row else None
+        return saved, self.LISTED if joining else ""
+
+    async def save(
+        self,
+        conversation: Conversation,
+        *,
+        due: int | None = None,
+        private: Sequence[PrivateState] = (),
+    ) -> Conversation:
+        """See `StateStore.save`; nothing is due, and the time to live begins anew."""
+        del due
+        kept = merged_private(conversation, private)
+        bags = Bags(conversation.address.key, conversation.session, conversation.state or b"", kept)
+        columns = {
+            **conversation_columns(replace(conversation, bags=None)),
+            "Private": private_columns(kept),
+        }
+        check_size({**columns, **private_states(kept)}, self._max_row_bytes)
+        users = users_of(conversation, kept)
+        document = Document(conversation.address.key, columns, users, conversation.etag)
+        saved = await write_document(self._conversations, document)
+        return replace(conversation, bags=bags, etag=saved.etag)
+
+    @override
+    async def discard(self, address: Address, etag: str) -> None:
+        await self._conversations.delete(address.key, etag)
+
+    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
+        """Nothing: there are no work items."""
+
+    async def file(self, row: DueRow) -> None:
+        """Nothing: there is no sweep that would go on with it."""
+
+    async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
+        """None: there are no work items."""
+        del address
+        return ()
+
+    @override
+    async def joined(self, user: str) -> Sequence[Joined]:
+        return [
+            Joined(address_of(key, self._shard_count), etag="")
+            async for key in self._conversations.about(user)
+        ]
+
+    async def leave(self, user: str, entry: Joined) -> None:
+        """Nothing: a conversation names who takes part."""
+
+    async def drop_listed(self, entry: Joined) -> bool:
+        """False: there are no dead letters."""
+        del entry
+        return False
+
+    @override
+    async def delete_user(self, user: str) -> bool:
+        return await self._user_documents.delete(user)
