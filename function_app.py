@@ -2,6 +2,7 @@
 
 import azure.functions as func
 
+from api_function import make_blueprint as make_api
 from expiry_queue_function import make_blueprint as make_expiry_queue
 from expiry_timer_function import blueprint as expiry_timer
 from messages_function import blueprint as messages
@@ -9,8 +10,6 @@ from shared import telemetry
 from shared.app import close_app as shutdown  # the local host calls it when it stops
 from shared.connector.limits import read_limits
 from shared.settings import read_settings
-from state_function import make_blueprint as make_state
-from status_function import make_blueprint as make_status
 
 __all__ = ["app", "shutdown"]
 
@@ -24,6 +23,5 @@ telemetry.configure(settings)
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked
 app.register_functions(messages)
 app.register_functions(expiry_timer)
-app.register_functions(make_state(settings))
 app.register_functions(make_expiry_queue(settings))
-app.register_functions(make_status(settings))
+app.register_functions(make_api(settings))

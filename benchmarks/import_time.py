@@ -83,7 +83,7 @@ def _own_time_by_package() -> dict[str, list[int]]:
 
 def _package(module: str) -> str:
     first, *rest = module.split(".")
-    if first in ("function_app", "messages_function", "expiry_timer_function", "shared"):
+    if first in ("function_app", "shared") or first.endswith("_function"):
         return "* this project"
     if first.startswith("recognizers_"):
         return "recognizers_*"

@@ -1,12 +1,12 @@
 """POST /api/messages: an activity comes in, a turn is taken, an HTTP response goes out."""
 
-import json
 import logging
 from datetime import date
 
 import azure.functions as func
 from msrest.serialization import Model
 
+from api_function.answers import error_answer, json_answer
 from shared.app import get_app
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
 from shared.connector.inbound import BadRequestError, read_activity
@@ -34,23 +34,18 @@ async def messages(req: func.HttpRequest) -> func.HttpResponse:
         )
         response = await app.take_turn(activity, caller)
     except BadRequestError as error:
-        return _json(error.status, {"error": {"message": str(error)}})
+        return error_answer(error.status, str(error))
     except UnauthorizedError as error:
         logger.info("messages: answered 401: %s", error)  # escaped, and never the token
-        return _json(401, {"error": {"message": "the bearer token was not accepted"}})
+        return error_answer(401, "the bearer token was not accepted")
     except (StorageUnavailableError, SigningKeysUnavailableError, SettingsError) as error:
         logger.error("messages: answered 503: %s", error)  # noqa: TRY400 - its cause says no more
-        return _json(503, {"error": {"message": "try again later"}})
+        return error_answer(503, "try again later")
     if response is None:
         return func.HttpResponse(status_code=200)
-    return _json(int(response.status), response.body)
-
-
-def _json(status: int, body: object) -> func.HttpResponse:
-    if body is None:
-        return func.HttpResponse(status_code=status)
-    text = json.dumps(body, default=_plain)
-    return func.HttpResponse(text, status_code=status, mimetype="application/json")
+    if response.body is None:
+        return func.HttpResponse(status_code=int(response.status))
+    return json_answer(int(response.status), response.body, default=_plain)
 
 
 def _plain(value: object) -> object:

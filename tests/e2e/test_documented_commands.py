@@ -29,7 +29,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 # Pages whose blocks a test runs as they stand.
 RUN_AS_A_WHOLE = {
-    "state-data.md": "test_state_function.py::"
+    "state-data.md": "test_state_api.py::"
     "test_the_sample_bots_profile_can_be_read_and_the_examples_of_the_docs_run"
 }
 

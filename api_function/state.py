@@ -8,13 +8,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
 
 import azure.functions as func
 
+from api_function.answers import error_answer, json_answer
+from api_function.route import Route
 from shared.app import App, get_app
 from shared.domain.errors import StateTooLargeError, StateUnreadableError, StorageUnavailableError
-from shared.settings import Settings, SettingsError
+from shared.settings import SettingsError
 from shared.state.codec import StateDecodeError
 from shared.state.state_data import BotData, InvalidDataError, PreconditionFailedError
 
@@ -23,43 +25,7 @@ logger = logging.getLogger(__name__)
 # State may be 700 KiB compressed, and text compresses to a tenth or so.
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
-# Set by Easy Auth for callers it knows; it takes the header off what strangers send.
-PRINCIPAL = "x-ms-client-principal-id"
-
 _Work = Callable[[App, func.HttpRequest], Awaitable[object]]
-
-
-def make_blueprint(settings: Settings) -> func.Blueprint:
-    """The routes, protected as the setting StateApi says."""
-    blueprint = func.Blueprint()
-    # With Easy Auth the host needs no key; this folder then asks for Easy Auth's word.
-    level = func.AuthLevel.FUNCTION if settings.state_api == "key" else func.AuthLevel.ANONYMOUS
-
-    def route(name: str, path: str, work: dict[str, _Work]) -> None:
-        async def state(req: func.HttpRequest) -> func.HttpResponse:
-            return await _answer(req, work[req.method.upper()], settings.state_api)
-
-        state = blueprint.function_name(name)(
-            blueprint.route(f"v3/botstate/{path}", methods=list(work), auth_level=level)(state)
-        )
-
-    in_conversation = "{channelId}/conversations/{conversationId}"
-    route(
-        "state_users",
-        "{channelId}/users/{userId}",
-        {"GET": _get_user, "POST": _save_user, "DELETE": _delete_user},
-    )
-    route(
-        "state_conversations",
-        in_conversation,
-        {"GET": _get_conversation, "POST": _save_conversation},
-    )
-    route(
-        "state_private",
-        in_conversation + "/users/{userId}",
-        {"GET": _get_private, "POST": _save_private},
-    )
-    return blueprint
 
 
 async def _get_user(app: App, req: func.HttpRequest) -> BotData:
@@ -94,13 +60,7 @@ async def _save_private(app: App, req: func.HttpRequest) -> BotData:
     return await app.state_data.save_private(channel_id, conversation_id, user_id, _bot_data(req))
 
 
-async def _answer(
-    req: func.HttpRequest, work: _Work, protection: Literal["key", "entra", "off"]
-) -> func.HttpResponse:
-    if protection == "off":
-        return func.HttpResponse(status_code=HTTPStatus.NOT_FOUND)
-    if protection == "entra" and not req.headers.get(PRINCIPAL):
-        return _json(HTTPStatus.UNAUTHORIZED, {"error": {"message": "sign in first"}})
+async def _answer(req: func.HttpRequest, work: _Work) -> func.HttpResponse:
     try:
         app = await get_app()
         async with app.with_storage():
@@ -109,10 +69,10 @@ async def _answer(
         status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("state: answered %d: %s", status, error)  # noqa: TRY400 - it says it all
-        return _json(status, {"error": {"message": str(error)}})
+        return error_answer(status, str(error))
     if isinstance(result, BotData):
         result = {"data": result.data, "eTag": result.etag}
-    return _json(HTTPStatus.OK, result)
+    return json_answer(HTTPStatus.OK, result)
 
 
 class _BadRequestError(Exception):
@@ -166,5 +126,33 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _json(status: HTTPStatus, body: object) -> func.HttpResponse:
-    return func.HttpResponse(json.dumps(body), status_code=int(status), mimetype="application/json")
+def _route(name: str, path: str, **work: _Work) -> Route:
+    async def state(req: func.HttpRequest) -> func.HttpResponse:
+        return await _answer(req, work[req.method.upper()])
+
+    return Route(name, f"v3/botstate/{path}", tuple(work), state)
+
+
+_IN_CONVERSATION = "{channelId}/conversations/{conversationId}"
+
+ROUTES = (
+    _route(
+        "state_users",
+        "{channelId}/users/{userId}",
+        GET=_get_user,
+        POST=_save_user,
+        DELETE=_delete_user,
+    ),
+    _route(
+        "state_conversations",
+        _IN_CONVERSATION,
+        GET=_get_conversation,
+        POST=_save_conversation,
+    ),
+    _route(
+        "state_private",
+        _IN_CONVERSATION + "/users/{userId}",
+        GET=_get_private,
+        POST=_save_private,
+    ),
+)

@@ -1,0 +1,35 @@
+"""GET /api/health and /api/health/live: for probes, which have no key."""
+
+from http import HTTPStatus
+
+import azure.functions as func
+
+from api_function.answers import NOT_STORED, json_answer
+from api_function.route import Route
+from shared.app import get_app
+from shared.settings import SettingsError
+
+
+async def live(req: func.HttpRequest) -> func.HttpResponse:
+    """The process answers."""
+    del req
+    return json_answer(HTTPStatus.OK, {"status": "ok"}, NOT_STORED)
+
+
+async def ready(req: func.HttpRequest) -> func.HttpResponse:
+    """The storage answers and sweeps run; 503 names what does not, and no more."""
+    del req
+    try:
+        failed = list(await (await get_app()).health.failed_checks())
+    except SettingsError:
+        failed = ["settings"]
+    if failed:
+        body = {"status": "not ok", "failed": failed}
+        return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, body, NOT_STORED)
+    return json_answer(HTTPStatus.OK, {"status": "ok"}, NOT_STORED)
+
+
+ROUTES = (
+    Route("health", "health", ("GET",), ready, is_open=True),
+    Route("health_live", "health/live", ("GET",), live, is_open=True),
+)
