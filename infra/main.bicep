@@ -68,7 +68,7 @@ param botSku string = 'F0'
 @maxValue(315360000)
 param expireAfterSeconds int = 1800
 
-@description('When the timer runs: NCRONTAB, six fields, seconds first.')
+@description('When the timer runs: NCRONTAB, six fields with seconds first, or five without.')
 param expirySchedule string = '0 * * * * *'
 
 @description('Whether users are told of an expiry.')

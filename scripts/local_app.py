@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import Any
 
 import azure.functions as func
-from croniter import croniter
+
+from shared.ncrontab import Ncrontab
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def schedule(function: HostedFunction) -> str:
     """Reads a timer's NCRONTAB expression.
 
     Raises:
-        SystemExit: A setting in it is missing or the expression is not understood.
+        SystemExit: A setting in it is missing, or the real host would not run the function.
     """
     expression = filled_in(function, "schedule")
     try:
@@ -174,10 +175,14 @@ def filled_in(function: HostedFunction, what: str) -> str:
 
 
 def next_occurrence(expression: str, after: datetime) -> datetime:
-    """Says when a schedule fires next, in UTC."""
-    # NCRONTAB: seconds come first, and day of month and day of week must both fit.
-    times: Any = croniter(expression, after, second_at_beginning=True, day_or=False)
-    occurrence: datetime = times.get_next(datetime)
+    """Says when a schedule fires next, in the time zone of `after`.
+
+    Raises:
+        ValueError: The real host does not take the expression, or it never fires.
+    """
+    occurrence = Ncrontab.read(expression).after(after)
+    if occurrence is None:
+        raise ValueError("it never comes")
     return occurrence
 
 

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from croniter import croniter
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -19,6 +18,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.ncrontab import Ncrontab, NcrontabError
 
 if TYPE_CHECKING:
     from shared.certificate import Certificate
@@ -48,12 +49,14 @@ def _whole_number(value: object) -> object:
 
 
 def _ncrontab(value: str) -> str:
-    """Six fields, seconds first, as Azure Functions wants its timers.
+    """What the Functions host takes for its timers, and what comes within ten years.
 
     Source: learn.microsoft.com, "Timer trigger for Azure Functions", NCRONTAB expressions.
     """
-    if len(value.split()) != 6 or not croniter.is_valid(value, second_at_beginning=True):  # noqa: PLR2004 - six fields is what NCRONTAB is
-        raise ValueError("not an NCRONTAB expression")
+    now = datetime.now(UTC)
+    first = Ncrontab.read(value).after(now)
+    if first is None or first - now > timedelta(seconds=MAX_SECONDS):
+        raise NcrontabError("it does not come within ten years")
     return value
 
 
@@ -161,7 +164,8 @@ class Settings(BaseSettings):
     )
     expiry_schedule: Annotated[str, BeforeValidator(_ncrontab)] = _setting(
         "ExpirySchedule",
-        "an NCRONTAB expression of six fields, seconds first ('0 * * * * *' is every minute)",
+        "an NCRONTAB expression, six fields with seconds first ('0 * * * * *' is every minute)"
+        " or five without seconds",
     )
     expiry_notice: Literal["on", "off"] = _setting("ExpiryNotice", "on or off", default="on")
     max_notice_age_seconds: WholeSeconds | None = _setting(
@@ -442,4 +446,6 @@ def _describe(mistake: Any) -> str:
     if mistake["type"] == "missing":
         return f"{name} is missing; it must be {field.description}"
     was = "a secret" if field.annotation is SecretStr else repr(mistake["input"])
-    return f"{name} is {was}; it must be {field.description}"
+    text = f"{name} is {was}; it must be {field.description}"
+    cause = mistake.get("ctx", {}).get("error")
+    return f"{text} ({cause})" if isinstance(cause, NcrontabError) else text

@@ -8,16 +8,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
-
-from croniter import croniter
 
 from shared.domain.store import StatusStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import CLOCK_SKEW
 from shared.domain.work import ERASURE
 from shared.expiry.sweep import SHARDS_AT_ONCE
+from shared.ncrontab import Gaps, Ncrontab
 
 _T = TypeVar("_T")
 Timer = Literal["on", "off", "none"]
@@ -39,18 +38,16 @@ _GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When sweeps run: the shortest and longest time between the next few of them."""
+    """When sweeps run: the shortest and longest time between two of them, this year."""
 
     shortest_seconds: float
     longest_seconds: float
 
     @classmethod
     def of(cls, expression: str, now: datetime) -> "Schedule":
-        """Of an NCRONTAB expression of six fields."""
-        times = croniter(expression, now, second_at_beginning=True)
-        runs = [times.get_next(datetime) for _ in range(10)]
-        gaps = [(after - before).total_seconds() for before, after in pairwise(runs)]
-        return cls(min(gaps), max(gaps))
+        """Of an NCRONTAB expression that the settings took."""
+        # Of a whole day: it is asked for at each look at the health.
+        return cls(*_gaps(expression, now.replace(hour=0, minute=0, second=0, microsecond=0)))
 
     def slot(self, at: datetime) -> int:
         """Which of the kept records a sweep overwrites: the oldest, on a regular schedule."""
@@ -197,6 +194,14 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds:.0f} s"
+
+
+@lru_cache(maxsize=4)
+def _gaps(expression: str, day: datetime) -> Gaps:
+    gaps = Ncrontab.read(expression).gaps(day)
+    if gaps is None:
+        raise ValueError(f"{expression!r} never comes")
+    return gaps
 
 
 async def _first(pages: AsyncIterator[Sequence[_T]], most: int) -> tuple[list[_T], bool]:

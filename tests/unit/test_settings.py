@@ -60,7 +60,7 @@ def test_the_example_settings_are_enough_in_development(read: Read) -> None:
         *[("ExpireAfterSeconds", bad) for bad in ("", "0", "-5", "1.5", "30.0", "3_0", " 30", "x")],
         ("ExpireAfterSeconds", "999999999999"),
         ("ExpirySchedule", ""),
-        ("ExpirySchedule", "*/10 * * * *"),
+        ("ExpirySchedule", "*/10 * * *"),
         ("ExpirySchedule", "99 * * * * *"),
         ("ExpirySchedule", "every minute please now ok"),
         ("ExpiryNotice", "maybe"),
@@ -107,6 +107,35 @@ def test_a_bad_value_is_refused_in_one_line_with_name_value_and_rule(
     message = str(refusal.value)
     assert message.startswith(f"{name} is {value!r}; it must be ")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reason"),
+    [
+        ("00:05:00", "a time span works on App Service plans only"),
+        ("1.00:00:00", "a time span works on App Service plans only"),
+        ("0 0 0 31 2 *", "it does not come within ten years"),
+        ("0 0 0 30-31 feb 1-5", "it does not come within ten years"),
+        ("0 0 0 ? * MON", "'?' is no day of month: '?' is no number"),
+        ("0 0 0 * * sat#1", "'sat#1' is no day of week: 'sat#1' is no name or number"),
+        ("0 5,61 * * * *", "'61' in '5,61' is no minute: 61 is not from 0 to 59"),
+        ("0\t*\t*\t*\t*\t*", "it has neither six fields nor five, with spaces between them"),
+    ],
+)
+def test_a_schedule_that_the_host_would_not_run_is_refused_with_the_reason(
+    read: Read, schedule: str, reason: str
+) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        read(DEVELOPMENT, ExpirySchedule=schedule)
+    assert str(refusal.value).startswith(f"ExpirySchedule is {schedule!r}; it must be an NCRONTAB")
+    assert str(refusal.value).endswith(f" ({reason})")
+
+
+@pytest.mark.parametrize(
+    "schedule", ["*/10 * * * *", "0 30 9 * January Monday", " 0  0 5-1 * * *", "0 0 0 29 2 *"]
+)
+def test_a_schedule_that_the_host_runs_is_taken(read: Read, schedule: str) -> None:
+    assert read(DEVELOPMENT, ExpirySchedule=schedule).expiry_schedule == schedule
 
 
 @pytest.mark.parametrize("name", ["ExpireAfterSeconds", "ExpirySchedule"])

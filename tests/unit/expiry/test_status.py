@@ -126,6 +126,35 @@ def test_sweeps_of_fifty_intervals_have_slots_of_their_own(bot: BotInMemory) -> 
     assert len({schedule.slot(at) for at in times}) == 50
 
 
+@pytest.mark.parametrize(
+    ("expression", "shortest_days", "longest_days"),
+    [
+        ("0 0 0 1-7 * MON", 28, 35),  # day of month AND day of week
+        ("0 0 0 13 * FRI", 28, 427),
+        ("0 0 9-17 * * MON-FRI", 1 / 24, 64 / 24),  # over a weekend
+        ("0 6,18 * * *", 0.5, 0.5),
+    ],
+)
+def test_the_longest_gap_of_a_schedule_is_known_on_any_day(
+    bot: BotInMemory, expression: str, shortest_days: float, longest_days: float
+) -> None:
+    for days in range(7):
+        schedule = Schedule.of(expression, bot.clock.now + timedelta(days=days))
+        assert schedule.shortest_seconds == shortest_days * 86400
+        assert schedule.longest_seconds == longest_days * 86400
+
+
+async def test_no_sweep_was_missed_in_the_weeks_between_two_of_an_irregular_schedule(
+    bot: BotInMemory,
+) -> None:
+    schedule = Schedule.of("0 0 0 1-7 * MON", bot.clock.now)
+    a_month_ago = SweepRecord(bot.clock.now - timedelta(days=34))
+    assert is_recent([a_month_ago], schedule, 45, bot.clock.now)
+    await bot.store.record_sweep(a_month_ago, 0)
+    status = await gather_status(bot.store, schedule, 45, timedelta(minutes=1), bot.clock.now)
+    assert status.verdict[0] == "good"
+
+
 def trigger_of(function: Any) -> Any:
     return function.get_trigger()
 

@@ -300,11 +300,21 @@ def test_an_app_sees_local_settings_where_no_variable_is_set(
         ("0 */5 * * * *", "2026-03-01T12:05:00+00:00"),
         ("0 30 9 * * 1-5", "2026-03-02T09:30:00+00:00"),
         ("0 0 0 13 * 5", "2026-03-13T00:00:00+00:00"),  # a Friday the 13th: both must fit
+        ("*/5 * * * *", "2026-03-01T12:05:00+00:00"),  # five fields: without seconds
+        ("0 0 5-1 * * *", "2026-03-02T01:00:00+00:00"),  # put in order, 1 to 5
     ],
 )
 def test_schedules_are_read_as_ncrontab_in_utc(expression: str, occurrence: str) -> None:
     after = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
     assert local_app.next_occurrence(expression, after).isoformat() == occurrence
+
+
+@pytest.mark.parametrize("expression", ["0 0 0 ? * *", "0 0 0 31 2 *", "00:05:00"])
+def test_a_schedule_that_the_real_host_would_not_run_stops_the_local_one(expression: str) -> None:
+    trigger = {"type": "timerTrigger", "schedule": expression}
+    function = local_app.HostedFunction("tidy", print, trigger, disabled=False)
+    with pytest.raises(SystemExit, match="tidy: its schedule"):
+        local_app.schedule(function)
 
 
 @pytest.mark.parametrize(
