@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from shared.domain.sweep_record import SweepRecord
+from shared.expiry.report import in_words
 from shared.expiry.status import Status, duration
 
 
@@ -35,7 +36,7 @@ def render(status: Status, nonce: str) -> str:
         dead_letters=f"{status.dead_letters:,}{plus}",
         more="There are more: only the earliest of each shard are counted." if plus else "",
         groups=_bars({"overdue": status.overdue, **status.waiting}, late="overdue"),
-        outcomes=_bars({name.replace("_", " "): n for name, n in outcomes.most_common()})
+        outcomes=_bars({in_words(name): n for name, n in outcomes.most_common()})
         or '<tr><th scope="row">nothing yet</th><td>0</td><td></td></tr>',
         oldest_dead_letter=f"Oldest dead letter: {oldest:%Y-%m-%d %H:%M} UTC" if oldest else "",
         sweeps="".join(_sweep(each) for each in status.sweeps)

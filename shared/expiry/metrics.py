@@ -1,6 +1,6 @@
 """A sweep's report as metrics."""
 
-from shared.expiry.report import SweepReport
+from shared.expiry.report import ENDINGS, SweepReport
 from shared.telemetry import _meter
 
 _sweeps = _meter.create_counter("expiry.sweeps", "{sweep}", "Sweeps, by how they ended")
@@ -12,6 +12,7 @@ _counts = {
         "expiry.came_back", "{conversation}", "Conversations that were used just before the claim"
     ),
 }
+_outcomes = _meter.create_counter("expiry.outcomes", "{row}", "What became of due rows, by outcome")
 _notices = _meter.create_counter("expiry.notices", "{notice}", "Notices, by outcome and status")
 _dead_letters = _meter.create_counter("expiry.dead_letters", "{notice}", "Notices given up")
 _lateness = _meter.create_histogram(
@@ -29,8 +30,11 @@ def record_sweep(report: SweepReport) -> None:
     _sweeps.add(1, {"ended": ended})
     for name, counter in _counts.items():
         counter.add(getattr(report, name))
-    for outcome in ("notified", "silent", "too_old", "superseded", "dead_lettered"):
-        _notices.add(getattr(report, outcome), {"outcome": outcome, "status": ""})
+    for outcome, count in report.counts.items():
+        _outcomes.add(count, {"outcome": outcome})
+    for ending in ENDINGS:
+        if ending != "refused":  # it is among the failures, by its status
+            _notices.add(getattr(report, ending), {"outcome": ending, "status": ""})
     for status, count in report.notice_failures.items():
         _notices.add(count, {"outcome": "failed", "status": status})
     _dead_letters.add(report.dead_lettered)

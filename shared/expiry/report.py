@@ -2,21 +2,20 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from shared.domain.sweep_record import SweepRecord
 
 
 @dataclass
-class SweepReport:
-    """What one sweep did. Lateness runs from the moment a conversation became stale.
+class Outcomes:
+    """What became of the due rows that a sweep looked at: a number for each outcome.
 
-    Each expiry is counted once among `notified`, `silent`, `too_old`, `refused`, `dead_lettered`
-    and `superseded`, by the sweep that ended it, unless the store's answer to that is lost.
+    The log line, the sweep's record, the status page, the metrics and the docs have these, and no
+    list of their own.
 
     Attributes:
-        looked_at: due rows.
         refiled: conversations in use.
         expired: claimed for the first time.
         came_back: not claimed, as another writer was first.
@@ -31,11 +30,8 @@ class SweepReport:
         left_to_others: another sweep has the conversation, or a later one will see the user back.
         finished_already: due rows of what had ended before.
         failed: what failed unexpectedly, and stays due.
-        notice_failures: by the channel's HTTP status.
-        backlog_seconds: how overdue the oldest due row is that was not reached.
     """
 
-    looked_at: int = 0
     refiled: int = 0
     expired: int = 0
     came_back: int = 0
@@ -50,6 +46,37 @@ class SweepReport:
     left_to_others: int = 0
     finished_already: int = 0
     failed: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The outcomes that are not zero, in the order of `OUTCOMES`."""
+        numbers = {name: getattr(self, name) for name in OUTCOMES}
+        return {name: number for name, number in numbers.items() if number}
+
+
+OUTCOMES = tuple(each.name for each in fields(Outcomes))
+
+# Each expiry is counted once among these, by the sweep that ended it, unless the store's answer to
+# that is lost.
+ENDINGS = ("notified", "silent", "too_old", "refused", "dead_lettered", "superseded")
+
+
+def in_words(outcome: str) -> str:
+    """An outcome as people read it."""
+    return outcome.replace("_", " ")
+
+
+@dataclass
+class SweepReport(Outcomes):
+    """What one sweep did. Lateness runs from the moment a conversation became stale.
+
+    Attributes:
+        looked_at: due rows.
+        notice_failures: by the channel's HTTP status.
+        backlog_seconds: how overdue the oldest due row is that was not reached.
+    """
+
+    looked_at: int = 0
     notice_failures: Counter[str] = field(default_factory=Counter)
     lateness_seconds: list[float] = field(default_factory=list, repr=False)
     seconds: float = 0.0
@@ -72,25 +99,9 @@ class SweepReport:
 
     def __str__(self) -> str:
         """One line for the log: the counts that are not zero."""
-        names = (
-            "looked_at",
-            "refiled",
-            "expired",
-            "came_back",
-            "notified",
-            "silent",
-            "too_old",
-            "refused",
-            "dead_lettered",
-            "superseded",
-            "retried_later",
-            "told_later",
-            "left_to_others",
-            "finished_already",
-            "failed",
-        )
-        counts = [f"{name.replace('_', ' ')} {getattr(self, name)}" for name in names]
-        parts = [part for part in counts if not part.endswith(" 0")] or ["nothing due"]
+        numbers = {"looked_at": self.looked_at, **self.counts} if self.looked_at else self.counts
+        parts = [f"{in_words(name)} {number}" for name, number in numbers.items()]
+        parts = parts or ["nothing due"]
         failures = ", ".join(f"{status}: {n}" for status, n in self.notice_failures.items())
         if failures:
             parts.append(f"notice failures {{{failures}}}")
@@ -105,27 +116,12 @@ class SweepReport:
         return ", ".join(parts)
 
 
-_OUTCOMES = (
-    "expired",
-    "notified",
-    "refiled",
-    "came_back",
-    "retried_later",
-    "silent",
-    "refused",
-    "dead_lettered",
-    "too_old",
-    "failed",
-)
-
-
 def record_of(report: SweepReport, at: datetime) -> SweepRecord:
     """What is kept of a sweep that ended at `at`."""
-    known = {name: getattr(report, name) for name in _OUTCOMES}
     late = bool(report.lateness_seconds)
     return SweepRecord(
         at=at,
-        counts={name: count for name, count in known.items() if count},
+        counts=report.counts,
         lateness_p50_seconds=round(report.lateness(50), 1) if late else None,
         lateness_p99_seconds=round(report.lateness(99), 1) if late else None,
         seconds=round(report.seconds, 2),

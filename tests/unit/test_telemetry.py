@@ -22,7 +22,7 @@ from scripts.processes import ROOT
 from shared import telemetry
 from shared.connector.client import ConnectorError
 from shared.expiry.metrics import record_sweep
-from shared.expiry.report import SweepReport
+from shared.expiry.report import OUTCOMES, SweepReport
 from shared.storage.observed_table import ObservedTable
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.memory_table import MemoryTable
@@ -158,6 +158,14 @@ async def test_a_sweep_counts_what_it_did(bot: BotInMemory) -> None:
     assert rise(before, "expiry.notices", "notified", "") == 1
     assert rise(before, "expiry.notices", "failed", "403") == 1
     assert measured()[("expiry.lateness",)].sum >= 200
+
+
+async def test_every_outcome_is_counted() -> None:
+    numbers: dict[str, Any] = {name: number for number, name in enumerate(OUTCOMES, 1)}
+    before = measured()
+    record_sweep(SweepReport(**numbers))
+
+    assert {name: rise(before, "expiry.outcomes", name) for name in OUTCOMES} == numbers
 
 
 @pytest.mark.parametrize(
