@@ -1,4 +1,4 @@
-"""The certificate that a bot may prove itself with, instead of a secret."""
+"""The certificate that a bot may use instead of a secret."""
 
 from base64 import b64decode
 from dataclasses import dataclass, field
@@ -26,11 +26,11 @@ def read_certificate(content: bytes) -> Certificate:
     """Read a certificate with its RSA key.
 
     Args:
-        content: PEM, or PKCS #12 without a password, as it is or in base64: what Key Vault gives
-            for a certificate's secret.
+        content: PEM, or PKCS #12 without a password, as bytes or in base64. Key Vault gives one of
+            these for a certificate's secret.
 
     Raises:
-        ValueError: it is none of these; the message holds nothing of it.
+        ValueError: it is none of these; the message holds no part of it.
     """
     try:
         if b"-----BEGIN" in content:

@@ -35,7 +35,7 @@ class UnauthorizedError(Exception):
 
 
 class SigningKeysUnavailableError(Exception):
-    """The keys that tokens are checked with could not be fetched; the caller may be good."""
+    """The keys that check tokens could not be fetched; the caller may be a good one."""
 
 
 class InboundAuthentication:
@@ -47,10 +47,10 @@ class InboundAuthentication:
     Args:
         app_id: the bot's app id; empty accepts everyone as anonymous (development only).
         credentials: the SDK's credentials of the bot, for the clients that `sdk` makes (sign-in);
-            None where there are no such.
-        cloud: whose channels may call.
-        ssl_context: which certificates are good where the keys come from; None: those of the
-            authorities that the system trusts.
+            None if there are none.
+        cloud: the cloud whose channels may call.
+        ssl_context: which certificates to trust when keys are fetched; None: those that the system
+            trusts.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class InboundAuthentication:
     ) -> None:
         self._app_id = app_id
         self._scope = cloud.scope
-        # Given one by one, the SDK takes the way that compares the service URL always.
+        # If the addresses are given one by one, the SDK always compares the service URL.
         self.sdk: BotFrameworkAuthentication = BotFrameworkAuthenticationFactory.create(
             validate_authority=True,
             to_channel_from_bot_login_url=cloud.authority,
@@ -78,7 +78,7 @@ class InboundAuthentication:
             auth_configuration=AuthenticationConfiguration(),
         )
         for url in (cloud.channel_keys_url, cloud.emulator_keys_url):
-            # The SDK looks here before it makes its own, which fetches with blocking requests
+            # The SDK looks here before it makes its own. Its own fetches with blocking requests
             # without a timeout, and after a change of keys refuses callers for up to a day.
             JwtTokenExtractor.metadataCache[url] = SigningKeys(url, ssl_context=ssl_context)
 
@@ -93,7 +93,7 @@ class InboundAuthentication:
             The SDK's result; its claims_identity, audience and caller_id are set.
 
         Raises:
-            UnauthorizedError: the token is missing, malformed, expired, forged, or not for this.
+            UnauthorizedError: the token is missing, malformed, expired, forged, or not for us.
             SigningKeysUnavailableError: the token could not be checked.
         """
         if not self._app_id:
@@ -111,12 +111,12 @@ class InboundAuthentication:
             raise UnauthorizedError(f"{type(error).__name__}: {str(error)[:200]!a}") from error
         audience = result.claims_identity.get_claim_value(AuthenticationConstants.AUDIENCE_CLAIM)
         if audience == self._scope:
-            # The SDK takes it for an emulator's. Whoever the bot sends to could write as any user.
+            # The SDK takes it for an emulator's. Each receiver of it could then write as any user.
             raise UnauthorizedError("this is the bot's own token for the channels")
         return result
 
     def _anonymous(self) -> AuthenticateRequestResult:
-        """Everyone, where nobody is checked. The SDK's own way trips over an absent recipient."""
+        """The result if nobody is checked. The SDK's own code fails if there is no recipient."""
         result = AuthenticateRequestResult()
         result.claims_identity = ClaimsIdentity(
             {}, True, AuthenticationConstants.ANONYMOUS_AUTH_TYPE
@@ -136,8 +136,9 @@ class _Key:
 class SigningKeys:
     """The signing keys of one OpenID metadata URL, in place of the SDK's _OpenIdMetadata.
 
-    Fetched when first needed, when a day old, and when a token names an unknown key: then at most
-    once per `pause_seconds`, so that made-up key ids cannot make the bot hammer the login service.
+    They are fetched when first needed, when a day old, and when a token names an unknown key. In
+    that last case at most once per `pause_seconds`, so that invented key ids cannot make the bot
+    flood the login service.
 
     Args:
         url: the OpenID metadata document.
@@ -175,9 +176,9 @@ class SigningKeys:
 
         Raises:
             UnauthorizedError: there is no such key.
-            SigningKeysUnavailableError: it could not be found out.
+            SigningKeysUnavailableError: the keys could not be fetched.
         """
-        # A known key, even an old one, never waits for a fetch that somebody else began.
+        # A known key, even an old one, never waits for a fetch that another caller began.
         if not self._is_good(key_id) and not (key_id in self._keys and self._lock.locked()):
             async with self._lock:
                 if not self._is_good(key_id) and time.monotonic() >= self._next_fetch_at:
@@ -214,7 +215,7 @@ class SigningKeys:
             }
             if not keys:
                 raise ValueError("no keys")  # noqa: TRY301 - one place says what a failure means
-        except Exception as error:  # noqa: BLE001 - whatever it is, there are no new keys
+        except Exception as error:  # noqa: BLE001 - after any error there are no new keys
             self._failure = error
             self._next_fetch_at = time.monotonic() + self._failure_pause_seconds
             logger.warning("signing keys: none from %s: %s", self._url, type(error).__name__)

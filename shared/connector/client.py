@@ -1,7 +1,7 @@
-"""The asynchronous client of the Bot Framework's connector API: what sends to channels.
+"""The asynchronous client of the Bot Framework's connector API: it sends to channels.
 
-It stands in for the SDK's ConnectorClient, whose requests run in a small thread pool, one TLS
-session per turn (docs/decisions.md has the figures). One HTTP session serves every service URL.
+It replaces the SDK's ConnectorClient. The SDK runs requests in a small thread pool, with one TLS
+session per turn (docs/decisions.md has the figures). Here one HTTP session serves all service URLs.
 """
 
 import ipaddress
@@ -52,15 +52,15 @@ _SERIALIZER = Serializer(
 
 
 class ConnectorError(Exception):
-    """A request to a channel failed, or was not made because it could not be made safely.
+    """A request to a channel failed, or could not be made safely and was not made.
 
     Attributes:
         status: the HTTP status, or None if there was no answer (connection, timeout, bad address).
         code: the channel's own error code ("error.code" of its answer), if it gave one.
-        retry_after_seconds: how long the channel asks to be left alone, if it says so.
-        connection_failed: no connection could be opened, or it broke before there was an answer:
-            another attempt may succeed, and what was sent may have arrived. Not so if the channel's
-            certificate is no good, or time ran out after sending.
+        retry_after_seconds: how long the channel asks us to wait, if it says so.
+        connection_failed: no connection could be opened, or it broke before an answer. Another
+            attempt may succeed, and the request may have arrived. False if the channel's
+            certificate is bad, or if time ran out after sending.
     """
 
     def __init__(
@@ -82,16 +82,15 @@ class ConnectorError(Exception):
 class Connector:
     """The HTTP session and the token behind every `ConnectorClient`; one per process.
 
-    Nothing is retried here: whether a message may be sent twice is the caller's to decide
+    Nothing is retried here: the caller decides whether a message may be sent twice
     (`shared.connector.retry` for replies, the sweep for notices).
 
     Args:
-        tokens: where the bearer token comes from; without an app id no token is sent.
+        tokens: the source of the bearer token; without an app id no token is sent.
         total_timeout_seconds: for a whole request, the wait for a free connection included.
         connect_timeout_seconds: for opening one connection.
         connection_limit: connections open at once; further requests wait.
-        ssl_context: which certificates are good; None: those of the authorities that the system
-            trusts.
+        ssl_context: which certificates to trust; None: those that the system trusts.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class Connector:
         self._timeout = ClientTimeout(
             total=total_timeout_seconds,
             sock_connect=connect_timeout_seconds,
-            # Else those of one second would end together, and their clean-up stall the loop.
+            # Otherwise time-outs of one second end together, and their clean-up stalls the loop.
             ceil_threshold=math.inf,
         )
         self._connection_limit = connection_limit
@@ -115,9 +114,9 @@ class Connector:
         self._session: ClientSession | None = None
 
     def for_service_url(self, service_url: str) -> "ConnectorClient":
-        """The client of one service URL: light, made anew for every turn or notice.
+        """The client of one service URL: cheap, made anew for every turn or notice.
 
-        A service URL that cannot be used raises a ConnectorError from each operation, not here.
+        If the service URL cannot be used, each operation raises a ConnectorError; this does not.
         """
         return ConnectorClient(self, service_url)
 
@@ -186,7 +185,7 @@ class Connector:
                 try:
                     content = await response.read()
                 except ClientPayloadError:
-                    content = b""  # the status has come, and says what became of the request
+                    content = b""  # the status has arrived, and it decides
         except TimeoutError as error:
             raise ConnectorError(
                 f"{method}: no answer from {url.host} within {self._timeout.total} seconds",
@@ -205,10 +204,10 @@ class Connector:
 
 
 class Conversations:
-    """The SDK's conversation operations, by its names and argument order.
+    """The SDK's conversation operations, with its names and argument order.
 
-    So bot code that takes the connector client out of `turn_context.turn_state` finds what it
-    expects. Every operation raises ConnectorError and CredentialError as `Connector.request` does.
+    Bot code that takes the connector client from `turn_context.turn_state` can use it as before.
+    Every operation raises ConnectorError and CredentialError as `Connector.request` does.
     """
 
     def __init__(self, connector: Connector, service_url: str) -> None:
@@ -231,7 +230,7 @@ class Conversations:
     async def reply_to_activity(
         self, conversation_id: str, activity_id: str, activity: Activity
     ) -> ResourceResponse:
-        """Add an activity as a reply to another, where the channel has such a thing."""
+        """Add an activity as a reply to another, if the channel supports replies."""
         segments = (conversation_id, "activities", activity_id)
         return _resource(await self._request("POST", segments, activity))
 
@@ -243,7 +242,7 @@ class Conversations:
         return _resource(await self._request("PUT", segments, activity))
 
     async def delete_activity(self, conversation_id: str, activity_id: str) -> None:
-        """Take back an activity that was sent before."""
+        """Delete an activity that was sent before."""
         await self._request("DELETE", (conversation_id, "activities", activity_id))
 
     async def get_conversation_members(self, conversation_id: str) -> list[ChannelAccount]:
@@ -296,14 +295,14 @@ class Conversations:
 
 
 class ConnectorClient:
-    """What the SDK calls a connector client: one service URL and its conversations."""
+    """The SDK's connector client: one service URL and its conversations."""
 
     def __init__(self, connector: Connector, service_url: str) -> None:
         self.service_url = service_url
         self.conversations = Conversations(connector, service_url)
 
     async def send(self, activity: Activity) -> ResourceResponse:
-        """Send as the SDK's CloudAdapter does: a reply if it says to what, else a new activity.
+        """Send as the SDK's CloudAdapter does: a reply if `reply_to_id` is set, or a new activity.
 
         Raises:
             ConnectorError: the channel refused, or did not answer.
@@ -317,7 +316,7 @@ class ConnectorClient:
 
 
 def _url(service_url: str, path: str, *, secure: bool) -> URL:
-    """The address of a request, refused where it is no web address or a token would leak."""
+    """The address of a request; refused if it is no web address or would leak a token."""
     route, _, query = path.partition("?")
     try:
         base = URL(service_url or "")
@@ -350,16 +349,16 @@ def _is_loopback(host: str) -> bool:
 def _proxy(scheme: str, host: str) -> str | None:
     """The proxy that the environment asks for.
 
-    aiohttp's own trust_env would also look into ~/.netrc, in the default thread pool and for every
-    request, and fail them all if it found a password there next to our token.
+    aiohttp's own trust_env would also read ~/.netrc for every request, in the default thread pool.
+    If it found a password there beside our token, every request would fail.
     """
     return None if proxy_bypass(host) else getproxies().get(scheme)
 
 
 def wire_form(model: Model) -> dict[str, Any]:
-    """What `model.serialize()` gives, plus the properties that the schema does not know.
+    """The result of `model.serialize()`, plus the properties that the schema does not know.
 
-    msrest's own walk also converts every absent field: 0.4 ms for a plain message, this 0.07.
+    msrest itself also converts every absent field: 0.4 ms for a plain message; this takes 0.07.
     """
     body: dict[str, Any] = dict(model.additional_properties or {})
     for name, field in model._attribute_map.items():  # noqa: SLF001 - msrest has no public name for it
@@ -383,13 +382,13 @@ def _json(content: bytes) -> Any:
 
 
 def _resource(answer: Any) -> ResourceResponse:
-    """The id a channel gave; empty where it gave none, which is a success all the same."""
+    """The id that a channel gave; empty if it gave none, which is still a success."""
     given = answer.get("id") if isinstance(answer, dict) else None
     return ResourceResponse(id=str(given) if given else "")
 
 
 def _model(kind: type[_M], answer: Any) -> _M:
-    """Read an answer as one of the SDK's models; whoever asks for members needs some."""
+    """Read an answer as one of the SDK's models; an answer that is none is an error."""
     problem = ConnectorError(f"the channel's answer is no {kind.__name__}")
     if not isinstance(answer, dict):
         raise problem

@@ -14,15 +14,15 @@ class Cloud:
     """The addresses of one cloud.
 
     Attributes:
-        login_url: where the bot gets its tokens, without a tenant.
-        login_tenant: whose tokens they are: its own of a single-tenant bot, else the cloud's for
-            all bots.
+        login_url: the login service that gives the bot its tokens, without a tenant.
+        login_tenant: the tenant of the tokens: a single-tenant bot has its own, all other bots the
+            cloud's.
         scope: the audience of the tokens that the bot shows to channels.
         oauth_url: the token service of users who sign in (OAuthPrompt).
         token_issuer: of the tokens that channels show to the bot.
         channel_keys_url: the OpenID metadata of those tokens.
         emulator_keys_url: the OpenID metadata of the emulator's and the Playground's tokens.
-        caller_id: what activities from this cloud's channels get as their callerId.
+        caller_id: the callerId for activities from this cloud's channels.
     """
 
     login_url: str
@@ -63,7 +63,7 @@ US_GOVERNMENT = Cloud(
 
 
 def cloud_of(settings: Settings) -> Cloud:
-    """The cloud that `ChannelService` names, but for what single settings say."""
+    """The cloud that `ChannelService` names, changed by the settings for single addresses."""
     cloud = US_GOVERNMENT if settings.channel_service else PUBLIC
     login = URL(settings.login_url or cloud.authority)
     is_single = settings.microsoft_app_type == "SingleTenant"

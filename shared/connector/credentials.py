@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class CredentialError(Exception):
-    """No token could be had. The message says why and holds no secret."""
+    """There is no token. The message says why and holds no secret."""
 
 
 class TokenSource:
@@ -39,7 +39,7 @@ class TokenSource:
         cloud: whose login service gives the tokens.
         ca_file: a PEM file of authorities to trust, instead of the public ones.
         refresh_ahead_seconds: how long before its end a token is replaced.
-        failure_pause_seconds: after a failed fetch, how long until the next.
+        failure_pause_seconds: from a failed fetch to the next.
         timeout_seconds: of each request to the login endpoint.
     """
 
@@ -58,7 +58,7 @@ class TokenSource:
     ) -> None:
         self._app_id = app_id
         self._credential = (
-            # msal makes the thumbprint itself: SHA-256, as it is given the certificate only.
+            # msal makes the thumbprint itself: SHA-256, because it gets only the certificate.
             {"private_key": certificate.private_key, "public_certificate": certificate.public}
             if certificate
             else app_password
@@ -71,7 +71,7 @@ class TokenSource:
         self._failure_pause_seconds = failure_pause_seconds
         self._timeout_seconds = timeout_seconds
         self._token: str | None = None
-        # Seconds since 1970, not a monotonic clock: that one stands still while a machine sleeps.
+        # Seconds since 1970, because a monotonic clock stands still while a machine sleeps.
         self._expires_at = 0.0
         self._fetch_at = 0.0
         self._fetching: asyncio.Task[None] | None = None
@@ -85,8 +85,8 @@ class TokenSource:
     async def token(self) -> str | None:
         """The bearer token to send, or None for a bot without an app id.
 
-        While a token is still valid nobody waits for its successor. Callers at the same time share
-        one fetch, which goes on even if they are cancelled.
+        While a token is still valid, no caller waits for the next one. Callers at the same time
+        share one fetch, which goes on even if they are cancelled.
 
         Raises:
             CredentialError: there is no valid token and none could be fetched.
@@ -104,7 +104,7 @@ class TokenSource:
         return self._token
 
     async def close(self) -> None:
-        """Wait no longer for a token that is being fetched."""
+        """Cancel a fetch of a token that is under way."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait({self._fetching})
@@ -128,7 +128,7 @@ class TokenSource:
         """Ask the login endpoint; in a thread, as msal and its loading of certificates block."""
         try:
             with requests.Session() as session:
-                # msal hands its timeout only to sessions of its own, and those it never closes.
+                # msal uses its timeout only for its own sessions, and it never closes those.
                 request = functools.partial(session.request, timeout=self._timeout_seconds)
                 session.request = request  # type: ignore[method-assign] # as msal does it itself
                 session.verify = self._ca_file or True
@@ -137,7 +137,7 @@ class TokenSource:
                 return str(answer["access_token"]), float(answer["expires_in"])
         except Exception as error:  # msal documents no set of errors
             raise CredentialError(f"the login endpoint failed: {type(error).__name__}") from error
-        # The description may repeat what was sent; its AADSTS number says the same, safely.
+        # The description may repeat the secret that was sent; its AADSTS number is safe.
         number = re.search(r"AADSTS\d+", str(answer.get("error_description")))
         raise CredentialError(
             f"the login endpoint refused: {str(answer.get('error'))[:100]!a}"
@@ -156,7 +156,7 @@ class TokenSource:
                 client_credential=self._credential,
                 authority=self._authority,
                 http_client=session,
-                # The authority is ours, not something a user typed that needs looking up.
+                # The authority comes from our settings, so it needs no check against Microsoft.
                 instance_discovery=False,
             )
             answer = app.acquire_token_for_client(scopes=[f"{self._scope}/.default"])
@@ -164,7 +164,7 @@ class TokenSource:
 
 
 def token_source(settings: Settings) -> TokenSource:
-    """Where the bot's tokens come from."""
+    """The source of the bot's tokens."""
     return TokenSource(
         app_id=settings.microsoft_app_id,
         app_password=settings.microsoft_app_password.get_secret_value(),
@@ -176,7 +176,7 @@ def token_source(settings: Settings) -> TokenSource:
 
 
 def sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
-    """The bot's credentials for what the SDK still does itself: sign-in (OAuthPrompt)."""
+    """The bot's credentials for the one task that the SDK still does: sign-in (OAuthPrompt)."""
     app_id = settings.microsoft_app_id
     if settings.microsoft_app_type == "UserAssignedMSI":
         return ManagedIdentityServiceClientCredentialsFactory(app_id)

@@ -1,4 +1,4 @@
-"""From the bytes of a request to an Activity, or a refusal with its status and reason."""
+"""Reads a request's bytes as an Activity, or refuses them with a status and a reason."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ from msrest.serialization import Deserializer, Model
 # Channels send far less: Teams at most 100 KB, Direct Line 256 KB with attachments inline.
 MAX_BODY_BYTES = 256 * 1024
 
-# Longest values of what is kept to reach the user later: ids of 2,000 characters exist.
+# The longest values of the fields that are stored to reach the user later. Ids of 2,000 characters
+# exist.
 _MAX_ID = 2_048
 _MAX_WORD = 256
 _LIMITS = {
@@ -33,7 +34,7 @@ _REQUIRED = ("type", "channelId", "serviceUrl", "conversation.id", "from.id")
 
 
 class BadRequestError(Exception):
-    """The request cannot be a channel's activity; `status` is the HTTP status that says why."""
+    """The request cannot be a channel's activity; `status` is the HTTP status to answer."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -70,7 +71,7 @@ def read_activity(content_type: str, body: bytes) -> Activity:
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         payload = json.loads(body)
-        # A lone surrogate ("\\ud800") is JSON but no text: it could neither be stored nor sent.
+        # A lone surrogate ("\\ud800") is JSON but not text: it can be neither stored nor sent.
         json.dumps(payload, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadRequestError(400, f"the body is not valid JSON: {type(error).__name__}") from error
@@ -104,8 +105,8 @@ def _activity(payload: dict[str, Any]) -> Activity:
 def _check_type(value: Any, kind: str, path: str) -> None:
     """Refuse values of another JSON type than the schema's.
 
-    The SDK's deserializer lets most of them pass, for the bot to stumble over later, and does not
-    name the field where it refuses one. `kind` is the type's name in msrest's attribute maps.
+    The SDK's deserializer lets most of them pass, and the bot fails on them later. If it refuses
+    one, it does not name the field. `kind` is the type's name in msrest's attribute maps.
     """
     if value is None:
         return
@@ -139,7 +140,7 @@ _JSON_TYPES: dict[str, tuple[type, str]] = {
     "bool": (bool, "true or false"),
     "iso-8601": (str, "a string"),
 }
-# Of each model of the schema: the names its fields have in JSON, and their types.
+# For each model of the schema: the names of its fields in JSON, and their types.
 _FIELDS: dict[str, list[tuple[str, str]]] = {
     model: [(field["key"], field["type"]) for field in cls._attribute_map.values()]
     for model, cls in vars(botbuilder.schema).items()

@@ -1,4 +1,4 @@
-"""Replies that a channel did not take: when they are sent again, and when no more."""
+"""Replies that a channel did not take: when they are sent again, and when not any more."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from shared.connector.client import ConnectorError
 
 logger = logging.getLogger(__name__)
 
-# learn.microsoft.com, "Send and receive messages" (Teams), the table of status codes; 408 besides.
+# learn.microsoft.com, "Send and receive messages" (Teams), the table of status codes; and 408.
 _NOT_NOW = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.PRECONDITION_FAILED,
@@ -25,18 +25,18 @@ _BACKOFF = wait_random_exponential(multiplier=0.5, max=4)
 
 
 class Retries:
-    """Sends again what may succeed the next time, within a turn's time for that.
+    """Sends a reply again if another attempt may succeed and the turn has time left.
 
-    A channel waits 15 s for the answer to an activity, and the turn has taken some of them.
+    A channel waits 15 s for the answer to an activity, and the turn has used some of them.
 
-    What was sent again may arrive twice: a connection that broke, a 408, 502 or 504 do not tell
-    whether the channel had taken the first one. A request without an answer in time is not
-    repeated: it is the likeliest to have arrived, and the time is gone.
+    A repeated reply may arrive twice: after a broken connection, a 408, 502 or 504 we do not know
+    whether the channel took the first one. A request without an answer in time is not repeated: it
+    has most likely arrived, and the time is gone.
 
     Args:
-        seconds: from `begin` on, in which the last attempt must begin and end.
+        seconds: the last attempt must begin and end within this time after `begin`.
         clock: a monotonic clock, in seconds.
-        sleep: waits for so many seconds.
+        sleep: waits for the given number of seconds.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class TurnRetries:
         )
 
     async def call(self, send: Callable[[], Awaitable[None]]) -> None:
-        """Send, and again while that may help and there is time.
+        """Send, and repeat while that may help and there is time.
 
         Raises:
             ConnectorError: of the last attempt.
-            Exception: whatever else `send` raises, at once.
+            Exception: any other error of `send`, at once.
         """
         async for attempt in self._retrying:
             with attempt:
@@ -91,7 +91,7 @@ class TurnRetries:
                     await self._send_in_time(send)
 
     async def pause(self, seconds: float) -> None:
-        """Wait, as the bot itself wants to between two replies: that takes no time of theirs."""
+        """Wait between two replies, as the bot asked; this does not use up the retries' time."""
         self._deadline += seconds
         await self._sleep(seconds)
 
@@ -113,7 +113,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _wait(state: RetryCallState) -> float:
-    """What the channel asks for, and some more: not everybody comes back in the same moment."""
+    """The wait that the channel asks for and a random one, so that retries do not come together."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after_seconds if isinstance(error, ConnectorError) else None
     return (asked or 0) + _BACKOFF(state)
