@@ -30,8 +30,7 @@ from shared.state import codec
 from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.state_data import StateData
-from shared.storage.stores import AzureStores, cosmos_of
-from shared.storage.table_account import Tables
+from shared.storage.stores import open_stores
 from shared.turn.turn import Turns
 
 
@@ -117,7 +116,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
     codec.register(*STATE_TYPES)
     async with AsyncExitStack() as clients:
-        tables = await clients.enter_async_context(Tables.of(settings))
+        stores = await clients.enter_async_context(open_stores(settings))
         cloud = cloud_of(settings)
         tokens = token_source(settings)
         trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
@@ -129,9 +128,6 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             cloud=cloud,
             ssl_context=trust,
         )
-        cosmos = cosmos_of(settings)
-        if cosmos:
-            await clients.enter_async_context(cosmos)
         fan_out = None
         if settings.expiry_fan_out == "on":
             from shared.storage.queues import Queues  # noqa: PLC0415 - apps without it start faster
@@ -142,7 +138,6 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
                 queues.queue(poison_name(settings.expiry_queue)),
                 most=settings.table_shards,
             )
-        stores = AzureStores(settings, tables, cosmos)
         yield App(settings, stores, authentication, connector, fan_out)
 
 

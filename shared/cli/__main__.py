@@ -11,10 +11,7 @@ docs/sending.md.
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from shared.app import build_app
 from shared.cli import dead_letters
@@ -23,13 +20,9 @@ from shared.connector.credentials import token_source
 from shared.domain.errors import StoreError
 from shared.domain.times import utc_now
 from shared.expiry.fan_out import Queue, poison_name
-from shared.settings import Settings, SettingsError, read_settings
+from shared.settings import SettingsError, read_settings
 from shared.storage.queues import Queues
-from shared.storage.stores import AzureStores, cosmos_of
-from shared.storage.table_account import Tables
-
-if TYPE_CHECKING:
-    from shared.storage.cosmos_account import CosmosDb
+from shared.storage.stores import open_stores
 
 _HIDDEN_SECONDS = 60  # from others who do the same at the time
 
@@ -102,22 +95,12 @@ async def _doctor(endpoint: str) -> None:
     _say(str(Finding("ok", "settings", "all are there and well formed")))
     tokens = token_source(settings)
     failed = False
-    async with _clients(settings) as (tables, cosmos):
-        async for finding in examine(settings, tables, cosmos, tokens, endpoint):
+    async with open_stores(settings) as stores:
+        async for finding in examine(settings, stores, tokens, endpoint):
             _say(str(finding))
             failed = failed or finding.level == "FAIL"
     if failed:
         sys.exit(1)
-
-
-@asynccontextmanager
-async def _clients(settings: Settings) -> AsyncIterator[tuple[Tables, "CosmosDb | None"]]:
-    async with AsyncExitStack() as clients:
-        tables = await clients.enter_async_context(Tables.of(settings))
-        cosmos = cosmos_of(settings)
-        if cosmos:
-            await clients.enter_async_context(cosmos)
-        yield tables, cosmos
 
 
 async def _status() -> None:
@@ -151,8 +134,7 @@ async def _empty(poison: Queue, back_to: Queue | None) -> None:
 
 async def _dead_letters(arguments: argparse.Namespace) -> None:
     settings = read_settings()
-    async with _clients(settings) as (tables, cosmos):
-        stores = AzureStores(settings, tables, cosmos)
+    async with open_stores(settings) as stores:
         async with stores.ready():
             store = stores.for_sweeps()
         if arguments.action == "list":

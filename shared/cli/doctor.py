@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from uuid import uuid4
+from typing import Literal
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
@@ -18,14 +17,7 @@ from shared.domain.times import CLOCK_SKEW, utc_now
 from shared.expiry.status import Schedule, duration, is_recent
 from shared.settings import Settings, SettingsError
 from shared.storage.stores import AzureStores
-from shared.storage.table_account import Tables
-from shared.storage.table_store import CONTROL
-from shared.storage.tables import Operation, Row
 
-if TYPE_CHECKING:
-    from shared.storage.cosmos_account import CosmosDb
-
-_PROBE = "doctor"
 _HOST_JSON = Path(__file__).parents[2] / "host.json"
 
 
@@ -44,19 +36,15 @@ class Finding:
 
 
 async def examine(
-    settings: Settings,
-    tables: Tables,
-    cosmos: "CosmosDb | None",
-    tokens: TokenSource,
-    endpoint: str = "",
+    settings: Settings, stores: AzureStores, tokens: TokenSource, endpoint: str = ""
 ) -> AsyncIterator[Finding]:
     """Do all checks, one after the other; `endpoint` is the messaging endpoint, if to be asked."""
     now = utc_now()
-    if cosmos:
-        yield await check_cosmos(cosmos)
+    if settings.state_store == "cosmos":
+        yield await check_documents(stores)
     if not settings.expires_by_time_to_live_alone:
         yield check_schedule(settings, now, _function_timeout_seconds())
-        async for finding in _check_storage(settings, tables, cosmos, now):
+        async for finding in _check_storage(settings, stores, now):
             yield finding
     yield await check_credentials(tokens)
     yield await check_endpoint(endpoint)
@@ -85,18 +73,11 @@ def check_schedule(settings: Settings, now: datetime, timeout_seconds: float) ->
 
 
 async def _check_storage(
-    settings: Settings, tables: Tables, cosmos: "CosmosDb | None", now: datetime
+    settings: Settings, stores: AzureStores, now: datetime
 ) -> AsyncIterator[Finding]:
-    names = settings.conversations_table, settings.users_table
-    table = tables.table(names[0])
     try:
-        await tables.create(*names)
-        probe = Row(CONTROL, _PROBE)
-        await table.write([Operation("upsert", probe)])
-        began = utc_now()
-        answered_at = await table.service_time(CONTROL, _PROBE)
-        await table.write([Operation("delete", probe)])
-        store = AzureStores(settings, tables, cosmos).for_sweeps()
+        probe = await stores.probe_tables()
+        store = stores.for_sweeps()
         control, sweeps = await store.control(), await store.sweeps()
     except StoreError as error:
         yield Finding(
@@ -110,7 +91,7 @@ async def _check_storage(
     yield Finding("ok", "storage", "a row was written, read and deleted")
     yield check_made_with("shards", "TableShards", settings.table_shards, control.shard_count)
     yield check_made_with("state store", "StateStore", settings.state_store, control.state_store)
-    yield check_clock(began, answered_at, utc_now())
+    yield check_clock(probe.began, probe.answered_at, probe.ended)
     if settings.expiry_timer_disabled:
         advice = "fine if it is meant: conversations then expire at their next message only"
         yield Finding("warn", "last sweep", "the timer is off", advice)
@@ -146,18 +127,11 @@ def check_clock(began: datetime, answered_at: datetime, ended: datetime) -> Find
     return Finding("FAIL", "clock", found, "set this machine's clock by NTP")
 
 
-async def check_cosmos(cosmos: "CosmosDb") -> Finding:
+async def check_documents(stores: AzureStores) -> Finding:
     """The containers are as the settings say, and a document can be written, read and deleted."""
-    from shared.storage.cosmos_documents import Document  # noqa: PLC0415 - there, it is imported already
-
     try:
-        await cosmos.ensure_containers()
-        for container in (cosmos.conversations, cosmos.users):
-            probe = f"{_PROBE}-{uuid4().hex}"
-            written = await container.create(Document(probe))
-            if await container.read(probe, written.token) is None:
-                return Finding("FAIL", "cosmos", "a document that was written is not there")
-            await container.delete(probe)
+        if not await stores.probe_documents():
+            return Finding("FAIL", "cosmos", "a document that was written is not there")
     except SettingsError as error:
         return Finding("FAIL", "cosmos", str(error), "change the setting or the container")
     except StoreError as error:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import CosmosClient
@@ -10,7 +11,7 @@ from azure.cosmos.exceptions import CosmosResourceExistsError, CosmosResourceNot
 
 from shared.settings import Settings, SettingsError
 from shared.storage.account import Account, identity_of
-from shared.storage.cosmos_documents import CosmosContainer, errors_translated
+from shared.storage.cosmos_documents import CosmosContainer, Document, errors_translated
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,24 @@ class CosmosDb(Account):
             await self._ensure_container(
                 "CosmosDbUserStateContainerId", settings.cosmos_user_container, None
             )
+
+    async def probe(self) -> bool:
+        """Ensure the containers; in each, write, read and delete a document.
+
+        Returns False if a document that was written is not there.
+
+        Raises:
+            SettingsError: see `ensure_containers`.
+            StorageUnavailableError: no answer, or refused.
+        """
+        await self.ensure_containers()
+        for container in (self.conversations, self.users):
+            name = f"doctor-{uuid4().hex}"
+            written = await container.create(Document(name))
+            if await container.read(name, written.token) is None:
+                return False
+            await container.delete(name)
+        return True
 
     async def _ensure_container(self, setting: str, name: str, time_to_live: int | None) -> None:
         try:

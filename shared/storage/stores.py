@@ -2,23 +2,53 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.store import ConversationStore, StateStore, Stores
+from shared.domain.times import utc_now
 from shared.settings import Settings, SettingsError
 from shared.storage.observed_table import ObservedTable
 from shared.storage.table_account import Tables
-from shared.storage.table_store import TableStore
+from shared.storage.table_store import CONTROL, TableStore
+from shared.storage.tables import Operation, Row
 
 if TYPE_CHECKING:
     from shared.storage.cosmos_account import CosmosDb
 
 
-def cosmos_of(settings: Settings) -> "CosmosDb | None":
+_PROBE = Row(CONTROL, "doctor")
+
+
+@dataclass(frozen=True, slots=True)
+class TableProbe:
+    """A row was read: the storage answered at `answered_at`, between two looks at our clock.
+
+    The storage's clock has whole seconds.
+    """
+
+    began: datetime
+    answered_at: datetime
+    ended: datetime
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator["AzureStores"]:
+    """The stores of the app, over clients of its accounts; closes the clients after."""
+    async with AsyncExitStack() as clients:
+        tables = await clients.enter_async_context(Tables.of(settings))
+        cosmos = _cosmos_of(settings)
+        if cosmos:
+            await clients.enter_async_context(cosmos)
+        yield AzureStores(settings, tables, cosmos)
+
+
+def _cosmos_of(settings: Settings) -> "CosmosDb | None":
     """The client of the Cosmos DB account, where StateStore is cosmos."""
     if settings.state_store != "cosmos":
         return None
@@ -122,3 +152,29 @@ class AzureStores(Stores):
                 raise SettingsError(
                     f"{setting} is {now}; it must be {then}, as when the table {names[0]} was made"
                 )
+
+    async def probe_tables(self) -> TableProbe:
+        """Create the tables that are missing; write, read and delete a row.
+
+        Raises:
+            StorageUnavailableError: no answer, or refused.
+        """
+        await self._tables.create(self._settings.conversations_table, self._settings.users_table)
+        await self._conversations.write([Operation("upsert", _PROBE)])
+        began = utc_now()
+        answered_at = await self._conversations.service_time(_PROBE.partition, _PROBE.key)
+        ended = utc_now()
+        await self._conversations.write([Operation("delete", _PROBE)])
+        return TableProbe(began, answered_at, ended)
+
+    async def probe_documents(self) -> bool:
+        """Ensure the containers; in each, write, read and delete a document.
+
+        Returns False if a document that was written is not there, and True if StateStore is not
+        cosmos.
+
+        Raises:
+            StorageUnavailableError: no answer, or refused.
+            SettingsError: the containers are not what the settings say.
+        """
+        return await self._cosmos.probe() if self._cosmos else True
