@@ -17,11 +17,11 @@ settings = (
     read_settings()
 )  # a wrong setting stops the app here, with its name, not at a user's first message
 
-read_limits(settings)  # the same for the file that it names
-telemetry.configure(settings)
+read_limits(settings.sending)  # the same for the file that it names
+telemetry.configure(settings.telemetry)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked
 app.register_functions(messages)
 app.register_functions(expiry_timer)
-app.register_functions(make_expiry_queue(settings))
-app.register_functions(make_api(settings))
+app.register_functions(make_expiry_queue(settings.expiry))
+app.register_functions(make_api(settings.api))

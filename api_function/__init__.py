@@ -7,12 +7,12 @@ import azure.functions as func
 
 from api_function import health, state, status
 from api_function.access import protected
-from shared.settings import Settings
+from shared.settings.api import ApiSettings
 
 ROUTES = (*state.ROUTES, *status.ROUTES, *health.ROUTES)
 
 
-def make_blueprint(settings: Settings) -> func.Blueprint:
+def make_blueprint(settings: ApiSettings) -> func.Blueprint:
     """The routes, each protected by access.py."""
     blueprint = func.Blueprint()
     for route in ROUTES:

@@ -34,7 +34,7 @@ from shared.domain.times import utc_now
 from shared.expiry.garbage import full_collections_put_off, keep_what_is_there
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
-from shared.settings import Settings
+from shared.settings.sending import SendingSettings
 from shared.state.erasure import Erasure
 from shared.storage.table_store import TableStore
 from tests.fake_channel import Answer
@@ -125,9 +125,7 @@ async def _chat(channel: Channel, connector: Connector, limits: SendingLimits) -
 async def _run(channel: Channel, notices: int) -> Outcome:
     store = TableStore(MemoryTable(), MemoryTable(), SHARDS)
     await _fill(store, channel, notices)
-    limits = SendingLimits(
-        read_limits(Settings.model_construct(sending_limits="sending_limits.toml"))
-    )
+    limits = SendingLimits(read_limits(SendingSettings()))
     connector = our_connector(channel)
     sender = NoticeSender(connector, ServiceUrls(), limits)
     held = begin_peak()

@@ -24,7 +24,7 @@ from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
 from shared.expiry.notice import NoticeResult, Pace, Verdict
 from shared.expiry.sweep import Sweep
-from shared.settings import Settings
+from shared.settings.sending import SendingSettings
 from shared.state.erasure import Erasure
 from shared.storage.table_account import Tables
 from shared.storage.table_store import TableStore
@@ -96,7 +96,7 @@ def begin_peak() -> int:
 
 
 def _teams_pace() -> Pace:
-    limits = read_limits(Settings.model_construct(sending_limits="sending_limits.toml"))
+    limits = read_limits(SendingSettings())
     return NoticeSender(Connector(TokenSource(app_id="")), ServiceUrls(), SendingLimits(limits))
 
 

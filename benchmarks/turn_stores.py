@@ -21,7 +21,7 @@ from shared.storage.cosmos_store import CosmosStore
 from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_account import Tables
 from shared.storage.tables import Table
-from tests.conftest import cosmos_settings, free_port
+from tests.conftest import cosmos_db, cosmos_settings, free_port
 
 TURNS = 150
 KINDS = {"first message": "hello", "changes state": "hello", "changes nothing": "look"}
@@ -101,7 +101,7 @@ async def _time(
 async def _run(connection: str, endpoint: str) -> None:
     async with (
         Tables(connection_string=connection) as tables,
-        CosmosDb(cosmos_settings(endpoint)) as database,
+        cosmos_db(cosmos_settings(endpoint)) as database,
     ):
         await _measure(tables, database)
 

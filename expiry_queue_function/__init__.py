@@ -6,18 +6,18 @@ import azure.functions as func
 
 from shared.app import get_app
 from shared.expiry.fan_out import InvalidMessageError, shard_of
-from shared.settings import Settings
+from shared.settings.expiry import ExpirySettings
 
 logger = logging.getLogger(__name__)
 
 
-def make_blueprint(settings: Settings) -> func.Blueprint:
+def make_blueprint(settings: ExpirySettings) -> func.Blueprint:
     """The queue trigger; nothing where fan-out is off, so that the host polls no queue."""
     blueprint = func.Blueprint()
-    if settings.expiry_fan_out == "on":
+    if settings.fan_out == "on":
         trigger = blueprint.queue_trigger(
             arg_name="message",
-            queue_name=settings.expiry_queue,
+            queue_name=settings.queue,
             connection="AzureWebJobsStorage",
         )
         blueprint.function_name("expiry_queue")(trigger(expiry_queue))

@@ -56,26 +56,26 @@ class App:
         self.authentication = authentication
         self._stores = stores
         self._service_urls = ServiceUrls()
-        limits = SendingLimits(read_limits(settings))
+        limits = SendingLimits(read_limits(settings.sending))
         notices = (
             NoticeSender(connector, self._service_urls, limits)
-            if settings.expiry_notice == "on"
+            if settings.expiry.notice == "on"
             else None
         )
         self._turns = Turns(
             stores.for_turns(),
             BufferingAdapter(
-                connector, authentication.sdk, settings.microsoft_app_id, limits=limits
+                connector, authentication.sdk, settings.identity.app_id, limits=limits
             ),
             create_bot(*state_bags()),
             expire_after=settings.expire_after,
-            shard_count=settings.table_shards,
+            shard_count=settings.storage.shards,
         )
-        self.erasure = Erasure(stores.for_turns(), settings.table_shards, now=utc_now)
+        self.erasure = Erasure(stores.for_turns(), settings.storage.shards, now=utc_now)
         self.state_data = StateData(
             stores.for_turns(),
             expire_after=settings.expire_after,
-            shard_count=settings.table_shards,
+            shard_count=settings.storage.shards,
             now=utc_now,
         )
         self.sweeps = SweepRunner(
@@ -117,26 +117,27 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     codec.register(*STATE_TYPES)
     async with AsyncExitStack() as clients:
         stores = await clients.enter_async_context(open_stores(settings))
-        cloud = cloud_of(settings)
-        tokens = token_source(settings)
-        trust = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else None
+        cloud = cloud_of(settings.cloud, settings.identity)
+        ca_file = settings.network.ca_file
+        tokens = token_source(settings.identity, cloud, ca_file)
+        trust = ssl.create_default_context(cafile=ca_file) if ca_file else None
         connector = Connector(tokens, ssl_context=trust)
         clients.push_async_callback(connector.close)
         authentication = InboundAuthentication(
-            app_id=settings.microsoft_app_id,
-            credentials=sdk_credentials(settings),
+            app_id=settings.identity.app_id,
+            credentials=sdk_credentials(settings.identity),
             cloud=cloud,
             ssl_context=trust,
         )
         fan_out = None
-        if settings.expiry_fan_out == "on":
+        if settings.expiry.fan_out == "on":
             from shared.storage.queues import Queues  # noqa: PLC0415 - apps without it start faster
 
-            queues = await clients.enter_async_context(Queues.of(settings))
+            queues = await clients.enter_async_context(Queues.of(settings.storage))
             fan_out = FanOut(
-                queues.queue(settings.expiry_queue),
-                queues.queue(poison_name(settings.expiry_queue)),
-                most=settings.table_shards,
+                queues.queue(settings.expiry.queue),
+                queues.queue(poison_name(settings.expiry.queue)),
+                most=settings.storage.shards,
             )
         yield App(settings, stores, authentication, connector, fan_out)
 

@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from shared.settings import Settings
+from shared.settings.telemetry import TelemetrySettings
 
 _NAME = "expiring-bot"
 _TRACEPARENT = "traceparent"
@@ -47,13 +47,13 @@ _INSTRUMENTATIONS = (
 )
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: TelemetrySettings) -> None:
     """Send spans and metrics to Application Insights, if its connection string is set.
 
     The log is not sent from here, as the Functions host does that: `logger_name` is one that nobody
     uses. APPLICATIONINSIGHTS_AUTHENTICATION_STRING is read by Microsoft's exporter.
     """
-    connection_string = settings.application_insights.get_secret_value()
+    connection_string = settings.connection_string.get_secret_value()
     if not connection_string:
         return
     from azure.monitor.opentelemetry import (  # noqa: PLC0415 - 0.3 s that others need not wait

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from scripts import azurite, cosmos, processes
-from shared.settings import Settings
+from shared.settings import Settings, read_settings
 from shared.storage.cosmos_account import CosmosDb
 from shared.storage.cosmos_documents import CosmosContainer
 from shared.storage.table_account import Tables
@@ -70,7 +70,7 @@ def cosmos_endpoint() -> Iterator[str]:
 def cosmos_settings(endpoint: str, **changes: str) -> Settings:
     """Settings of an app with its state in containers of their own."""
     name = uuid4().hex
-    return Settings.model_validate(
+    return read_settings(
         {
             "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
             "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -87,11 +87,21 @@ def cosmos_settings(endpoint: str, **changes: str) -> Settings:
     )
 
 
+def cosmos_db(settings: Settings) -> CosmosDb:
+    """The client of the account that the settings name."""
+    return CosmosDb(
+        settings.cosmos,
+        settings.storage,
+        ca_file=settings.network.ca_file,
+        least_time_to_live_seconds=settings.least_time_to_live_seconds,
+    )
+
+
 @pytest.fixture
 async def two_cosmos_containers(
     cosmos_endpoint: str,
 ) -> AsyncIterator[tuple[CosmosContainer, CosmosContainer]]:
     """Two fresh containers, of conversation state and of user state."""
-    async with CosmosDb(cosmos_settings(cosmos_endpoint)) as database:
+    async with cosmos_db(cosmos_settings(cosmos_endpoint)) as database:
         await database.ensure_containers()
         yield database.conversations, database.users

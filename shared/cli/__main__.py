@@ -16,6 +16,7 @@ from datetime import timedelta
 from shared.app import build_app
 from shared.cli import dead_letters
 from shared.cli.doctor import Finding, examine
+from shared.connector.cloud import cloud_of
 from shared.connector.credentials import token_source
 from shared.domain.errors import StoreError
 from shared.domain.times import utc_now
@@ -75,14 +76,14 @@ def _days(text: str) -> int:
 
 async def _poison(action: str) -> None:
     settings = read_settings()
-    if not settings.storage_connection.get_secret_value() and not settings.storage_queue_endpoint:
+    if not settings.storage.has_queues:
         raise SettingsError("AzureWebJobsStorage__queueServiceUri is missing")
-    async with Queues.of(settings) as queues:
-        poison = queues.queue(poison_name(settings.expiry_queue))
+    async with Queues.of(settings.storage) as queues:
+        poison = queues.queue(poison_name(settings.expiry.queue))
         if action == "list":
             await _list(poison)
         else:
-            back_to = queues.queue(settings.expiry_queue) if action == "replay" else None
+            back_to = queues.queue(settings.expiry.queue) if action == "replay" else None
             await _empty(poison, back_to)
 
 
@@ -93,7 +94,8 @@ async def _doctor(endpoint: str) -> None:
         _say(str(Finding("FAIL", "settings", str(error), "set them as the README's table says")))
         sys.exit(1)
     _say(str(Finding("ok", "settings", "all are there and well formed")))
-    tokens = token_source(settings)
+    cloud = cloud_of(settings.cloud, settings.identity)
+    tokens = token_source(settings.identity, cloud, settings.network.ca_file)
     failed = False
     async with open_stores(settings) as stores:
         async for finding in examine(settings, stores, tokens, endpoint):

@@ -16,6 +16,7 @@ from shared.domain.errors import StoreError
 from shared.domain.times import CLOCK_SKEW, utc_now
 from shared.expiry.status import Schedule, duration, is_recent
 from shared.settings import Settings, SettingsError
+from shared.settings.expiry import ExpirySettings
 from shared.storage.stores import AzureStores
 
 _HOST_JSON = Path(__file__).parents[2] / "host.json"
@@ -40,19 +41,19 @@ async def examine(
 ) -> AsyncIterator[Finding]:
     """Do all checks, one after the other; `endpoint` is the messaging endpoint, if to be asked."""
     now = utc_now()
-    if settings.state_store == "cosmos":
+    if settings.storage.state_store == "cosmos":
         yield await check_documents(stores)
     if not settings.expires_by_time_to_live_alone:
-        yield check_schedule(settings, now, _function_timeout_seconds())
+        yield check_schedule(settings.expiry, now, _function_timeout_seconds())
         async for finding in _check_storage(settings, stores, now):
             yield finding
     yield await check_credentials(tokens)
     yield await check_endpoint(endpoint)
 
 
-def check_schedule(settings: Settings, now: datetime, timeout_seconds: float) -> Finding:
+def check_schedule(settings: ExpirySettings, now: datetime, timeout_seconds: float) -> Finding:
     """The interval, beside the timeout and the budget."""
-    interval = Schedule.of(settings.expiry_schedule, now).longest_seconds
+    interval = Schedule.of(settings.schedule, now).longest_seconds
     budget = settings.sweep_budget_seconds
     found = f"a sweep every {duration(interval)} at most, each of up to {budget} s"
     if budget >= timeout_seconds:
@@ -62,11 +63,11 @@ def check_schedule(settings: Settings, now: datetime, timeout_seconds: float) ->
             f"{found}; functionTimeout is {timeout_seconds:.0f} s",
             "make SweepBudgetSeconds less than functionTimeout in host.json",
         )
-    if interval > settings.expire_after_seconds:
+    if interval > settings.after_seconds:
         return Finding(
             "warn",
             "schedule",
-            f"{found}; conversations expire after {settings.expire_after_seconds} s",
+            f"{found}; conversations expire after {settings.after_seconds} s",
             "make ExpirySchedule run more often: an expiry may be late by a whole interval",
         )
     return Finding("ok", "schedule", found)
@@ -89,15 +90,16 @@ async def _check_storage(
         )
         return
     yield Finding("ok", "storage", "a row was written, read and deleted")
-    yield check_made_with("shards", "TableShards", settings.table_shards, control.shard_count)
-    yield check_made_with("state store", "StateStore", settings.state_store, control.state_store)
+    shards, state_store = settings.storage.shards, settings.storage.state_store
+    yield check_made_with("shards", "TableShards", shards, control.shard_count)
+    yield check_made_with("state store", "StateStore", state_store, control.state_store)
     yield check_clock(probe.began, probe.answered_at, probe.ended)
-    if settings.expiry_timer_disabled:
+    if settings.expiry.timer_disabled:
         advice = "fine if it is meant: conversations then expire at their next message only"
         yield Finding("warn", "last sweep", "the timer is off", advice)
         return
-    schedule = Schedule.of(settings.expiry_schedule, now)
-    if is_recent(sweeps, schedule, settings.sweep_budget_seconds, now):
+    schedule = Schedule.of(settings.expiry.schedule, now)
+    if is_recent(sweeps, schedule, settings.expiry.sweep_budget_seconds, now):
         yield Finding("ok", "last sweep", f"{duration((now - sweeps[0].at).total_seconds())} ago")
     else:
         yield Finding(

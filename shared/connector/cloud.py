@@ -6,7 +6,8 @@ from botbuilder.schema import CallerIdConstants
 from botframework.connector.auth import AuthenticationConstants, GovernmentConstants
 from yarl import URL
 
-from shared.settings import Settings
+from shared.settings.cloud import CloudSettings
+from shared.settings.identity import IdentitySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,17 @@ US_GOVERNMENT = Cloud(
 )
 
 
-def cloud_of(settings: Settings) -> Cloud:
+def cloud_of(settings: CloudSettings, identity: IdentitySettings) -> Cloud:
     """The cloud that `ChannelService` names, changed by the settings for single addresses."""
     cloud = US_GOVERNMENT if settings.channel_service else PUBLIC
     login = URL(settings.login_url or cloud.authority)
-    is_single = settings.microsoft_app_type == "SingleTenant"
     return replace(
         cloud,
         login_url=str(login.origin()),
-        login_tenant=settings.microsoft_app_tenant_id if is_single else login.path.strip("/"),
+        login_tenant=identity.own_tenant or login.path.strip("/"),
         scope=settings.oauth_scope or cloud.scope,
         oauth_url=settings.oauth_url or cloud.oauth_url,
-        token_issuer=settings.channel_token_issuer or cloud.token_issuer,
+        token_issuer=settings.token_issuer or cloud.token_issuer,
         channel_keys_url=settings.channel_keys_url or cloud.channel_keys_url,
         emulator_keys_url=settings.emulator_keys_url or cloud.emulator_keys_url,
     )

@@ -18,8 +18,8 @@ from msal.application import ConfidentialClientApplication
 from msal.managed_identity import ManagedIdentityClient, UserAssignedManagedIdentity
 
 from shared.certificate import Certificate
-from shared.connector.cloud import PUBLIC, Cloud, cloud_of
-from shared.settings import AppType, Settings
+from shared.connector.cloud import PUBLIC, Cloud
+from shared.settings.identity import AppType, IdentitySettings
 
 logger = logging.getLogger(__name__)
 
@@ -163,34 +163,32 @@ class TokenSource:
         return answer
 
 
-def token_source(settings: Settings) -> TokenSource:
+def token_source(settings: IdentitySettings, cloud: Cloud, ca_file: str) -> TokenSource:
     """The source of the bot's tokens."""
     return TokenSource(
-        app_id=settings.microsoft_app_id,
-        app_password=settings.microsoft_app_password.get_secret_value(),
+        app_id=settings.app_id,
+        app_password=settings.app_password.get_secret_value(),
         certificate=settings.app_certificate(),
-        app_type=settings.microsoft_app_type,
-        cloud=cloud_of(settings),
-        ca_file=settings.ca_file,
+        app_type=settings.app_type,
+        cloud=cloud,
+        ca_file=ca_file,
     )
 
 
-def sdk_credentials(settings: Settings) -> ServiceClientCredentialsFactory:
+def sdk_credentials(settings: IdentitySettings) -> ServiceClientCredentialsFactory:
     """The bot's credentials for the one task that the SDK still does: sign-in (OAuthPrompt)."""
-    app_id = settings.microsoft_app_id
-    if settings.microsoft_app_type == "UserAssignedMSI":
+    app_id = settings.app_id
+    if settings.app_type == "UserAssignedMSI":
         return ManagedIdentityServiceClientCredentialsFactory(app_id)
-    single_tenant = settings.microsoft_app_type == "SingleTenant"
-    tenant_id = settings.microsoft_app_tenant_id if single_tenant else ""
     certificate = settings.app_certificate()
     if certificate:
         return CertificateServiceClientCredentialsFactory(
             certificate_thumbprint="",  # msal makes it of the certificate
             certificate_private_key=certificate.private_key,
             app_id=app_id,
-            tenant_id=tenant_id,
+            tenant_id=settings.own_tenant,
             certificate_public=certificate.public,
         )
     return PasswordServiceClientCredentialFactory(
-        app_id, settings.microsoft_app_password.get_secret_value(), tenant_id=tenant_id
+        app_id, settings.app_password.get_secret_value(), tenant_id=settings.own_tenant
     )

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.connector.client import ConnectorError
 from shared.expiry.notice import Place
-from shared.settings import Settings, SettingsError
+from shared.settings import SettingsError
+from shared.settings.sending import SendingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +76,13 @@ class Limits(_Strict):
     other: _Other
 
 
-def read_limits(settings: Settings) -> Limits:
+def read_limits(settings: SendingSettings) -> Limits:
     """Read the settings file, whose path is from the app's folder on.
 
     Raises:
         SettingsError: it cannot be read, or a limit in it is missing or wrong; one line.
     """
-    path = Path(__file__).parents[2] / settings.sending_limits
+    path = Path(__file__).parents[2] / settings.limits
     try:
         return Limits.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

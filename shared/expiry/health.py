@@ -59,11 +59,11 @@ class Health:
             status = await gather_status(
                 self._stores.for_sweeps(),
                 self._schedule(now),
-                self._settings.sweep_budget_seconds,
+                self._settings.expiry.sweep_budget_seconds,
                 self._settings.expire_after,
                 now,
             )
-        return replace(status, timer="off" if self._settings.expiry_timer_disabled else "on")
+        return replace(status, timer="off" if self._settings.expiry.timer_disabled else "on")
 
     async def failed_checks(self) -> Sequence[str]:
         """What keeps the app from being ready; looked at again after `HEALTH_SECONDS` only."""
@@ -77,15 +77,15 @@ class Health:
         now = self._now()
         try:
             async with self._stores.ready():
-                if self._settings.expiry_timer_disabled:
+                if self._settings.expiry.timer_disabled:
                     await self._stores.for_turns().has_user("nobody")  # the storage answers
                     return []
                 sweeps = await self._stores.for_sweeps().sweeps()
         except (StorageUnavailableError, SettingsError) as error:
             logger.error("health: %s", error)  # noqa: TRY400 - it says it all
             return ["storage"]
-        budget = self._settings.sweep_budget_seconds
+        budget = self._settings.expiry.sweep_budget_seconds
         return [] if is_recent(sweeps, self._schedule(now), budget, now) else ["sweep"]
 
     def _schedule(self, now: datetime) -> Schedule:
-        return Schedule.of(self._settings.expiry_schedule, now)
+        return Schedule.of(self._settings.expiry.schedule, now)

@@ -127,9 +127,9 @@ class SweepRunner:
             self._send_notice,
             self._finish_erasure,
             expire_after=self._settings.expire_after,
-            budget_seconds=self._settings.sweep_budget_seconds,
+            budget_seconds=self._settings.expiry.sweep_budget_seconds,
             pace=self._pace,
-            max_notice_age_seconds=self._settings.max_notice_age_seconds,
+            max_notice_age_seconds=self._settings.expiry.max_notice_age_seconds,
             shards=shards,
             ahead=ahead,
             now=self._now,
@@ -137,7 +137,7 @@ class SweepRunner:
         return await sweep.run()
 
     async def _record(self, record: SweepRecord) -> None:
-        slot = Schedule.of(self._settings.expiry_schedule, record.at).slot(record.at)
+        slot = Schedule.of(self._settings.expiry.schedule, record.at).slot(record.at)
         try:
             await self._stores.for_sweeps().record_sweep(record, slot)
         except StorageUnavailableError as error:  # the sweep itself is done, or has said so

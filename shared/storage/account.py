@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 from azure.core.exceptions import AzureError
 from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
-from shared.settings import Settings
+from shared.settings.storage import StorageSettings
 
 Identity = DefaultAzureCredential | ManagedIdentityCredential
 
@@ -57,23 +57,23 @@ class StorageAccount(Account):
         super().__init__(client, identity)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: StorageSettings) -> Self:
         """That of the app's storage account."""
-        connection_string = settings.storage_connection.get_secret_value()
+        connection_string = settings.connection_string.get_secret_value()
         if connection_string:
             return cls(connection_string=connection_string)
         return cls(endpoint=cls.endpoint_in(settings), identity=identity_of(settings))
 
     @staticmethod
-    def endpoint_in(settings: Settings) -> str:
+    def endpoint_in(settings: StorageSettings) -> str:
         """The address of the service."""
         raise NotImplementedError
 
 
-def identity_of(settings: Settings) -> Identity:
+def identity_of(settings: StorageSettings) -> Identity:
     """The app's identity: a managed one, or the first that the machine has to offer."""
-    client_id = settings.storage_client_id or None  # of a user-assigned identity
-    if settings.storage_credential == "managedidentity":
+    client_id = settings.client_id or None  # of a user-assigned identity
+    if settings.credential == "managedidentity":
         return ManagedIdentityCredential(client_id=client_id)
     return DefaultAzureCredential(managed_identity_client_id=client_id)
 

@@ -9,7 +9,9 @@ from azure.cosmos import PartitionKey
 from azure.cosmos.aio import CosmosClient
 from azure.cosmos.exceptions import CosmosResourceExistsError, CosmosResourceNotFoundError
 
-from shared.settings import Settings, SettingsError
+from shared.settings import SettingsError
+from shared.settings.cosmos import CosmosSettings
+from shared.settings.storage import StorageSettings
 from shared.storage.account import Account, identity_of
 from shared.storage.cosmos_documents import CosmosContainer, Document, errors_translated
 
@@ -24,7 +26,14 @@ INDEXING: dict[str, Any] = {
 
 
 class CosmosDb(Account):
-    """The containers of one Cosmos DB account, over one client; an async context manager."""
+    """The containers of one Cosmos DB account, over one client; an async context manager.
+
+    Args:
+        settings: of the account.
+        storage: says who the app is, where the account is reached without a key.
+        ca_file: a PEM file of authorities to trust, instead of the public ones; may be empty.
+        least_time_to_live_seconds: a container of conversation state with less is refused.
+    """
 
     # The SDK waits up to 65 s for an answer and up to 30 s for a throttled request, nine times.
     # What a request may have done already it does not repeat.
@@ -36,26 +45,34 @@ class CosmosDb(Account):
         "retry_throttle_backoff_max": 4,
     }
 
-    def __init__(self, settings: Settings) -> None:
-        key = settings.cosmos_auth_key.get_secret_value()
-        identity = None if key else identity_of(settings)
-        trust: dict[str, Any] = {"connection_verify": settings.ca_file} if settings.ca_file else {}
-        client = CosmosClient(settings.cosmos_endpoint, identity or key, **self.OPTIONS, **trust)
+    def __init__(
+        self,
+        settings: CosmosSettings,
+        storage: StorageSettings,
+        *,
+        ca_file: str,
+        least_time_to_live_seconds: int,
+    ) -> None:
+        key = settings.auth_key.get_secret_value()
+        identity = None if key else identity_of(storage)
+        trust: dict[str, Any] = {"connection_verify": ca_file} if ca_file else {}
+        client = CosmosClient(settings.endpoint, identity or key, **self.OPTIONS, **trust)
         super().__init__(client, identity)
         self._settings = settings
+        self._least_time_to_live_seconds = least_time_to_live_seconds
         self._is_open = False
-        self._database = self._client.get_database_client(settings.cosmos_database)
+        self._database = self._client.get_database_client(settings.database)
 
     @property
     def conversations(self) -> CosmosContainer:
         """The container of conversation state, which has a time to live."""
-        name = self._settings.cosmos_conversation_container
+        name = self._settings.conversation_container
         return CosmosContainer(self._database.get_container_client(name))
 
     @property
     def users(self) -> CosmosContainer:
         """The container of user state, which has none."""
-        name = self._settings.cosmos_user_container
+        name = self._settings.user_container
         return CosmosContainer(self._database.get_container_client(name))
 
     async def ensure_containers(self) -> None:
@@ -73,11 +90,11 @@ class CosmosDb(Account):
                 self._is_open = True
             await self._ensure_container(
                 "CosmosDbConversationStateContainerId",
-                settings.cosmos_conversation_container,
-                settings.cosmos_time_to_live_seconds,
+                settings.conversation_container,
+                settings.time_to_live_seconds,
             )
             await self._ensure_container(
-                "CosmosDbUserStateContainerId", settings.cosmos_user_container, None
+                "CosmosDbUserStateContainerId", settings.user_container, None
             )
 
     async def probe(self) -> bool:
@@ -106,7 +123,7 @@ class CosmosDb(Account):
                 # Microsoft Entra ID gives access to data, not to what an account is made of.
                 raise SettingsError(
                     f"{setting} is {name!r}; it must be a container of the database"
-                    f" {self._settings.cosmos_database!r}, which an identity cannot create: `azd"
+                    f" {self._settings.database!r}, which an identity cannot create: `azd"
                     " provision` does (infra/app/cosmos.bicep)"
                 ) from None
             found = await self._create(name, time_to_live)
@@ -119,7 +136,7 @@ class CosmosDb(Account):
         await self._check_time_to_live(setting, name, found, time_to_live)
 
     async def _create(self, name: str, time_to_live: int | None) -> Mapping[str, Any]:
-        await self._client.create_database_if_not_exists(self._settings.cosmos_database)
+        await self._client.create_database_if_not_exists(self._settings.database)
         try:
             created = await self._database.create_container(
                 name,
@@ -146,7 +163,7 @@ class CosmosDb(Account):
                 f"{says}; it must be {_seconds(wanted)}: `azd provision` sets it"
                 " (infra/app/cosmos.bicep)"
             )
-        if self._settings.cosmos_correct_time_to_live == "on":
+        if self._settings.correct_time_to_live == "on":
             await self._database.replace_container(
                 name,
                 PartitionKey(PARTITION_KEY),
@@ -155,7 +172,7 @@ class CosmosDb(Account):
             )
             logger.warning("cosmos: %s; set to %s", says, _seconds(wanted))
             return
-        least = self._settings.least_time_to_live_seconds
+        least = self._least_time_to_live_seconds
         if wanted is None or (actual is not None and actual < least):
             raise SettingsError(
                 f"{says}; it must be {_seconds(wanted)}, or state is lost before its time"

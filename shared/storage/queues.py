@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry.fan_out import Message, Queue
-from shared.settings import Settings
+from shared.settings.storage import StorageSettings
 from shared.storage.account import StorageAccount, reason
 
 _MOST_AT_ONCE = 32  # the service's limit
@@ -107,9 +107,9 @@ class Queues(StorageAccount):
     }
 
     @staticmethod
-    def endpoint_in(settings: Settings) -> str:
+    def endpoint_in(settings: StorageSettings) -> str:
         """The address of the queue service."""
-        return settings.storage_queue_endpoint
+        return settings.queue_endpoint
 
     def queue(self, name: str) -> AzureQueue:
         """The queue of that name, which may not exist yet."""

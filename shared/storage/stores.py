@@ -13,6 +13,7 @@ from shared.domain.errors import StorageUnavailableError
 from shared.domain.store import ConversationStore, StateStore, Stores
 from shared.domain.times import utc_now
 from shared.settings import Settings, SettingsError
+from shared.settings.storage import StorageSettings
 from shared.storage.observed_table import ObservedTable
 from shared.storage.table_account import Tables
 from shared.storage.table_store import CONTROL, TableStore
@@ -41,33 +42,52 @@ class TableProbe:
 async def open_stores(settings: Settings) -> AsyncIterator["AzureStores"]:
     """The stores of the app, over clients of its accounts; closes the clients after."""
     async with AsyncExitStack() as clients:
-        tables = await clients.enter_async_context(Tables.of(settings))
+        tables = await clients.enter_async_context(Tables.of(settings.storage))
         cosmos = _cosmos_of(settings)
         if cosmos:
             await clients.enter_async_context(cosmos)
-        yield AzureStores(settings, tables, cosmos)
+        yield AzureStores(
+            settings.storage,
+            tables,
+            cosmos,
+            expires_by_time_to_live_alone=settings.expires_by_time_to_live_alone,
+        )
 
 
 def _cosmos_of(settings: Settings) -> "CosmosDb | None":
     """The client of the Cosmos DB account, where StateStore is cosmos."""
-    if settings.state_store != "cosmos":
+    if settings.storage.state_store != "cosmos":
         return None
     from shared.storage.cosmos_account import CosmosDb  # noqa: PLC0415 - 0.3 s that others need not wait
 
-    return CosmosDb(settings)
+    return CosmosDb(
+        settings.cosmos,
+        settings.storage,
+        ca_file=settings.network.ca_file,
+        least_time_to_live_seconds=settings.least_time_to_live_seconds,
+    )
 
 
 class AzureStores(Stores):
     """Makes the stores, and makes sure that what they need is there.
 
     Args:
-        settings: the checked settings.
+        settings: of the storage account.
         tables: the client of the storage account.
         cosmos: the client of the Cosmos DB account, where StateStore is cosmos.
+        expires_by_time_to_live_alone: see `Settings`.
     """
 
-    def __init__(self, settings: Settings, tables: Tables, cosmos: "CosmosDb | None") -> None:
+    def __init__(
+        self,
+        settings: StorageSettings,
+        tables: Tables,
+        cosmos: "CosmosDb | None",
+        *,
+        expires_by_time_to_live_alone: bool,
+    ) -> None:
         self._settings = settings
+        self._by_time_to_live_alone = expires_by_time_to_live_alone
         self._tables = tables
         self._cosmos = cosmos
         self._conversations = tables.table(settings.conversations_table)
@@ -77,13 +97,13 @@ class AzureStores(Stores):
 
     @override
     def for_turns(self) -> StateStore:
-        if self._cosmos and self._settings.expires_by_time_to_live_alone:
+        if self._cosmos and self._by_time_to_live_alone:
             from shared.storage.cosmos_time_to_live_store import TimeToLiveStore  # noqa: PLC0415 - as above
 
             return TimeToLiveStore(
                 self._cosmos.conversations,
                 self._cosmos.users,
-                self._settings.table_shards,
+                self._settings.shards,
                 self._most_bytes,
             )
         return self.for_sweeps()
@@ -95,7 +115,7 @@ class AzureStores(Stores):
     @override
     def counted(self) -> tuple[ConversationStore, Callable[[], int]]:
         conversations, users = ObservedTable(self._conversations), ObservedTable(self._users)
-        shards = self._settings.table_shards
+        shards = self._settings.shards
         if self._cosmos is None:
             store = TableStore(conversations, users, shards, self._most_bytes)
             return store, lambda: conversations.requests
@@ -132,7 +152,7 @@ class AzureStores(Stores):
     async def _ensure(self) -> None:
         if self._cosmos:
             await self._cosmos.ensure_containers()
-        if not self._settings.expires_by_time_to_live_alone:
+        if not self._by_time_to_live_alone:
             await self._ensure_tables()
 
     async def _ensure_tables(self) -> None:
@@ -145,7 +165,7 @@ class AzureStores(Stores):
             await self._tables.create(*names)
             control = await store.control()
         for setting, now, then in (
-            ("TableShards", self._settings.table_shards, control.shard_count),
+            ("TableShards", self._settings.shards, control.shard_count),
             ("StateStore", self._settings.state_store, control.state_store),
         ):
             if now != then:

@@ -6,7 +6,7 @@ from urllib.request import getproxies
 
 from azure.data.tables.aio import TableServiceClient
 
-from shared.settings import Settings
+from shared.settings.storage import StorageSettings
 from shared.storage.account import StorageAccount
 from shared.storage.tables import AzureTable, errors_translated
 
@@ -26,9 +26,9 @@ class Tables(StorageAccount):
     }
 
     @staticmethod
-    def endpoint_in(settings: Settings) -> str:
+    def endpoint_in(settings: StorageSettings) -> str:
         """The address of the table service."""
-        return settings.storage_table_endpoint
+        return settings.table_endpoint
 
     def table(self, name: str) -> AzureTable:
         """The table of that name, which may not exist yet."""

@@ -16,7 +16,7 @@ from aiohttp import ClientSession, TCPConnector, web
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.storage.cosmos_account import CosmosDb
 from shared.storage.cosmos_documents import Container, Document
-from tests.conftest import cosmos_settings, free_port
+from tests.conftest import cosmos_db, cosmos_settings, free_port
 from tests.memory_container import MemoryContainer
 
 
@@ -105,7 +105,7 @@ async def test_documents_about_a_user_are_found(container: Container) -> None:
 
 
 async def test_a_damaged_document_is_an_error_that_names_it(cosmos_endpoint: str) -> None:
-    async with CosmosDb(cosmos_settings(cosmos_endpoint)) as database:
+    async with cosmos_db(cosmos_settings(cosmos_endpoint)) as database:
         await database.ensure_containers()
         raw = database.conversations._client
         await raw.create_item({"id": "one", "columns": {"State": {"bytes": "not base64!"}}})
@@ -114,7 +114,7 @@ async def test_a_damaged_document_is_an_error_that_names_it(cosmos_endpoint: str
 
 
 async def test_a_container_that_is_gone_is_unavailable_storage(cosmos_endpoint: str) -> None:
-    async with CosmosDb(cosmos_settings(cosmos_endpoint)) as database:
+    async with cosmos_db(cosmos_settings(cosmos_endpoint)) as database:
         await database.ensure_containers()
         missing = database._client.get_database_client("nosuch").get_container_client("nosuch")
         lost = type(database.conversations)(missing)
@@ -124,7 +124,7 @@ async def test_a_container_that_is_gone_is_unavailable_storage(cosmos_endpoint: 
 
 async def test_no_answer_is_unavailable_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CosmosDb.OPTIONS, "retry_total", 0)
-    async with CosmosDb(cosmos_settings("https://127.0.0.1:9/")) as database:
+    async with cosmos_db(cosmos_settings("https://127.0.0.1:9/")) as database:
         with pytest.raises(StorageUnavailableError):
             await database.ensure_containers()
 
@@ -173,7 +173,7 @@ async def throttled(endpoint: str, refusals: float) -> AsyncIterator[tuple[str, 
 async def test_a_throttled_request_is_tried_again_when_cosmos_db_says(cosmos_endpoint: str) -> None:
     async with (
         throttled(cosmos_endpoint, 3) as (endpoint, refused),
-        CosmosDb(cosmos_settings(endpoint)) as database,
+        cosmos_db(cosmos_settings(endpoint)) as database,
     ):
         await database.ensure_containers()
         await database.conversations.create(Document("one", COLUMNS))
@@ -188,7 +188,7 @@ async def test_what_is_throttled_again_and_again_is_unavailable_storage(
 ) -> None:
     async with (
         throttled(cosmos_endpoint, math.inf) as (endpoint, refused),
-        CosmosDb(cosmos_settings(endpoint)) as database,
+        cosmos_db(cosmos_settings(endpoint)) as database,
     ):
         await database.ensure_containers()
         with pytest.raises(StorageUnavailableError, match="429"):

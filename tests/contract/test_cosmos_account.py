@@ -8,7 +8,7 @@ from azure.cosmos import PartitionKey
 
 from shared.settings import Settings, SettingsError
 from shared.storage.cosmos_account import INDEXING, CosmosDb
-from tests.conftest import cosmos_settings
+from tests.conftest import cosmos_db, cosmos_settings
 
 
 class Identity:
@@ -25,7 +25,7 @@ def settings(cosmos_endpoint: str) -> Settings:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[CosmosDb]:
-    async with CosmosDb(settings) as database:
+    async with cosmos_db(settings) as database:
         yield database
 
 
@@ -43,8 +43,8 @@ async def test_missing_containers_are_made_with_and_without_a_time_to_live(
     database: CosmosDb, settings: Settings
 ) -> None:
     await database.ensure_containers()
-    conversations = await properties(database, settings.cosmos_conversation_container)
-    users = await properties(database, settings.cosmos_user_container)
+    conversations = await properties(database, settings.cosmos.conversation_container)
+    users = await properties(database, settings.cosmos.user_container)
     assert conversations["defaultTtl"] == 200
     assert "defaultTtl" not in users
     for each in (conversations, users):
@@ -57,21 +57,21 @@ async def test_missing_containers_are_made_with_and_without_a_time_to_live(
 async def test_a_longer_time_to_live_is_reported_and_left(
     database: CosmosDb, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await make(database, settings.cosmos_conversation_container, default_ttl=999)
+    await make(database, settings.cosmos.conversation_container, default_ttl=999)
     await database.ensure_containers()
-    found = await properties(database, settings.cosmos_conversation_container)
+    found = await properties(database, settings.cosmos.conversation_container)
     assert found["defaultTtl"] == 999
     assert "whose time to live is 999 s, not 200 s" in caplog.text
 
 
 async def test_by_setting_it_is_corrected(cosmos_endpoint: str) -> None:
     settings = cosmos_settings(cosmos_endpoint, CosmosDbCorrectTimeToLive="on")
-    async with CosmosDb(settings) as database:
-        await make(database, settings.cosmos_conversation_container, default_ttl=50)
-        await make(database, settings.cosmos_user_container, default_ttl=50)
+    async with cosmos_db(settings) as database:
+        await make(database, settings.cosmos.conversation_container, default_ttl=50)
+        await make(database, settings.cosmos.user_container, default_ttl=50)
         await database.ensure_containers()
-        conversations = await properties(database, settings.cosmos_conversation_container)
-        users = await properties(database, settings.cosmos_user_container)
+        conversations = await properties(database, settings.cosmos.conversation_container)
+        users = await properties(database, settings.cosmos.user_container)
     assert conversations["defaultTtl"] == 200
     assert not users.get("defaultTtl")
 
@@ -91,7 +91,7 @@ async def test_a_container_that_state_would_be_lost_in_is_refused(
     options: dict[str, Any],
     message: str,
 ) -> None:
-    await make(database, getattr(settings, f"cosmos_{container}_container"), **options)
+    await make(database, getattr(settings.cosmos, f"{container}_container"), **options)
     with pytest.raises(SettingsError, match=message) as refusal:
         await database.ensure_containers()
     assert str(refusal.value).startswith("CosmosDb")
@@ -100,7 +100,7 @@ async def test_a_container_that_state_would_be_lost_in_is_refused(
 async def test_a_container_whose_documents_live_until_told_otherwise_is_as_good_as_one_without(
     database: CosmosDb, settings: Settings
 ) -> None:
-    await make(database, settings.cosmos_user_container, default_ttl=-1)
+    await make(database, settings.cosmos.user_container, default_ttl=-1)
     await database.ensure_containers()
 
 
@@ -115,7 +115,7 @@ async def test_an_identity_is_told_what_the_infrastructure_has_to_do(
     database: CosmosDb, settings: Settings, options: dict[str, Any] | None, message: str
 ) -> None:
     if options:
-        await make(database, settings.cosmos_conversation_container, **options)
+        await make(database, settings.cosmos.conversation_container, **options)
     database._identity = Identity()  # type: ignore[assignment] # as far as it is used here
     with pytest.raises(SettingsError, match=message):
         await database.ensure_containers()

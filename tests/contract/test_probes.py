@@ -7,11 +7,10 @@ import pytest
 
 from shared.cli.doctor import check_documents
 from shared.settings import SettingsError
-from shared.storage.cosmos_account import CosmosDb
 from shared.storage.cosmos_documents import CosmosContainer, Document
 from shared.storage.stores import open_stores
 from shared.storage.table_account import Tables
-from tests.conftest import cosmos_settings
+from tests.conftest import cosmos_db, cosmos_settings
 
 
 async def test_a_probe_of_new_tables_creates_them_and_tells_their_clock(
@@ -41,7 +40,7 @@ async def test_a_probe_of_cosmos_db_creates_containers_and_leaves_no_document(
     settings = cosmos_settings(cosmos_endpoint)
     async with open_stores(settings) as stores:
         assert await stores.probe_documents()
-    async with CosmosDb(settings) as database:
+    async with cosmos_db(settings) as database:
         await database.ensure_containers()
         for container in (database.conversations, database.users):
             items = container._client.read_all_items()

@@ -21,7 +21,7 @@ import pytest
 from api_function import make_blueprint
 from scripts.processes import ROOT
 from shared.domain.identity import ConversationKey, user_hash
-from shared.settings import Settings
+from shared.settings import read_settings
 from shared.storage.tables import AzureTable, Operation, Row
 from tests.e2e.notebook_bot import INSTEAD_OF_THE_SAMPLE, ONE_OF_EACH
 from tests.e2e.running_bot import (
@@ -592,7 +592,7 @@ def test_unless_easy_auth_asks_the_host_asks_for_a_function_key(
 ) -> None:
     app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     changed = {**settings, "StateApi": state_api, "WEBSITE_AUTH_ENABLED": "true"}
-    app.register_functions(make_blueprint(Settings.model_validate(changed)))
+    app.register_functions(make_blueprint(read_settings(changed).api))
     bindings = [
         json.loads(str(function))["bindings"]
         for function in app.get_functions()

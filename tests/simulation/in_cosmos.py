@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 
 from shared.domain.conversation import Bags, Conversation
-from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS
+from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS
 from shared.storage.cosmos_documents import Document
 from shared.storage.cosmos_store import CosmosStore
 from shared.storage.table_store import TableStore

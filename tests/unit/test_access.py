@@ -9,7 +9,7 @@ from api_function import ROUTES, make_blueprint
 from api_function.access import protected
 from api_function.answers import json_answer
 from api_function.route import Route
-from shared.settings import Settings
+from shared.settings.api import ApiSettings
 
 IN_CONVERSATION = "v3/botstate/{channelId}/conversations/{conversationId}"
 PROTECTED = {
@@ -21,17 +21,8 @@ PROTECTED = {
 OPEN = {"health": ("health", {"GET"}), "health_live": ("health/live", {"GET"})}
 
 
-def settings(state_api: str) -> Settings:
-    return Settings.model_validate(
-        {
-            "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
-            "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-            "ExpireAfterSeconds": "30",
-            "ExpirySchedule": "*/10 * * * * *",
-            "StateApi": state_api,
-            "WEBSITE_AUTH_ENABLED": "true",
-        }
-    )
+def settings(state_api: str) -> ApiSettings:
+    return ApiSettings.model_validate({"StateApi": state_api, "WEBSITE_AUTH_ENABLED": "true"})
 
 
 def triggers(state_api: str) -> dict[str, Any]:

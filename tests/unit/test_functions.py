@@ -218,7 +218,7 @@ def test_the_queue_has_a_trigger_only_where_fan_out_is_on(
     for name, value in {**DEVELOPMENT, "ExpiryFanOut": fan_out, "ExpiryQueue": "work"}.items():
         monkeypatch.setenv(name, value)
     functions = func.FunctionApp()
-    functions.register_functions(expiry_queue_function.make_blueprint(read_settings()))
+    functions.register_functions(expiry_queue_function.make_blueprint(read_settings().expiry))
     functions.register_functions(expiry_timer_function.blueprint)  # an app of no function warns
     triggers = [json.loads(str(each))["bindings"][0] for each in functions.get_functions()]
     queues = [each for each in triggers if each["type"] == "queueTrigger"]

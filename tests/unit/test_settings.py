@@ -1,5 +1,6 @@
 """Settings: typed, checked at start, one line per mistake, no secret in it."""
 
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings, SettingsError, names_of, read_settings
+from shared.settings import Settings, SettingsError, read_settings
 from tests.certificates import a_certificate
+from tests.settings_of_app import no_settings
 
 Read = Callable[..., Settings]
 
@@ -27,10 +29,8 @@ AZURE = {
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in Settings.model_fields.values():
-        for name in names_of(field):
-            monkeypatch.delenv(name, raising=False)
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_settings(monkeypatch)
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
 def test_the_example_settings_are_enough_in_development(read: Read) -> None:
     settings = read(DEVELOPMENT)
     assert settings.expire_after == timedelta(seconds=30)
-    assert settings.table_shards == 64
-    assert settings.expiry_notice == "on"
-    assert settings.microsoft_app_id == ""
+    assert settings.storage.shards == 64
+    assert settings.expiry.notice == "on"
+    assert settings.identity.app_id == ""
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_schedule_that_the_host_would_not_run_is_refused_with_the_reason(
     "schedule", ["*/10 * * * *", "0 30 9 * January Monday", " 0  0 5-1 * * *", "0 0 0 29 2 *"]
 )
 def test_a_schedule_that_the_host_runs_is_taken(read: Read, schedule: str) -> None:
-    assert read(DEVELOPMENT, ExpirySchedule=schedule).expiry_schedule == schedule
+    assert read(DEVELOPMENT, ExpirySchedule=schedule).expiry.schedule == schedule
 
 
 @pytest.mark.parametrize("name", ["ExpireAfterSeconds", "ExpirySchedule"])
@@ -147,6 +147,29 @@ def test_a_missing_setting_is_named(read: Read, name: str) -> None:
 def test_every_wrong_setting_is_named_at_once(read: Read) -> None:
     with pytest.raises(SettingsError, match=r"ExpireAfterSeconds.*; ExpirySchedule"):
         read(DEVELOPMENT, ExpireAfterSeconds="x", ExpirySchedule="y")
+
+
+def test_mistakes_of_several_groups_and_between_groups_are_named_at_once(read: Read) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        read(
+            AZURE,
+            MicrosoftAppPassword=None,
+            MicrosoftAppType="SingleTenant",
+            ChannelService="elsewhere",
+            AzureWebJobsStorage="",
+            StateStore="cosmos",
+            ExpiryFanOut="on",
+        )
+    named = re.findall(r"(?:^|; )(\w+) is (?:empty|missing|')", str(refusal.value))
+    assert named == [
+        "MicrosoftAppPassword",
+        "MicrosoftAppTenantId",
+        "ChannelService",
+        "AzureWebJobsStorage",
+        "AzureWebJobsStorage__queueServiceUri",
+        "CosmosDbEndpoint",
+        "CosmosDbTimeToLive",
+    ]
 
 
 @pytest.mark.parametrize("environment", [None, "", "Production", "development"])
@@ -171,7 +194,7 @@ def test_a_certificate_stands_in_for_the_secret(read: Read, tmp_path: Path, form
         text = content if form == "PEM" else b64encode(content)
         given = {"MicrosoftAppCertificate": text.decode()}
     settings = read(AZURE, MicrosoftAppPassword=None, **given)
-    assert settings.app_certificate() is not None
+    assert settings.identity.app_certificate() is not None
     assert "PRIVATE" not in repr(settings)
 
 
@@ -206,19 +229,19 @@ def test_authorities_are_those_that_openssl_is_told_of_before_those_of_requests(
     for file in files:
         file.touch()
     openssl, requests = map(str, files)
-    assert read(DEVELOPMENT).ca_file == ""
-    assert read(DEVELOPMENT, REQUESTS_CA_BUNDLE=requests).ca_file == requests
+    assert read(DEVELOPMENT).network.ca_file == ""
+    assert read(DEVELOPMENT, REQUESTS_CA_BUNDLE=requests).network.ca_file == requests
     both = read(DEVELOPMENT, SSL_CERT_FILE=openssl, REQUESTS_CA_BUNDLE=requests)
-    assert both.ca_file == openssl
+    assert both.network.ca_file == openssl
 
 
 def test_a_managed_identity_needs_no_secret(read: Read) -> None:
     settings = read(AZURE, MicrosoftAppPassword="", MicrosoftAppType="userassignedmsi")
-    assert settings.microsoft_app_type == "UserAssignedMSI"
+    assert settings.identity.app_type == "UserAssignedMSI"
 
 
 def test_the_app_id_is_read_in_lower_case(read: Read) -> None:
-    assert read(AZURE, MicrosoftAppId=" ABC-Def ").microsoft_app_id == "abc-def"
+    assert read(AZURE, MicrosoftAppId=" ABC-Def ").identity.app_id == "abc-def"
 
 
 def test_a_single_tenant_bot_needs_its_tenant(read: Read) -> None:
@@ -227,7 +250,7 @@ def test_a_single_tenant_bot_needs_its_tenant(read: Read) -> None:
 
 
 def test_an_empty_app_type_is_multi_tenant(read: Read) -> None:
-    assert read(AZURE, MicrosoftAppType="").microsoft_app_type == "MultiTenant"
+    assert read(AZURE, MicrosoftAppType="").identity.app_type == "MultiTenant"
 
 
 def test_no_storage_at_all_is_refused(read: Read) -> None:
@@ -242,8 +265,8 @@ def test_identity_based_storage_needs_the_account_name_only(read: Read) -> None:
         AzureWebJobsStorage__accountName="account",
         ExpiryFanOut="on",
     )
-    assert settings.storage_table_endpoint == "https://account.table.core.windows.net"
-    assert settings.storage_queue_endpoint == "https://account.queue.core.windows.net"
+    assert settings.storage.table_endpoint == "https://account.table.core.windows.net"
+    assert settings.storage.queue_endpoint == "https://account.queue.core.windows.net"
 
 
 def test_a_service_uri_goes_before_an_account_name(read: Read) -> None:
@@ -253,8 +276,8 @@ def test_a_service_uri_goes_before_an_account_name(read: Read) -> None:
         AzureWebJobsStorage__tableServiceUri="https://account.table.core.usgovcloudapi.net",
         AzureWebJobsStorage__queueServiceUri="https://account.queue.core.usgovcloudapi.net",
     )
-    assert settings.storage_table_endpoint == "https://account.table.core.usgovcloudapi.net"
-    assert settings.storage_queue_endpoint == "https://account.queue.core.usgovcloudapi.net"
+    assert settings.storage.table_endpoint == "https://account.table.core.usgovcloudapi.net"
+    assert settings.storage.queue_endpoint == "https://account.queue.core.usgovcloudapi.net"
 
 
 def test_fan_out_needs_the_queue_service_too(read: Read) -> None:
@@ -262,7 +285,7 @@ def test_fan_out_needs_the_queue_service_too(read: Read) -> None:
         "AzureWebJobsStorage": None,
         "AzureWebJobsStorage__tableServiceUri": "https://account.table.core.windows.net",
     }
-    assert read(DEVELOPMENT, **tables_only).expiry_fan_out == "off"
+    assert read(DEVELOPMENT, **tables_only).expiry.fan_out == "off"
     with pytest.raises(SettingsError, match=r"^AzureWebJobsStorage__queueServiceUri is missing"):
         read(DEVELOPMENT, **tables_only, ExpiryFanOut="on")
 

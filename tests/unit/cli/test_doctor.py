@@ -15,7 +15,7 @@ from shared.cli.doctor import (
 )
 from shared.connector.cloud import PUBLIC
 from shared.connector.credentials import TokenSource
-from shared.settings import Settings
+from shared.settings import Settings, read_settings
 
 NO_CLOUD = replace(PUBLIC, login_url="https://127.0.0.1:1")
 NOW = datetime(2026, 11, 22, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -31,7 +31,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **changed: str) -> Settings:
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    return Settings()
+    return read_settings()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **changed: str) -> Settings:
 def test_the_schedule_fits_the_timeout_and_the_budget(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], level: str, advice: str
 ) -> None:
-    finding = check_schedule(settings(monkeypatch, **changed), NOW, 300)
+    finding = check_schedule(settings(monkeypatch, **changed).expiry, NOW, 300)
     assert finding.level == level
     assert advice in finding.advice
 

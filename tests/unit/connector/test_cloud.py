@@ -1,12 +1,12 @@
 """Which addresses the settings of a cloud come to."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from shared.connector.cloud import PUBLIC, US_GOVERNMENT, Cloud, cloud_of
-from shared.settings import Settings, names_of
+from shared.settings import read_settings
+from tests.settings_of_app import no_settings
 
 ReadCloud = Callable[..., Cloud]
 
@@ -31,18 +31,17 @@ CHINA = {
 
 @pytest.fixture
 def read_cloud(monkeypatch: pytest.MonkeyPatch) -> ReadCloud:
-    for field in Settings.model_fields.values():
-        for name in names_of(field):
-            monkeypatch.delenv(name, raising=False)
+    no_settings(monkeypatch)
 
     def read(**changes: str) -> Cloud:
-        given: dict[str, Any] = {
+        given = {
             "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
             "AzureWebJobsStorage": "UseDevelopmentStorage=true",
             "ExpireAfterSeconds": "30",
             "ExpirySchedule": "*/10 * * * * *",
         }
-        return cloud_of(Settings(**(given | changes)))
+        settings = read_settings(given | changes)
+        return cloud_of(settings.cloud, settings.identity)
 
     return read
 

@@ -244,7 +244,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("settings")
 def test_the_limits_that_come_with_the_app_are_those_of_teams() -> None:
-    limits = read_limits(read_settings())
+    limits = read_limits(read_settings().sending)
     assert limits.msteams.tenant == (50, 1)
     assert limits.msteams.thread == ((7, 1), (8, 2), (60, 30), (1800, 3600))
 
@@ -266,7 +266,7 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(
     file.write_text(text)
     monkeypatch.setenv("SendingLimits", str(file))
     with pytest.raises(SettingsError, match=complaint) as error:
-        read_limits(read_settings())
+        read_limits(read_settings().sending)
     assert str(error.value).startswith("SendingLimits")
     assert "\n" not in str(error.value)
 
@@ -275,4 +275,4 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(
 def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SendingLimits", "nowhere.toml")
     with pytest.raises(SettingsError, match=r"SendingLimits is .*nowhere\.toml"):
-        read_limits(read_settings())
+        read_limits(read_settings().sending)

@@ -1,7 +1,7 @@
 """What is around a sweep of the timer (its record, its count of requests), and health's checks."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -102,5 +102,6 @@ async def test_health_asks_the_storage_every_five_seconds_at_most(app: Fixture) 
 
 async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:
     assert (await app.health.status()).timer == "on"
-    off = app.settings.model_copy(update={"expiry_timer_disabled": True})
+    no_timer = app.settings.expiry.model_copy(update={"timer_disabled": True})
+    off = replace(app.settings, expiry=no_timer)
     assert (await Health(app.stores, off, now=app.bot.clock).status()).timer == "off"

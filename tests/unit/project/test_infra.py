@@ -14,8 +14,11 @@ import pytest
 from pycep import BicepParser
 
 from scripts import package
-from shared.settings import TIME_TO_LIVE_MARGIN_SECONDS, Settings, names_of
+from shared.settings import read_settings
+from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS
+from shared.settings.group import names_of
 from shared.storage import cosmos_account
+from tests.settings_of_app import every_setting
 
 ROOT = Path(__file__).parents[3]
 INFRA = ROOT / "infra"
@@ -124,7 +127,7 @@ def app_settings(*names: str) -> dict[str, Any]:
 
 
 def aliases() -> set[str]:
-    return {names_of(field)[0] for field in Settings.model_fields.values()}
+    return {names_of(field)[0] for _, _, field in every_setting()}
 
 
 def readme_settings() -> set[str]:
@@ -253,12 +256,12 @@ def test_the_app_starts_with_the_settings_as_they_are_by_default(
     monkeypatch.delenv("AZURE_FUNCTIONS_ENVIRONMENT", raising=False)
     for name, expression in app_settings("appSettings").items():
         monkeypatch.setenv(name, value_of(expression))
-    settings = Settings()
-    assert settings.microsoft_app_type == "UserAssignedMSI"
-    assert settings.storage_credential == "managedidentity"
-    for field_name, field in Settings.model_fields.items():
+    settings = read_settings()
+    assert settings.identity.app_type == "UserAssignedMSI"
+    assert settings.storage.credential == "managedidentity"
+    for group, field_name, field in every_setting():
         if names_of(field)[0] in set(app_settings("appSettings")) - DECIDED:
-            assert getattr(settings, field_name) == field.default, field_name
+            assert getattr(getattr(settings, group), field_name) == field.default, field_name
 
 
 def test_roles_are_built_in_ones_and_are_assigned() -> None:

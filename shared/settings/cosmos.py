@@ -1,0 +1,74 @@
+"""The Cosmos DB account, where StateStore is cosmos."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from shared.settings.expiry import ExpirySettings
+from shared.settings.group import HttpsUrl, SettingsGroup, WholeSeconds, setting
+
+# How much longer Cosmos DB keeps a conversation's state than it may be idle, at least. A message in
+# the last moment has 30 s (the guard) until its turn writes, clocks differ by 2 s, and Cosmos DB
+# counts whole seconds.
+TIME_TO_LIVE_MARGIN_SECONDS = 60
+
+CosmosName = Annotated[str, Field(pattern=r"^[^/\\#?]{1,255}$")]
+_NAME = "a Cosmos DB {}'s name: 1 to 255 characters, none of / \\ # ?"
+
+
+class CosmosSettings(SettingsGroup):
+    """How the account is reached, and its containers.
+
+    The names are those of Microsoft's article "Expire a conversation".
+    """
+
+    endpoint: HttpsUrl = setting(
+        "CosmosDbEndpoint", "the https address of a Cosmos DB account", default=""
+    )
+    auth_key: SecretStr = setting(
+        "CosmosDbAuthKey", "a key of the Cosmos DB account", default=SecretStr("")
+    )
+    database: CosmosName = setting("CosmosDbDatabaseId", _NAME.format("database"), default="bot")
+    conversation_container: CosmosName = setting(
+        "CosmosDbConversationStateContainerId",
+        _NAME.format("container"),
+        default="conversation-state",
+    )
+    user_container: CosmosName = setting(
+        "CosmosDbUserStateContainerId", _NAME.format("container"), default="user-state"
+    )
+    time_to_live_seconds: WholeSeconds | None = setting(
+        "CosmosDbTimeToLive",
+        f"whole seconds, at least ExpireAfterSeconds and {TIME_TO_LIVE_MARGIN_SECONDS} more",
+        default=None,
+    )
+    correct_time_to_live: Literal["off", "on"] = setting(
+        "CosmosDbCorrectTimeToLive", "off or on", default="off"
+    )
+
+    def mistakes_with(self, expiry: ExpirySettings) -> Iterator[str]:
+        """What is wrong where StateStore is cosmos, one message for each mistake."""
+        if not self.endpoint:
+            yield (
+                "CosmosDbEndpoint is empty; where StateStore is cosmos it must be the https address"
+                " of a Cosmos DB account"
+            )
+        least = expiry.after_seconds + TIME_TO_LIVE_MARGIN_SECONDS
+        if self.time_to_live_seconds is None:
+            yield (
+                "CosmosDbTimeToLive is missing; where StateStore is cosmos it must be whole seconds"
+            )
+        # Without the timer, the time to live is the timeout.
+        elif self.time_to_live_seconds < least and not expiry.timer_disabled:
+            yield (
+                f"CosmosDbTimeToLive is {self.time_to_live_seconds}; it must be {least} or more, as"
+                f" ExpireAfterSeconds is {expiry.after_seconds}: else state might be gone"
+                " before its conversation expires"
+            )
+        if self.conversation_container == self.user_container:
+            yield (
+                f"CosmosDbUserStateContainerId is {self.user_container!r}; it must be"
+                " another than CosmosDbConversationStateContainerId, as user state outlives a"
+                " conversation's"
+            )

@@ -1,0 +1,58 @@
+"""When conversations expire, and how sweeps run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from shared.ncrontab import Ncrontab, NcrontabError
+from shared.settings.group import MAX_SECONDS, ExplainedError, SettingsGroup, WholeSeconds, setting
+
+
+def _ncrontab(value: str) -> str:
+    """What the Functions host takes for its timers, and what comes within ten years.
+
+    Source: learn.microsoft.com, "Timer trigger for Azure Functions", NCRONTAB expressions.
+    """
+    now = datetime.now(UTC)
+    try:
+        first = Ncrontab.read(value).after(now)
+    except NcrontabError as error:
+        raise ExplainedError(str(error)) from error
+    if first is None or first - now > timedelta(seconds=MAX_SECONDS):
+        raise ExplainedError("it does not come within ten years")
+    return value
+
+
+# A queue's name may have 63 characters; 7 are left for "-poison".
+QueueName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=3, max_length=56)]
+
+
+class ExpirySettings(SettingsGroup):
+    """The timeout, the timer, the notice, and the fan-out of sweeps."""
+
+    after_seconds: WholeSeconds = setting(
+        "ExpireAfterSeconds",
+        f"whole seconds, 1 or more and at most {MAX_SECONDS} (1800 is half an hour)",
+    )
+    schedule: Annotated[str, BeforeValidator(_ncrontab)] = setting(
+        "ExpirySchedule",
+        "an NCRONTAB expression, six fields with seconds first ('0 * * * * *' is every minute)"
+        " or five without seconds",
+    )
+    timer_disabled: bool = setting(
+        "AzureWebJobs.expiry_timer.Disabled", "true or false", default=False
+    )
+    notice: Literal["on", "off"] = setting("ExpiryNotice", "on or off", default="on")
+    max_notice_age_seconds: WholeSeconds | None = setting(
+        "MaxNoticeAgeSeconds", "whole seconds, 1 or more, or left out", default=None
+    )
+    sweep_budget_seconds: WholeSeconds = setting(
+        "SweepBudgetSeconds", "whole seconds, less than functionTimeout in host.json", default=45
+    )
+    fan_out: Literal["off", "on"] = setting("ExpiryFanOut", "off or on", default="off")
+    queue: QueueName = setting(
+        "ExpiryQueue",
+        "a queue name: 3 to 56 lower-case letters, digits and single hyphens between them",
+        default="expiry-shards",
+    )

@@ -1,0 +1,93 @@
+"""What every group of settings is made of: how a field is read, checked and told of."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Ten years: far beyond any sensible timeout, and due times still fit their ten digits.
+MAX_SECONDS = 315_360_000
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message names it, what it was and what it must be."""
+
+
+class ExplainedError(ValueError):
+    """A value is wrong; its message ends the message about the setting."""
+
+
+def _whole_number(value: object) -> object:
+    """Refuse what int() would wave through: '30.0', '3_0', ' 30', True."""
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]+", value):
+        raise ValueError("not a whole number")
+    return value
+
+
+def _file(value: str) -> str:
+    if value and not Path(value).is_file():
+        raise ValueError("not a file")
+    return value
+
+
+HttpsUrl = Annotated[str, Field(pattern=r"^(https://\S+)?$")]
+FilePath = Annotated[str, AfterValidator(_file)]
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+WholeSeconds = Annotated[WholeNumber, Field(ge=1, le=MAX_SECONDS)]
+
+
+def setting(name: str, must_be: str, **options: Any) -> Any:
+    """A field read from the variable `name`; `must_be` ends the message about a bad value.
+
+    App Service on Linux makes a period in a variable's name an underscore. Source:
+    learn.microsoft.com, "Configure an App Service app".
+    """
+    alias = AliasChoices(name, name.replace(".", "_")) if "." in name else name
+    return Field(validation_alias=alias, description=must_be, **options)
+
+
+def names_of(field: FieldInfo) -> Sequence[str]:
+    """The variables that a field is read from; the first is the documented one."""
+    alias = field.validation_alias
+    return (
+        [str(each) for each in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+    )
+
+
+class SettingsGroup(BaseSettings):
+    """The settings of one part of the app.
+
+    Every field's alias is the name of its environment variable (an app setting in Azure, a
+    value in local.settings.json on one's own machine).
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=False)
+
+    def mistakes(self) -> Iterable[str]:
+        """What does not fit together within the group, one message for each mistake."""
+        return ()
+
+    @classmethod
+    def describe(cls, error: ValidationError) -> Iterator[str]:
+        """The mistakes of an error, each in one line without a secret."""
+        for mistake in error.errors():
+            name = str(mistake["loc"][0])
+            field = next(f for f in cls.model_fields.values() if name in names_of(f))
+            if mistake["type"] == "missing":
+                yield f"{name} is missing; it must be {field.description}"
+            else:
+                was = "a secret" if field.annotation is SecretStr else repr(mistake["input"])
+                cause = mistake.get("ctx", {}).get("error")
+                why = f" ({cause})" if isinstance(cause, ExplainedError) else ""
+                yield f"{name} is {was}; it must be {field.description}{why}"

@@ -1,0 +1,19 @@
+"""Whom connections trust."""
+
+from shared.settings.group import FilePath, SettingsGroup, setting
+
+
+class NetworkSettings(SettingsGroup):
+    """The authorities to trust in place of the system's, by the names that libraries know."""
+
+    ssl_cert_file: FilePath = setting(
+        "SSL_CERT_FILE", "the path of a PEM file of trusted authorities", default=""
+    )
+    requests_ca_bundle: FilePath = setting(
+        "REQUESTS_CA_BUNDLE", "the path of a PEM file of trusted authorities", default=""
+    )
+
+    @property
+    def ca_file(self) -> str:
+        """The authorities to trust in place of the system's; empty if these are good."""
+        return self.ssl_cert_file or self.requests_ca_bundle

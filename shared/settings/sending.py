@@ -1,0 +1,15 @@
+"""How fast messages may be sent."""
+
+from pathlib import Path
+
+from shared.settings.group import SettingsGroup, setting
+
+
+class SendingSettings(SettingsGroup):
+    """Where the channels' limits stand."""
+
+    limits: Path = setting(
+        "SendingLimits",
+        "a TOML file, from the app's folder on",
+        default=Path("sending_limits.toml"),
+    )

@@ -1,0 +1,92 @@
+"""The storage account, and what is kept in its tables."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from typing_extensions import override
+
+from shared.settings.expiry import ExpirySettings
+from shared.settings.group import HttpsUrl, SettingsGroup, WholeNumber, setting
+
+TableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")]
+
+
+class StorageSettings(SettingsGroup):
+    """How the account is reached, the tables in it, and which store has the state."""
+
+    connection_string: SecretStr = setting(
+        "AzureWebJobsStorage", "a storage connection string", default=SecretStr("")
+    )
+    table_uri: HttpsUrl = setting(
+        "AzureWebJobsStorage__tableServiceUri", "the table service's https address", default=""
+    )
+    queue_uri: HttpsUrl = setting(
+        "AzureWebJobsStorage__queueServiceUri", "the queue service's https address", default=""
+    )
+    account_name: str = setting(
+        "AzureWebJobsStorage__accountName",
+        "a storage account's name",
+        default="",
+        pattern=r"^([a-z0-9]{3,24})?$",
+    )
+    credential: Literal["", "managedidentity"] = setting(
+        "AzureWebJobsStorage__credential", "managedidentity, or left out", default=""
+    )
+    client_id: str = setting(
+        "AzureWebJobsStorage__clientId",
+        "the client id of a user-assigned managed identity",
+        default="",
+    )
+    conversations_table: TableName = setting(
+        "ConversationsTable",
+        "a table name: 3 to 63 letters and digits, a letter first",
+        default="conversations",
+    )
+    users_table: TableName = setting(
+        "UsersTable", "a table name: 3 to 63 letters and digits, a letter first", default="users"
+    )
+    shards: Annotated[WholeNumber, Field(ge=1, le=256)] = setting(
+        "TableShards", "a whole number from 1 to 256, fixed for the life of the table", default=64
+    )
+    state_limit_kib: Annotated[WholeNumber, Field(ge=1, le=700)] = setting(
+        "StateLimitKiB", "a whole number from 1 to 700", default=700
+    )
+    state_store: Literal["tables", "cosmos"] = setting(
+        "StateStore", "tables or cosmos", default="tables"
+    )
+
+    @property
+    def table_endpoint(self) -> str:
+        """The table service's address for identity-based access; empty with a connection string."""
+        return self.table_uri or self._endpoint("table")
+
+    @property
+    def queue_endpoint(self) -> str:
+        """The queue service's address for identity-based access; empty with a connection string."""
+        return self.queue_uri or self._endpoint("queue")
+
+    @property
+    def has_queues(self) -> bool:
+        """Whether the queue service can be reached."""
+        return bool(self.connection_string.get_secret_value() or self.queue_endpoint)
+
+    def _endpoint(self, service: str) -> str:
+        name = self.account_name
+        return f"https://{name}.{service}.core.windows.net" if name else ""
+
+    @override
+    def mistakes(self) -> Iterator[str]:
+        if not self.connection_string.get_secret_value() and not self.table_endpoint:
+            yield (
+                "AzureWebJobsStorage is empty; it must be a storage connection string, or"
+                " AzureWebJobsStorage__tableServiceUri or __accountName must name the account"
+            )
+
+    def mistakes_with(self, expiry: ExpirySettings) -> Iterator[str]:
+        """What does not fit the settings of expiry, one message for each mistake."""
+        if expiry.fan_out == "on" and not self.has_queues:
+            yield (
+                "AzureWebJobsStorage__queueServiceUri is missing; where ExpiryFanOut is on it must"
+                " be the queue service's https address, or __accountName must name the account"
+            )
