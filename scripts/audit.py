@@ -1,7 +1,7 @@
-"""Asks whether anything that is deployed has a known vulnerability: `python -m scripts.audit`.
+"""Checks whether a deployed package has a known vulnerability: `python -m scripts.audit`.
 
-pip-audit asks the OSV database about the pins of requirements.txt that hold for this Python. What
-accepted_findings.toml accepts, each with a reason, is left out. Arguments go on to pip-audit.
+pip-audit asks the OSV database about the pins of requirements.txt that hold for this Python. It
+leaves out the findings in accepted_findings.toml, each with a reason. Arguments go on to pip-audit.
 """
 
 import subprocess
@@ -15,13 +15,13 @@ ACCEPTED = ROOT / "accepted_findings.toml"
 
 
 def main() -> None:
-    """Runs pip-audit; its exit code is ours: 1 if it found anything that is not accepted.
+    """Runs pip-audit and ends with its exit code: 1 if it found anything that is not accepted.
 
     Raises:
         SystemExit: at the end, and if an accepted finding has no reason.
     """
     command = [sys.executable, "-m", "pip_audit", "--requirement", "requirements.txt"]
-    # Nothing is installed for it, and a package that cannot be looked up is a failure.
+    # It installs nothing, and fails if it cannot look a package up.
     command += ["--disable-pip", "--require-hashes", "--strict", "--vulnerability-service", "osv"]
     for finding, reason in accepted(ACCEPTED).items():
         print(f"Accepted: {finding}: {reason}", flush=True)
@@ -30,10 +30,10 @@ def main() -> None:
 
 
 def accepted(file: Path) -> dict[str, str]:
-    """Reads the findings that are accepted, and why.
+    """Reads the accepted findings, each with its reason.
 
     Raises:
-        SystemExit: one has no reason.
+        SystemExit: a finding has no reason.
     """
     findings: dict[str, str] = tomllib.loads(file.read_text("utf-8"))["accepted"]
     for finding, reason in findings.items():

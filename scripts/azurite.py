@@ -26,7 +26,7 @@ def free_ports(least: int = 20100) -> int:
 
 
 def connection_string(first_port: int) -> str:
-    """What a client of the Azurite on these three ports needs."""
+    """The connection string of the Azurite on these three ports."""
     return ";".join(
         [
             "DefaultEndpointsProtocol=http",
@@ -40,7 +40,7 @@ def connection_string(first_port: int) -> str:
 
 
 def answers(first_port: int = FIRST_PORT) -> bool:
-    """Says whether an Azurite is there already, asking its table service."""
+    """Asks the table service whether an Azurite is running already."""
     answer = processes.get(first_port + 2, "/")
     return answer is not None and "Azurite-Table" in answer.headers.get("Server", "")
 
@@ -48,15 +48,15 @@ def answers(first_port: int = FIRST_PORT) -> bool:
 def start(data: Path, first_port: int = FIRST_PORT) -> subprocess.Popen[bytes]:
     """Starts Azurite with its data in a folder and waits until it answers.
 
-    It gets a session of its own: it saves its data every few seconds and when it is stopped, so
-    it must outlive whoever is killed together with the functions.
+    It gets a session of its own. It saves its data every few seconds and when it is stopped, so it
+    must outlive a kill of the functions' process group.
 
     Raises:
         SystemExit: It did not start, in one line.
     """
     ports = {"blob": first_port, "queue": first_port + 1, "table": first_port + 2}
     command: list[str | Path] = ["node", AZURITE, "--silent", "--disableTelemetry"]
-    # By default it drops connections idle for 5 s, and a client's next write with them.
+    # By default it drops connections that are idle for 5 s, and so fails a client's next write.
     command += ["--tableKeepAliveTimeout", "120", "--location", data]
     for service, port in ports.items():
         command += [f"--{service}Port", str(port)]

@@ -7,7 +7,7 @@ from http.client import HTTPException, HTTPSConnection
 
 from scripts import processes
 
-# Any key will do. The SDK does not check the certificate of a server on localhost.
+# The server accepts any key. The SDK does not check the certificate of a server on localhost.
 KEY = "bm90IGEgc2VjcmV0"
 SERVER = processes.ROOT / "scripts" / "cosmos_server.js"
 
@@ -24,8 +24,8 @@ def port_of(endpoint: str) -> int | None:
 
 
 def answers(port: int) -> bool:
-    """Says whether a Cosmos DB is there already."""
-    unchecked = ssl.create_default_context()  # its certificate is its own
+    """Says whether a Cosmos DB is running already."""
+    unchecked = ssl.create_default_context()  # its certificate is self-signed
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
     connection = HTTPSConnection("127.0.0.1", port, timeout=2, context=unchecked)
     try:

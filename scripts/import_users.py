@@ -1,10 +1,9 @@
-"""Takes users' state along: `python -m scripts.import_users SOURCE --bot URL`.
+"""Imports users' state from botbuilder-azure: `python -m scripts.import_users SOURCE --bot URL`.
 
-They come from botbuilder-azure: SOURCE is a folder of BlobStorage's blobs, or a file of
-CosmosDbPartitionedStorage's documents; see docs/migrate.md. Writes what is not there yet, by the
-REST interface of state data, with the function key in KEY. jsonpickle's objects become `$type`
-objects by their class's name; nothing is unpickled, as that runs code. Uses the standard library
-only.
+SOURCE is a folder of BlobStorage's blobs, or a file of CosmosDbPartitionedStorage's documents; see
+docs/migrate.md. The import writes by the REST interface of state data, with the function key in
+KEY, and only users that are not there yet. jsonpickle's objects become `$type` objects by their
+class's name; nothing is unpickled, because that runs code. Uses the standard library only.
 """
 
 import argparse
@@ -25,14 +24,14 @@ TIMEOUT_SECONDS = 60  # a cold start may take a while
 
 
 class ImportFailed(Exception):  # noqa: N818 - of one user; the others go on
-    """A user's state cannot be taken along; the message says why, and holds none of it."""
+    """A user's state cannot be imported; the message says why, and holds none of it."""
 
 
 def main() -> None:
-    """Reads the command line and imports; a line for each user that could not be.
+    """Reads the command line and imports; prints a line for each user that fails.
 
     Raises:
-        SystemExit: the source cannot be read, or (at the end) not everybody could be imported.
+        SystemExit: the source cannot be read, or (at the end) a user could not be imported.
     """
     parser = argparse.ArgumentParser(prog="python -m scripts.import_users", description=__doc__)
     parser.add_argument("source", type=Path, help="a folder of blobs, or a file of documents")
@@ -60,7 +59,7 @@ def stored(source: Path) -> Iterator[tuple[str, Any]]:
     """Each key, and the bag that is stored under it.
 
     Raises:
-        SystemExit: a file is missing, or not what the storage writes; it is named.
+        SystemExit: a file is missing, or not in the storage's format; the message names it.
     """
     file = source
     try:
@@ -78,10 +77,10 @@ def stored(source: Path) -> Iterator[tuple[str, Any]]:
 
 
 def plain(data: Any) -> Any:
-    """What jsonpickle wrote, with `$type` in place of `py/object`.
+    """The data of jsonpickle, with `$type` in place of `py/object`.
 
     Raises:
-        ImportFailed: there is more of jsonpickle in it than objects with fields.
+        ImportFailed: it holds more of jsonpickle than objects with fields.
     """
     if isinstance(data, list):
         return [plain(item) for item in data]
@@ -98,14 +97,14 @@ def plain(data: Any) -> Any:
 
 
 def save(bot: str, channel: str, user: str, bag: Any) -> str:
-    """Writes a user's state if there is none yet; says what was done.
+    """Writes a user's state if there is none yet; returns what it did, in a word or two.
 
     Raises:
         ImportFailed: the bot refuses it, or cannot be reached.
     """
-    # In the query, as not every id goes through a path.
+    # In the query, because not every id works in a path.
     ids = urllib.parse.urlencode({"channelId": channel, "userId": user})
-    request = urllib.request.Request(  # noqa: S310 - main has looked at it
+    request = urllib.request.Request(  # noqa: S310 - main has checked it
         f"{bot.rstrip('/')}/api/v3/botstate/-/users/-?{ids}",
         json.dumps({"data": bag, "eTag": "*"}).encode(),
         {"Content-Type": "application/json", "x-functions-key": os.environ.get("KEY", "")},

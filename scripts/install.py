@@ -1,6 +1,6 @@
 """Installs what the project needs into its own folder: `python -m scripts.install [VENV]`.
 
-What was installed before from the same requirements is left as it is.
+If the requirements have not changed since the last time, it installs nothing.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def node_packages() -> None:
 
 
 def fingerprint(*files: Path) -> str:
-    """Says in one word what the files hold."""
+    """A hash of the files' contents."""
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 

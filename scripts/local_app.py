@@ -1,4 +1,4 @@
-"""Reads a Functions app as the real host would: its functions, routes, schedules and settings."""
+"""Reads a Functions app as the real host does: its functions, routes, schedules and settings."""
 
 import importlib
 import json
@@ -73,13 +73,13 @@ def load_app(folder: Path) -> ModuleType:
     """Imports function_app.py from a folder, which becomes the working folder, as with func.
 
     Raises:
-        SystemExit: The app said so, or could not be imported; in one line.
+        SystemExit: The app ended itself, or could not be imported; in one line.
     """
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     try:
         return importlib.import_module("function_app")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the app's, and ends the run
+    except Exception as error:  # noqa: BLE001 - any error of the app ends the run
         sys.exit(f"function_app.py cannot be loaded: {type(error).__name__}: {error}")
 
 
@@ -99,7 +99,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def supported_functions(app: func.FunctionApp) -> list[HostedFunction]:
-    """Lists an app's functions; what this host cannot run is left out and named in a warning."""
+    """Lists an app's functions; a warning names each that this host cannot run and leaves out."""
     supported = []
     for function in app.get_functions():
         name = str(function.get_function_name())

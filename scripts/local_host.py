@@ -1,8 +1,8 @@
 """A small stand-in for `func start`, for machines where Core Tools cannot be installed.
 
 It loads function_app.py, serves the HTTP functions, fires the timers, polls the queues and answers
-`POST /admin/functions/NAME`, with those behaviours of the real host that an app can tell. It is
-for development only: no keys, no leases, no scale-out.
+`POST /admin/functions/NAME`. It does what the real host does, as far as an app can see. It is for
+development only: no keys, no leases, no scale-out.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from scripts.processes import ROOT, on_stop_signal
 logger = logging.getLogger("local_host")
 
 MAX_BODY_BYTES = 100 * 1024 * 1024  # the real host's limit
-GRACE_SECONDS = 10  # for requests, and again for all else, under way at the stop
+GRACE_SECONDS = 10  # at the stop: for requests under way, and again for all other work
 
 
 class LocalHost:
@@ -71,7 +71,7 @@ class LocalHost:
         runner = web.AppRunner(
             application,
             access_log=None,
-            auto_decompress=False,  # the real host hands a body over as it came
+            auto_decompress=False,  # the real host does not unpack a body
             shutdown_timeout=GRACE_SECONDS,
         )
         await runner.setup()
@@ -100,7 +100,7 @@ class LocalHost:
             await self.shut_down_app()
 
     def print_functions(self, port: int) -> None:
-        """Says what is served, as func does."""
+        """Prints what is served, as func does."""
         print("\nThis is the project's local host; it stands in for `func start`.\n\nFunctions:\n")
         for function in self.functions:
             if function.is_timer:
@@ -129,7 +129,7 @@ class LocalHost:
                 result = await (call() if is_async else asyncio.to_thread(call))
         except Exception as error:
             if limit.expired():
-                logger.error("%s was cancelled: functionTimeout is over", function.name)  # noqa: TRY400 - the traceback would be asyncio's
+                logger.error("%s was cancelled: functionTimeout is over", function.name)  # noqa: TRY400 - the traceback is asyncio's
             else:
                 logger.exception("%s failed", function.name)
             raise InvocationError(function.name) from error
@@ -175,7 +175,7 @@ class LocalHost:
         return web.json_response({"state": "Running"})
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Starts something of its own and keeps hold of it until it ends."""
+        """Starts a task and keeps a reference to it until it ends."""
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -187,7 +187,7 @@ class LocalHost:
                 await self.invoke(timer, TimerRequest(past_due=past_due))
 
     async def run_timer(self, timer: HostedFunction) -> None:
-        """Fires a timer by its schedule. What it missed in a long run becomes one past-due run."""
+        """Fires a timer by its schedule. Runs that it missed become one past-due run."""
         expression = self.schedules[timer.name]
         if timer.trigger.get("runOnStartup"):
             await self.fire(timer, past_due=False)

@@ -1,6 +1,6 @@
-"""Queue triggers of the local host, on the queue that a connection string among the settings names.
+"""Queue triggers of the local host. A connection string in the settings names the queue.
 
-Messages are tried again and become poison as on the real host.
+As on the real host, messages are tried again and then become poison.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from shared.expiry.fan_out import Queue, poison_name
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1
-HIDDEN_SECONDS = 600  # while a function works on a message; the real host's, which renews it
+HIDDEN_SECONDS = 600  # while a function works on a message; as the real host, which renews it
 
 Invoke = Callable[[HostedFunction, object], Awaitable[object]]
 
@@ -51,7 +51,7 @@ class QueueListener:
 
     async def run(self, invoke: Invoke, stopping: asyncio.Event) -> None:
         """Serves the queue, batchSize messages at once, until the stop."""
-        # Here, as apps without queues need not wait for its import.
+        # Imported here, so that apps without queues do not wait for it.
         from shared.storage.queues import Queues  # noqa: PLC0415
 
         async with Queues(connection_string=self.connection) as queues:

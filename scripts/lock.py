@@ -1,4 +1,4 @@
-"""Pins what requirements*.in ask for, with hashes, for every Python and system.
+"""Pins the packages of requirements*.in, with hashes, for every Python and system.
 
 `python -m scripts.lock` keeps the pins that still fit; `--upgrade` takes the newest versions.
 """
@@ -19,7 +19,7 @@ def main() -> None:
     """
     uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
     uv += ["--generate-hashes", "--python-version", OLDEST_PYTHON]
-    # pip-audit wants pip, which is there: on Windows it cannot replace itself while it runs.
+    # pip-audit needs pip, which is installed already: on Windows pip cannot replace itself.
     uv += ["--no-emit-package", "pip"]
     uv += ["--custom-compile-command", "make lock", *sys.argv[1:]]
     for name in FILES:

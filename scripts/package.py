@@ -1,8 +1,8 @@
-"""Makes what is deployed, in build/app: `python -m scripts.package`. azd calls it, too.
+"""Makes the deployment package in build/app: `python -m scripts.package`. azd calls it, too.
 
-The app without its development files (.funcignore says which), the packages of requirements.txt as
-they are for the platform that Azure Functions runs on, whatever this machine is, and the bytecode
-of all of it. Why not on the server: docs/decisions.md, "Deployment".
+It holds the app without its development files (.funcignore lists them), the packages of
+requirements.txt for Azure Functions' platform (not this machine's), and the bytecode of all of it.
+Why not on the server: docs/decisions.md, "Deployment".
 """
 
 import os
@@ -56,9 +56,9 @@ def main() -> None:
 
 
 def copy_app(source: Path, target: Path) -> None:
-    """Copies the app without what .funcignore names, at any depth.
+    """Copies the app without the files that .funcignore names, at any depth.
 
-    The copy gets a .funcignore of its own that names nothing: without one, azd leaves bytecode out.
+    The copy gets an empty .funcignore of its own: without one, azd leaves bytecode out.
     """
     lines = (source / ".funcignore").read_text(encoding="utf-8").splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
@@ -82,14 +82,14 @@ def packager(venv: Path) -> Path:
 
 
 def compile_app(python: Command, app: Path) -> None:
-    """Compiles every module, to bytecode that is used whatever its and the module's time are.
+    """Compiles every module to bytecode that is used without a look at the files' times.
 
-    Deployment does not keep these times, so that bytecode of the usual kind would be thrown away.
+    Deployment does not keep these times, so the usual bytecode would not be used.
 
     Raises:
         SystemExit: a module has an error, which is shown.
     """
-    quietly = ["-W", "ignore"]  # of what some packages' sources look like
+    quietly = ["-W", "ignore"]  # some packages' sources cause warnings
     how = ["-m", "compileall", "-q", "-f", "-j", "0", "--invalidation-mode", "unchecked-hash"]
     run([*python, *quietly, *how, "-s", app, "-p", WEB_ROOT, app])
 

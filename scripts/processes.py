@@ -16,7 +16,7 @@ STOP_SIGNALS = [
 
 
 def on_stop_signal(action: Callable[[], object]) -> None:
-    """Does an action on Ctrl-C and the like, once: more signals must not interrupt the clean-up."""
+    """Does an action once, on Ctrl-C or the like: more signals must not interrupt the clean-up."""
 
     def stop_once(_number: int, _frame: FrameType | None) -> None:
         for number in STOP_SIGNALS:
@@ -71,8 +71,8 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Starts a process in the project's folder and returns at once.
 
-    With own_session the process does not get the signals of our process group: neither Ctrl-C
-    nor a kill of everything else reaches it.
+    With own_session the process does not get the signals of our process group: neither Ctrl-C nor a
+    kill of the group reaches it.
     """
     # Ctrl-C is for us, who stop the others in order: a Python that is still importing when it
     # comes would show a traceback.

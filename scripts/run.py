@@ -1,8 +1,8 @@
-"""A chat on this machine: `make run`, or `python -m scripts.run` where there is no make.
+"""A chat on this machine: `make run`, or `python -m scripts.run` without make.
 
-Installs what is missing, starts Azurite (and a Cosmos DB where StateStore is cosmos), the functions
-and the Agents Playground, prints the Playground's address and waits. Ctrl-C stops what was started
-here. Uses the standard library only, because it runs before anything is installed.
+Installs missing packages, starts Azurite (and a Cosmos DB if StateStore is cosmos), the functions
+and the Agents Playground, prints the Playground's address and waits. Ctrl-C stops everything that
+it started. Uses the standard library only, because it runs before anything is installed.
 """
 
 import json
@@ -92,7 +92,7 @@ def start_azurite(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
 
 
 def start_cosmos(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
-    """Starts a Cosmos DB in memory, if the settings want one on this machine and none is there."""
+    """Starts a Cosmos DB in memory, if the settings name one on this machine and none runs."""
     if settings.get("StateStore") != "cosmos":
         return None
     port = cosmos.port_of(settings.get("CosmosDbEndpoint", ""))
@@ -107,30 +107,30 @@ def start_cosmos(settings: dict[str, str]) -> subprocess.Popen[bytes] | None:
 
 
 def start_functions(python: Path, port: int) -> subprocess.Popen[bytes]:
-    """Starts the functions, in the virtual environment as if it were active: func looks there."""
+    """Starts the functions. It sets VIRTUAL_ENV as an active environment does: func looks there."""
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "VIRTUAL_ENV": str(python.parent.parent), "PATH": path}
     return processes.start(functions_command(python, port), environment=environment)
 
 
 def functions_command(python: Path, port: int) -> list[str]:
-    """Names Core Tools, of the project or the machine, where they work; else the local host.
+    """The command of Core Tools, the project's or the machine's, if they work; or the local host's.
 
-    Under a debugger always the local host: it follows from one Python into another only.
+    Under a debugger always the local host: a debugger follows only from one Python into another.
     """
     local_host = [str(python), "-m", "scripts.local_host", "--port", str(port)]
     if "debugpy" in sys.modules:
         return local_host
     for folder in (str(ROOT / "node_modules" / ".bin"), None):
         func = shutil.which("func", path=folder)
-        # It may be there without the program that it should have downloaded.
+        # func may be installed without the program that it should have downloaded.
         if func and processes.succeeds([func, "--version"]):
             return [func, "start", "--port", str(port)]
     return local_host
 
 
 def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None:
-    """Starts the Agents Playground; the bot runs on without it."""
+    """Starts the Agents Playground; if it does not start, the bot still runs."""
     others = range(PLAYGROUND_PORT, FIRST_EPHEMERAL_PORT)
     free = next((p for p in (port, *others) if is_free(p)), port)
     if free != port:
@@ -152,7 +152,7 @@ def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None
 
 
 def is_free(port: int) -> bool:
-    """Says whether a server could listen on a port as the Playground does: on every interface."""
+    """Says whether a server can listen on a port on every interface, as the Playground does."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
@@ -167,7 +167,7 @@ def wait_for_an_end(
     stores: Mapping[str, subprocess.Popen[bytes] | None],
     playground: subprocess.Popen[bytes] | None,
 ) -> None:
-    """Waits for as long as there is something to chat with.
+    """Waits until there is nothing to chat with any more.
 
     Raises:
         SystemExit: The functions, or a store that was started here, have ended.

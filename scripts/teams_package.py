@@ -1,8 +1,8 @@
-"""Makes the package that Teams takes: `python -m scripts.teams_package [--version 1.2.3]`.
+"""Makes the package for Teams: `python -m scripts.teams_package [--version 1.2.3]`.
 
 Fills in the placeholders of appPackage/manifest.json and puts it, with the icons beside it, into
-appPackage/build/appPackage.zip. A value comes from the environment, or else from the selected azd
-environment, where azd is on PATH. Uses the standard library only.
+appPackage/build/appPackage.zip. The environment has the values; if azd is on PATH, missing ones
+come from the selected azd environment. Uses the standard library only.
 """
 
 import argparse
@@ -35,10 +35,10 @@ def main() -> None:
     """Reads the command line and writes the package.
 
     Raises:
-        SystemExit: a value is missing or wrong, or an icon is not what Teams takes; each named.
+        SystemExit: values are missing or wrong, or Teams does not take an icon; each is named.
     """
     parser = argparse.ArgumentParser(prog="python -m scripts.teams_package", description=__doc__)
-    parser.add_argument("--version", help="of the package; else CHANGELOG.md's newest release")
+    parser.add_argument("--version", help="by default that of CHANGELOG.md's newest release")
     given = parser.parse_args().version
     version = given or newest_release((ROOT / "CHANGELOG.md").read_text("utf-8"))
     values, mistakes = fill_ins({**azd_values(), **os.environ}, version)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def azd_values() -> dict[str, str]:
-    """Reads the selected azd environment; empty where there is no azd, or no environment."""
+    """Reads the selected azd environment; empty if there is no azd or no environment."""
     azd = shutil.which("azd")
     if not azd:
         return {}
@@ -73,18 +73,18 @@ def newest_release(changelog: str) -> str:
 
 
 def fill_ins(settings: Mapping[str, str], version: str) -> tuple[dict[str, str], list[str]]:
-    """Finds the value of each placeholder; returns them, and what is wrong with them."""
+    """Finds the value of each placeholder; returns the values and the mistakes in them."""
     bot_id = settings.get("BOT_ID") or settings.get("MicrosoftAppId", "")
     values = {
         "BOT_ID": bot_id,
-        # The bot's own id will do: Teams wants it to be unique, and to stay.
+        # The bot's own id fits: it must be unique, and never change.
         "TEAMS_APP_ID": settings.get("TEAMS_APP_ID") or bot_id,
         "BOT_DOMAIN": settings.get("BOT_DOMAIN", ""),
         "VERSION": version,
     }
     wanted = {
         "BOT_ID": (GUID, "the bot's app id, a GUID (MicrosoftAppId will do)"),
-        "TEAMS_APP_ID": (GUID, "the id of the app in Teams, a GUID; left out: the bot's"),
+        "TEAMS_APP_ID": (GUID, "the id of the app in Teams, a GUID; by default the bot's"),
         "BOT_DOMAIN": (DOMAIN, "the app's host name, as my-bot.azurewebsites.net"),
         "VERSION": (VERSION, "three numbers, as 1.2.3 (--version)"),
     }
