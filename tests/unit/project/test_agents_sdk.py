@@ -1,29 +1,20 @@
 """docs/agents-sdk.md lists the rooms that a move to another SDK changes: all, and no others."""
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.processes import ROOT
+from tests.unit.project.imports import packages_imported
 
 SDK = {"botbuilder", "botframework", "msrest"}
-
-
-def imports(file: Path) -> Iterator[str]:
-    """The packages that a module imports, anywhere in it."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield (node.module or "").partition(".")[0]
 
 
 def importing() -> Iterator[Path]:
     """The deployed modules that import the SDK, relative to the root."""
     for pattern in ("function_app.py", "*_function/**/*.py", "shared/**/*.py"):
         for file in ROOT.glob(pattern):
-            if SDK & set(imports(file)):
+            if SDK & packages_imported(file):
                 yield file.relative_to(ROOT)
 
 

@@ -1,0 +1,31 @@
+"""What import-linter does not see: which top folder imports which."""
+
+import pytest
+
+from scripts.processes import ROOT
+from tests.unit.project.imports import packages_imported
+
+FUNCTIONS = [path.name for path in ROOT.glob("*_function")]
+OURS = {"function_app", *(path.parent.name for path in ROOT.glob("*/__init__.py"))}
+
+
+def imported_by(folder: str) -> set[tuple[str, str]]:
+    """Each module of the folder with each other top folder of ours that it imports."""
+    return {
+        (str(file.relative_to(ROOT)), package)
+        for file in (ROOT / folder).rglob("*.py")
+        for package in packages_imported(file) & (OURS - {folder})
+    }
+
+
+def test_shared_imports_no_other_folder_of_ours() -> None:
+    assert {"shared", "scripts", *FUNCTIONS} < OURS
+    assert imported_by("shared") == set()
+
+
+@pytest.mark.parametrize("folder", FUNCTIONS)
+def test_a_function_folder_imports_shared_and_of_the_others_only_how_to_answer(
+    folder: str,
+) -> None:
+    allowed = {"shared", "api_function"} if folder == "messages_function" else {"shared"}
+    assert {package for _, package in imported_by(folder)} <= allowed
