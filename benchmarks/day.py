@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from benchmarks.report import note, progress, table
 from benchmarks.turn_requests import CHANNEL, EXPIRE_AFTER, OurBot
 from shared.domain.conversation import Conversation
-from shared.domain.identity import ConversationKey
+from shared.domain.identity import ConversationKey, address_of
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
@@ -84,7 +84,7 @@ class _Day:
         report = await Sweep(
             store,
             _deliver,
-            Erasure(store, SHARDS, lambda: now).finish,
+            Erasure(store, lambda: now).finish,
             expire_after=EXPIRE_AFTER,
             budget_seconds=600,
             now=lambda: now,
@@ -101,9 +101,8 @@ class _Day:
 
 def _names_in_first_shard(conversations: int) -> list[str]:
     names = (str(number) for number in range(conversations))
-    return [
-        name for name in names if ConversationKey(CHANNEL, name).address(SHARDS).shard == "s000"
-    ]
+    hashes = ((name, ConversationKey(CHANNEL, name).hash) for name in names)
+    return [name for name, key in hashes if address_of(key, SHARDS).shard == "s000"]
 
 
 async def _deliver(_: Conversation) -> NoticeResult:

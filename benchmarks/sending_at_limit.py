@@ -79,7 +79,7 @@ async def _fill(store: TableStore, channel: Channel, notices: int) -> None:
     long_ago = utc_now() - timedelta(days=1)
     for number in range(notices):
         key = ConversationKey("msteams", f"talk {number}")
-        session = Conversation.begun(key, key.address(SHARDS), long_ago)
+        session = Conversation.begun(key, store.address(key.hash), long_ago)
         await store.save(
             Conversation(
                 address=session.address,
@@ -136,7 +136,7 @@ async def _run(channel: Channel, notices: int) -> Outcome:
         report = await Sweep(
             store,
             sender,
-            Erasure(store, SHARDS, utc_now).finish,
+            Erasure(store, utc_now).finish,
             expire_after=EXPIRE_AFTER,
             budget_seconds=3600,
             now=utc_now,

@@ -61,7 +61,7 @@ async def _fill(store: TableStore, size: int) -> None:
     async def add(number: int) -> None:
         key = ConversationKey("msteams", f"a:1{number}")
         async with at_once:
-            session = Conversation.begun(key, key.address(SHARDS), LONG_AGO)
+            session = Conversation.begun(key, store.address(key.hash), LONG_AGO)
             await store.save(
                 Conversation(
                     address=session.address,
@@ -107,7 +107,7 @@ async def _sweep(conversations: Table, users: Table, kind: str) -> None:
     report = await Sweep(
         store,
         _deliver,
-        Erasure(store, SHARDS, lambda: NOW).finish,
+        Erasure(store, lambda: NOW).finish,
         expire_after=EXPIRE_AFTER,
         budget_seconds=PACED_BUDGET_SECONDS if is_paced else 3600,
         pace=_teams_pace() if is_paced else None,

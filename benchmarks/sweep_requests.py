@@ -42,7 +42,7 @@ async def fill(conversations: MemoryTable, size: int) -> None:
         key = ConversationKey("test", f"conversation-{number}")
         await store.save(
             Conversation(
-                address=key.address(SHARDS),
+                address=store.address(key.hash),
                 session=f"{number:016x}",
                 last_accessed=written,
                 readable_key=f"test|conversation-{number}",
@@ -63,7 +63,7 @@ async def sweep(conversations: MemoryTable) -> SweepReport:
     return await Sweep(
         store,
         deliver,
-        Erasure(store, SHARDS, lambda: NOW).finish,
+        Erasure(store, lambda: NOW).finish,
         expire_after=EXPIRE_AFTER,
         budget_seconds=600,
         now=lambda: NOW,

@@ -61,7 +61,6 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
         BufferingAdapter(connector, authentication.sdk, app_id),
         create_bot(*state_bags()),
         expire_after=timedelta(minutes=30),
-        shard_count=64,
     )
 
     async def take(body: bytes, bearer: str) -> object:

@@ -100,7 +100,6 @@ class OurBot:
             BufferingAdapter(_Connector(TokenSource(app_id="")), self._authentication.sdk, ""),
             _CountingBot(conversation_state, user_state),
             expire_after=EXPIRE_AFTER,
-            shard_count=shards,
             now=self.clock,
         )
 

@@ -69,13 +69,11 @@ class App:
             ),
             create_bot(*state_bags()),
             expire_after=settings.expire_after,
-            shard_count=settings.storage.shards,
         )
-        self.erasure = Erasure(stores.for_turns(), settings.storage.shards, now=utc_now)
+        self.erasure = Erasure(stores.for_turns(), now=utc_now)
         self.state_data = StateData(
             stores.for_turns(),
             expire_after=settings.expire_after,
-            shard_count=settings.storage.shards,
             now=utc_now,
         )
         self.sweeps = SweepRunner(

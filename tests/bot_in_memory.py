@@ -20,7 +20,7 @@ from shared.connector.notices import NoticeSender
 from shared.connector.retry import Retries
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
-from shared.domain.identity import ConversationKey
+from shared.domain.identity import Address, ConversationKey
 from shared.domain.store import StateStore
 from shared.domain.work import DeadLetter
 from shared.expiry.notice import Pace, SendNotice
@@ -187,7 +187,7 @@ class BotInMemory:
         self.state_store: StateStore = self.store
         if self.cosmos and self.cosmos.alone:
             self.state_store = TimeToLiveStore(self.cosmos.conversations, self.cosmos.users, SHARDS)
-        self.erasure = Erasure(self.state_store, SHARDS, self.clock)
+        self.erasure = Erasure(self.state_store, self.clock)
         self.notices = NoticeSender(self.connector, self.service_urls, no_limits())
         self.turns = Turns(
             self.state_store,
@@ -196,7 +196,6 @@ class BotInMemory:
             ),
             self.bot,
             expire_after=self.expire_after,
-            shard_count=SHARDS,
             now=self.clock,
         )
 
@@ -261,9 +260,13 @@ class BotInMemory:
             return await run(None)
         return await sweep_with_timeout(self.store, self.expire_after, self.clock.now, run)
 
+    def address(self, conversation: str = "talk", channel: str = CHANNEL) -> Address:
+        """Where the conversation is."""
+        return self.state_store.address(ConversationKey(channel, conversation).hash)
+
     async def row(self, conversation: str = "talk") -> Conversation | None:
         """The conversation's row."""
-        return await self.state_store.load(ConversationKey(CHANNEL, conversation).address(SHARDS))
+        return await self.state_store.load(self.address(conversation))
 
     async def dead_letters(self) -> list[DeadLetter]:
         """All dead letters."""

@@ -23,12 +23,8 @@ class ConversationKey:
 
     @cached_property
     def hash(self) -> str:
-        """64 hexadecimal digits: ids of any shape and length become keys a table accepts."""
-        return sha256(f"{self.channel_id}|{self.conversation_id}".encode()).hexdigest()
-
-    def address(self, shards: int) -> "Address":
-        """Where the conversation lives in a table of so many shards."""
-        return Address(shard=f"s{int(self.hash[:4], 16) % shards:03d}", key=self.hash[:32])
+        """32 hexadecimal digits: ids of any shape and length become keys a table accepts."""
+        return sha256(f"{self.channel_id}|{self.conversation_id}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +45,14 @@ def user_hash(channel_id: str, user_id: str) -> str:
     return sha256(f"{channel_id}/users/{user_id}".encode()).hexdigest()[:32]
 
 
+def shard_name(number: int) -> str:
+    """The name of a shard; `number` counts from 0."""
+    return f"s{number:03d}"
+
+
 def address_of(key: str, shard_count: int) -> Address:
-    """Where a conversation lives, by its key; or the due row of a user's erasure, by the hash."""
-    return Address(f"s{int(key[:4], 16) % shard_count:03d}", key)
+    """Where a store of so many shards keeps a conversation; `key` is `ConversationKey.hash`.
+
+    It is also where the due row of a user's erasure is; `key` is then the user's hash.
+    """
+    return Address(shard_name(int(key[:4], 16) % shard_count), key)

@@ -30,6 +30,12 @@ class StateStore(Protocol):
     Every write of a conversation is conditional on the ETag it carries.
     """
 
+    def address(self, key: str) -> Address:
+        """Where a conversation is; `key` is `ConversationKey.hash`. No request is made.
+
+        It is also where the due row of a user's erasure is; `key` is then the user's hash.
+        """
+
     async def load(self, address: Address) -> Conversation | None:
         """The whole row with its state, or None."""
 

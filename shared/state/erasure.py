@@ -13,7 +13,7 @@ from botbuilder.schema import Activity, ActivityTypes
 
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StateUnreadableError
-from shared.domain.identity import Address, address_of, new_session_id, user_hash
+from shared.domain.identity import Address, new_session_id, user_hash
 from shared.domain.store import StateStore
 from shared.domain.times import due_seconds
 from shared.domain.users import Joined
@@ -60,13 +60,11 @@ class Erasure:
 
     Args:
         store: where the rows are.
-        shard_count: the store's.
         now: the clock, in aware UTC.
     """
 
-    def __init__(self, store: StateStore, shard_count: int, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: StateStore, now: Callable[[], datetime]) -> None:
         self._store = store
-        self._shard_count = shard_count
         self._now = now
 
     async def erase(self, channel_id: str, user_id: str) -> Receipt:
@@ -77,7 +75,7 @@ class Erasure:
         """
         user = user_hash(channel_id, user_id)
         # If this process dies, a sweep goes on with it.
-        work = DueRow(address_of(user, self._shard_count), ERASURE, due_seconds(self._now()))
+        work = DueRow(self._store.address(user), ERASURE, due_seconds(self._now()))
         await self._store.file(work)
         receipt = await self._erase_user(user)
         if not receipt.left:

@@ -81,7 +81,6 @@ class StateData:
     Args:
         store: where the rows are.
         expire_after: how long a conversation may be idle.
-        shard_count: the store's.
         now: the clock, in aware UTC.
     """
 
@@ -90,12 +89,10 @@ class StateData:
         store: StateStore,
         *,
         expire_after: timedelta,
-        shard_count: int,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._expire_after = expire_after
-        self._shard_count = shard_count
         self._now = now
         self._queues: WeakValueDictionary[Address | str, asyncio.Lock] = WeakValueDictionary()
 
@@ -139,7 +136,7 @@ class StateData:
             await self._store.save(changed, due=self._due(session))
             return _Bag(packed, version, _named(changed))
 
-        return await self._save(key.address(self._shard_count), attempt)
+        return await self._save(self._store.address(key.hash), attempt)
 
     async def get_private(self, channel_id: str, conversation_id: str, user_id: str) -> BotData:
         """The user's private data in a conversation."""
@@ -170,7 +167,7 @@ class StateData:
             await self._store.save(changed, due=self._due(session), private=[private])
             return _Bag(packed, private.version, _named(changed, user))
 
-        return await self._save(key.address(self._shard_count), attempt)
+        return await self._save(self._store.address(key.hash), attempt)
 
     async def _save(self, where: Address | str, attempt: Callable[[], Awaitable[_Bag]]) -> BotData:
         # Saves to one row follow each other, so only a turn or another process can be in between.
@@ -200,7 +197,7 @@ class StateData:
         return session.conversation.due(self._expire_after) if session.is_new else None
 
     async def _session(self, key: ConversationKey) -> _Session:
-        address = key.address(self._shard_count)
+        address = self._store.address(key.hash)
         row = await self._store.load(address)
         if row is not None and not row.is_stale(self._now(), self._expire_after):
             return _Session(row, is_new=False)

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from shared.domain.conversation import Bags, Conversation, PrivateState, Status
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
-from shared.domain.identity import Address, address_of
+from shared.domain.identity import Address
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.domain.users import UserRow
 from shared.domain.work import DueRow
@@ -149,7 +149,7 @@ class CosmosStore(InDocuments, TableStore):
         """See `StateStore.delete_user`; what crashes have left about the user goes too."""
         async for document_id in self._documents.about(user, older_than=COMMIT_TAKES_AT_MOST):
             bags = Bags(document_id, session="")
-            address = address_of(document_id.partition("|")[0], self._shard_count)
+            address = self.address(document_id.partition("|")[0])
             await self._delete_if_unnamed(address, bags)
         return await self._user_documents.delete(user)
 

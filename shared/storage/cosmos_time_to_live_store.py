@@ -56,6 +56,10 @@ class TimeToLiveStore(InDocuments):
         self._max_row_bytes = max_row_bytes
 
     @override
+    def address(self, key: str) -> Address:
+        return address_of(key, self._shard_count)
+
+    @override
     async def load(self, address: Address) -> Conversation | None:
         document = await self._conversations.read(address.key)
         if document is None:
@@ -110,10 +114,7 @@ class TimeToLiveStore(InDocuments):
 
     @override
     async def joined(self, user: str) -> Sequence[Joined]:
-        return [
-            Joined(address_of(key, self._shard_count), etag="")
-            async for key in self._conversations.about(user)
-        ]
+        return [Joined(self.address(key), etag="") async for key in self._conversations.about(user)]
 
     async def leave(self, user: str, entry: Joined) -> None:
         """Nothing: a conversation names who takes part."""

@@ -29,7 +29,7 @@ from typing_extensions import override
 from shared.domain.control import Control
 from shared.domain.conversation import Conversation, Participant, PrivateState, Status
 from shared.domain.errors import ConflictError
-from shared.domain.identity import Address
+from shared.domain.identity import Address, address_of, shard_name
 from shared.domain.store import ConversationStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
@@ -97,7 +97,7 @@ class TableStore(ConversationStore):
     @property
     @override
     def shards(self) -> Sequence[str]:
-        return [f"s{number:03d}" for number in range(self._shard_count)]
+        return [shard_name(number) for number in range(self._shard_count)]
 
     @override
     async def control(self) -> Control:
@@ -154,6 +154,10 @@ class TableStore(ConversationStore):
         await self._conversations.write([Operation("upsert", row)])
 
     # What a turn needs
+
+    @override
+    def address(self, key: str) -> Address:
+        return address_of(key, self._shard_count)
 
     @override
     async def load(self, address: Address) -> Conversation | None:

@@ -108,7 +108,6 @@ class Turns:
         adapter: what speaks to the channel.
         bot: what answers.
         expire_after: how long a conversation may be idle.
-        shard_count: the store's.
         now: the clock, in aware UTC.
     """
 
@@ -119,14 +118,12 @@ class Turns:
         bot: Bot,
         *,
         expire_after: timedelta,
-        shard_count: int,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._adapter = adapter
         self._bot = bot
         self._expire_after = expire_after
-        self._shard_count = shard_count
         self._now = now
         self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
         self._queues: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
@@ -144,7 +141,7 @@ class Turns:
         """
         received_at = self._now()
         key = ConversationKey(activity.channel_id, activity.conversation.id)
-        address = key.address(self._shard_count)
+        address = self._store.address(key.hash)
         # Turns of one conversation follow each other, and their replies do too.
         queue = self._queues.setdefault(address, asyncio.Lock())
         span = telemetry.tracer.start_as_current_span(
@@ -168,7 +165,7 @@ class Turns:
         key: ConversationKey,
         received_at: datetime,
     ) -> _Outcome:
-        address = key.address(self._shard_count)
+        address = self._store.address(key.hash)
         attempts = _Attempts(hash_of(activity))
         for attempt in range(MAX_ATTEMPTS):
             # The bot may change what it is given: every attempt gets the activity as it came.
@@ -270,7 +267,7 @@ class Turns:
         counts = is_from_user(activity)
         is_new = row is None or attempts.start_over or row.is_stale(received_at, self._expire_after)
         if row is None or is_new:
-            session = Conversation.begun(key, key.address(self._shard_count), received_at)
+            session = Conversation.begun(key, self._store.address(key.hash), received_at)
             session = session.succeeding(row) if row else session
         else:
             session = row

@@ -15,7 +15,7 @@ from shared.domain.errors import (
     StateUnreadableError,
     StorageUnavailableError,
 )
-from shared.domain.identity import ConversationKey, user_hash
+from shared.domain.identity import ConversationKey, address_of, user_hash
 from shared.domain.store import StateStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import UserRow
@@ -83,7 +83,7 @@ rows_only = pytest.mark.parametrize("store", ["rows"], indirect=True)
 def conversation(conversation_id: str = "talk", **changes: Any) -> Conversation:
     return Conversation(
         **{
-            "address": ConversationKey("directline", conversation_id).address(SHARDS),
+            "address": address_of(ConversationKey("directline", conversation_id).hash, SHARDS),
             "session": "session1",
             "last_accessed": NOW,
             "readable_key": f"directline|{conversation_id}",
@@ -154,8 +154,14 @@ async def test_a_claim_for_the_second_time_keeps_the_time_of_expiry(
     assert (second.expired_at, second.attempts) == (NOW, 2)
 
 
+async def test_every_store_puts_a_key_into_the_same_shard(state_store: StateStore) -> None:
+    for n in range(100):
+        key = ConversationKey("directline", str(n)).hash
+        assert state_store.address(key) == address_of(key, SHARDS)
+
+
 async def test_a_conversation_that_is_not_there_is_none(store: TableStore) -> None:
-    address = ConversationKey("directline", "nobody").address(SHARDS)
+    address = address_of(ConversationKey("directline", "nobody").hash, SHARDS)
     assert await store.load(address) is None
     assert await store.load_tracking(address) is None
 
@@ -647,7 +653,7 @@ async def test_due_rows_can_be_asked_for_from_a_time_on(store: TableStore) -> No
 
 async def test_conversations_spread_over_all_shards() -> None:
     store = TableStore(MemoryTable(), MemoryTable(), 64)
-    shards = {ConversationKey("c", str(n)).address(64).shard for n in range(2000)}
+    shards = {store.address(ConversationKey("c", str(n)).hash).shard for n in range(2000)}
     assert shards == set(store.shards)
 
 

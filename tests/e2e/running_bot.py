@@ -245,7 +245,7 @@ class StoredRows:
     async def kinds(self, conversations: Iterable[str]) -> dict[str, str]:
         """The kinds of rows there are of each conversation, in their order."""
         keys = await self.keys()
-        hashes = {name: ConversationKey("test", name).hash[:32] for name in conversations}
+        hashes = {name: ConversationKey("test", name).hash for name in conversations}
         return {
             name: "".join(key[0] for key in keys if hash_ in key) for name, hash_ in hashes.items()
         }

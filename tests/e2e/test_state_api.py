@@ -20,7 +20,7 @@ import pytest
 
 from api_function import make_blueprint
 from scripts.processes import ROOT
-from shared.domain.identity import ConversationKey, user_hash
+from shared.domain.identity import ConversationKey, address_of, user_hash
 from shared.settings import read_settings
 from shared.storage.tables import AzureTable, Operation, Row
 from tests.e2e.notebook_bot import INSTEAD_OF_THE_SAMPLE, ONE_OF_EACH
@@ -520,7 +520,7 @@ def table_of(kind: str, rows: StoredRows) -> AzureTable:
 async def row_of(kind: str, user: User, rows: StoredRows) -> Row:
     activity = user.activity()
     hashed = user_hash(activity["channelId"], activity["from"]["id"])
-    address = ConversationKey(activity["channelId"], user.conversation).address(4)
+    address = address_of(ConversationKey(activity["channelId"], user.conversation).hash, 4)
     partition, key = {
         "user": (hashed, "user"),
         "conversation": (address.shard, f"c|{address.key}"),

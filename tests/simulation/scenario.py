@@ -133,7 +133,7 @@ class Simulation:
         self.world.watcher = self.promises
         self._start_processes()
         for turn in turns:
-            key = ConversationKey(CHANNEL, turn.conversation).address(scenario.shards).key
+            key = ConversationKey(CHANNEL, turn.conversation).hash
             self.world.names[key] = turn.conversation
         self._bots: dict[int, _Bot] = {}
         self._specs = {turn.name: turn for turn in turns}
@@ -277,7 +277,6 @@ class Simulation:
                 ),
                 FunctionBot(self._on_turn),
                 expire_after=self._expire_after,
-                shard_count=self.scenario.shards,
                 now=self.world.clock(process),
             )
             self._bots[id(process)] = _Bot(process, store, turns, limits)

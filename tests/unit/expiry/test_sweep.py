@@ -24,7 +24,6 @@ from shared.expiry.sweep import Sweep
 from shared.storage.table_store import TableStore
 from tests.bot_in_memory import (
     CHANNEL,
-    SHARDS,
     BotInMemory,
     FunctionBot,
     activity,
@@ -421,7 +420,7 @@ async def test_a_delivered_notice_tells_its_tenants_service_url() -> None:
     bot.clock.sleep(IDLE)
     bot.connector.refuse = refusing(**WRONG)
     await bot.sweep()
-    row = await bot.store.load(ConversationKey("msteams", "talk").address(SHARDS))
+    row = await bot.store.load(bot.address("talk", "msteams"))
     assert row is not None
     assert row.reference is not None
     assert row.reference["serviceUrl"] == new
@@ -810,7 +809,7 @@ async def test_memory_does_not_grow_with_what_is_due() -> None:
         store = TableStore(MemoryTable(), MemoryTable(), 4)
         for number in range(size):
             key = ConversationKey("test", f"talk{number}")
-            session = Conversation.begun(key, key.address(4), long_ago)
+            session = Conversation.begun(key, store.address(key.hash), long_ago)
             await store.save(session, due=session.due(timedelta(seconds=30)))
         tracemalloc.start()
         try:

@@ -41,7 +41,7 @@ class Rows:
     def __init__(self) -> None:
         self.store = TableStore(MemoryTable(), MemoryTable(), SHARDS)
         self.clock = Clock()
-        self.address = ConversationKey("directline", "talk").address(SHARDS)
+        self.address = self.store.address(ConversationKey("directline", "talk").hash)
 
     async def turn(self) -> TurnState:
         fresh = Conversation(self.address, new_session_id(), self.clock.now, state=b"")

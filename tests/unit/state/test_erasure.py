@@ -10,14 +10,13 @@ import pytest
 
 from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
-from shared.domain.identity import ConversationKey, user_hash
+from shared.domain.identity import user_hash
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.state.erasure import Receipt, asks_for_erasure
 from shared.storage.observed_table import ObservedTable
 from shared.storage.tables import Row
 from tests.bot_in_memory import (
     CHANNEL,
-    SHARDS,
     BotInMemory,
     FunctionBot,
     activity,
@@ -232,7 +231,7 @@ async def test_of_many_users_only_the_one_is_touched() -> None:
     assert talk is not None
     assert user is not None
     for number in range(1000):
-        address = ConversationKey(CHANNEL, f"talk{number}").address(SHARDS)
+        address = bot.address(f"talk{number}")
         await bot.store.save(
             replace(talk, address=address, users={}, reference=None, replies=b"", etag=""),
             due=number,
@@ -384,7 +383,7 @@ async def test_a_first_turn_in_flight_keeps_nothing_that_a_later_erasure_would_n
 
 async def test_what_stands_in_the_way_of_a_first_turn_is_swept_without_a_word() -> None:
     bot = Bot()
-    await bot.store.save_user(ANN, None, ConversationKey(CHANNEL, "talk").address(SHARDS))
+    await bot.store.save_user(ANN, None, bot.address())
     await bot.erase()
     bot.clock.sleep(5)
     await bot.sweep()

@@ -14,7 +14,6 @@ from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.state.state_data import BotData, StateData
 from tests.bot_in_memory import (
     CHANNEL,
-    SHARDS,
     FunctionBot,
     count_in_conversation,
     count_in_every_bag,
@@ -137,7 +136,7 @@ async def test_state_that_somebody_deleted_is_named_in_the_log_and_the_user_star
     await case.say()
     case.documents.stored.clear()
     assert await case.say() == [texts.WELCOME_BACK, "1"]
-    key = ConversationKey(CHANNEL, "talk").address(SHARDS).key
+    key = ConversationKey(CHANNEL, "talk").hash
     assert [r.levelname for r in caplog.records if key in r.getMessage()] == ["WARNING"]
 
 
@@ -328,7 +327,6 @@ async def test_state_over_rest_is_the_state_that_the_bot_uses(alone: bool) -> No
     face = StateData(
         case.bot.state_store,
         expire_after=case.bot.expire_after,
-        shard_count=SHARDS,
         now=case.bot.clock,
     )
     conversation = await face.get_conversation(CHANNEL, "talk")
