@@ -1,5 +1,6 @@
 """What clients of Azure's accounts share: how they are opened and closed, and who they are."""
 
+import re
 from typing import Any, ClassVar, Self
 
 from azure.core.exceptions import AzureError
@@ -78,9 +79,21 @@ def identity_of(settings: StorageSettings) -> Identity:
     return DefaultAzureCredential(managed_identity_client_id=client_id)
 
 
+def code_of(error: AzureError) -> str:
+    """The service's code for an error, such as `EntityTooLarge`; empty: it gave none.
+
+    Only the code says what an error means: a 409 is a conflict, or a table that is being deleted.
+    """
+    code = getattr(error, "error_code", None)
+    if code:
+        return str(getattr(code, "value", code))
+    # Where the body is not what the SDK expects, the code is in the error's text only.
+    found = re.search(r'"code"\s*:\s*"(\w+)"', str(error))
+    return found[1] if found else ""
+
+
 def reason(error: AzureError) -> str:
     """The service's own words in one line; requests and their keys are not part of it."""
-    status = getattr(error, "status_code", None)
-    code = getattr(error, "error_code", None)
+    status, code = getattr(error, "status_code", None), code_of(error)
     first_line = (error.message or type(error).__name__).splitlines()[0]
     return " ".join(str(part) for part in (status, code, first_line) if part)

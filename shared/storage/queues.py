@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 from urllib.request import getproxies
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from typing_extensions import override
@@ -17,9 +17,13 @@ from typing_extensions import override
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry.fan_out import Message, Queue
 from shared.settings.storage import StorageSettings
-from shared.storage.account import StorageAccount, reason
+from shared.storage.account import StorageAccount, code_of, reason
 
 _MOST_AT_ONCE = 32  # the service's limit
+
+# Source of the codes: learn.microsoft.com, "Queue Storage error codes". All but those that are
+# named below mean that the queue is unavailable: one that is being deleted is a 409, too.
+_QUEUE_MISSING = "QueueNotFound"
 
 
 class AzureQueue(Queue):
@@ -34,7 +38,9 @@ class AzureQueue(Queue):
         with _errors_translated():
             try:
                 await self._client.send_message(content)
-            except ResourceNotFoundError:
+            except HttpResponseError as error:
+                if code_of(error) != _QUEUE_MISSING:
+                    raise
                 await self._create()
                 await self._client.send_message(content)
 
@@ -42,7 +48,7 @@ class AzureQueue(Queue):
         try:
             await self._client.create_queue()
         except HttpResponseError as error:
-            if _code(error) != "QueueAlreadyExists":  # another put was first
+            if code_of(error) != "QueueAlreadyExists":  # another put was first
                 raise
 
     @override
@@ -50,7 +56,9 @@ class AzureQueue(Queue):
         with _errors_translated():
             try:
                 message = await self._client.receive_message(visibility_timeout=hidden_seconds)
-            except ResourceNotFoundError:
+            except HttpResponseError as error:
+                if code_of(error) != _QUEUE_MISSING:
+                    raise
                 return None
         return _message(message) if message else None
 
@@ -67,7 +75,7 @@ class AzureQueue(Queue):
             try:
                 await self._client.delete_message(message.id, message.receipt)
             except HttpResponseError as error:
-                if _code(error) not in ("MessageNotFound", "PopReceiptMismatch"):
+                if code_of(error) not in ("MessageNotFound", "PopReceiptMismatch"):
                     raise
 
     @override
@@ -75,7 +83,9 @@ class AzureQueue(Queue):
         with _errors_translated():
             try:
                 messages = await self._client.peek_messages(max_messages=_MOST_AT_ONCE)
-            except ResourceNotFoundError:
+            except HttpResponseError as error:
+                if code_of(error) != _QUEUE_MISSING:
+                    raise
                 return []
         return [_message(message) for message in messages]
 
@@ -84,7 +94,9 @@ class AzureQueue(Queue):
         with _errors_translated():
             try:
                 properties = await self._client.get_queue_properties()
-            except ResourceNotFoundError:
+            except HttpResponseError as error:
+                if code_of(error) != _QUEUE_MISSING:
+                    raise
                 return 0
         return properties.approximate_message_count or 0
 
@@ -122,11 +134,6 @@ def _errors_translated() -> Iterator[None]:
         yield
     except AzureError as error:
         raise StorageUnavailableError(reason(error)) from error
-
-
-def _code(error: HttpResponseError) -> str:
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code))
 
 
 def _message(message: QueueMessage) -> Message:

@@ -5,22 +5,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Literal, Protocol
 
 from azure.core import MatchConditions
-from azure.core.exceptions import (
-    AzureError,
-    HttpResponseError,
-    ResourceExistsError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from typing_extensions import override
 
-from shared.domain.errors import ConflictError, StateTooLargeError, StorageUnavailableError
-from shared.storage.account import reason
+from shared.domain.errors import (
+    ConflictError,
+    StateTooLargeError,
+    StorageUnavailableError,
+    StoreError,
+)
+from shared.storage.account import code_of, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class AzureTable(Table):
     @override
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
         try:
-            with errors_translated():
+            with errors_translated(_RowMissingError):
                 # The keys come along only when they are selected too.
                 entity = await self._client.get_entity(
                     partition, key, select=["PartitionKey", "RowKey", *select] if select else None
@@ -101,37 +101,43 @@ class AzureTable(Table):
 
     @override
     async def write(self, operations: Sequence[Operation]) -> list[str]:
-        with errors_translated():
-            try:
+        try:
+            with errors_translated(ConflictError, StateTooLargeError, _RowMissingError):
                 if len(operations) == 1:
                     return [await self._write_one(operations[0])]
                 answers = await self._client.submit_transaction(
                     [_transaction_step(operation) for operation in operations]
                 )
-            except _RowMissingError as error:
-                raise ConflictError(str(error)) from error
-            return [answer.get("etag", "") for answer in answers]
+        except _RowMissingError as error:
+            if [each.kind for each in operations] == ["delete"]:
+                return [""]
+            raise ConflictError(str(error)) from error
+        return [answer.get("etag", "") for answer in answers]
 
     async def _write_one(self, operation: Operation) -> str:
         row = operation.row
-        try:
-            match operation.kind:
-                case "insert":
-                    answer = await self._client.create_entity(_entity(row))
-                case "replace":
-                    answer = await self._client.update_entity(
-                        _entity(row), mode=UpdateMode.REPLACE, **_if_match(row)
-                    )
-                case "upsert":
-                    answer = await self._client.upsert_entity(_entity(row), mode=UpdateMode.REPLACE)
-                case "delete":
-                    await self._client.delete_entity(row.partition, row.key, **_if_match(row))
-                    return ""
-        except ResourceNotFoundError as error:
-            if _is_table_missing(error):
-                raise
-            raise ConflictError(reason(error)) from error
+        match operation.kind:
+            case "insert":
+                answer = await self._client.create_entity(_entity(row))
+            case "replace":
+                answer = await self._client.update_entity(
+                    _entity(row), mode=UpdateMode.REPLACE, **_if_match(row)
+                )
+            case "upsert":
+                answer = await self._client.upsert_entity(_entity(row), mode=UpdateMode.REPLACE)
+            case "delete":
+                await self._delete(row)
+                return ""
         return str(answer["etag"])
+
+    async def _delete(self, row: Row) -> None:
+        """Delete a row; the SDK takes every 404 for done, of a missing table too."""
+        answers: list[Any] = []
+        await self._client.delete_entity(
+            row.partition, row.key, raw_response_hook=answers.append, **_if_match(row)
+        )
+        if answers and answers[-1].http_response.status_code == HTTPStatus.NOT_FOUND:
+            raise HttpResponseError(response=answers[-1].http_response)
 
     @override
     async def query(
@@ -158,48 +164,44 @@ class AzureTable(Table):
             yield rows
 
 
-class _RowMissingError(Exception):
-    """The service answered 404 for the row (not for the whole table)."""
+class _RowMissingError(StoreError):
+    """The table is there, the row is not."""
+
+
+# What the service's codes mean; any other, and none, is unavailability: nothing is lost by it.
+# Source: learn.microsoft.com, "Table Storage error codes" and "Common REST API error codes".
+# ContentLengthExceeded is what a transaction gets that is too large.
+_MEANINGS: dict[str, type[StoreError]] = {
+    "EntityAlreadyExists": ConflictError,
+    "UpdateConditionNotSatisfied": ConflictError,
+    "ConditionNotMet": ConflictError,
+    "EntityNotFound": _RowMissingError,
+    "ResourceNotFound": _RowMissingError,
+    "EntityTooLarge": StateTooLargeError,
+    "PropertyValueTooLarge": StateTooLargeError,
+    "RequestBodyTooLarge": StateTooLargeError,
+    "ContentLengthExceeded": StateTooLargeError,
+}
 
 
 @contextmanager
-def errors_translated() -> Iterator[None]:
-    """Turn the SDK's errors into ours.
+def errors_translated(*expected: type[StoreError]) -> Iterator[None]:
+    """Turn the SDK's errors into ours, by the service's code, never by the HTTP status alone.
+
+    Args:
+        expected: the meanings that the request can have; every other is unavailability.
 
     Raises:
-        _RowMissingError: the table has no such row.
-        ConflictError: the row is another version, or there already.
-        StateTooLargeError: the service refused the size.
+        StoreError: one of `expected`.
         StorageUnavailableError: every other error, and no answer.
     """
     try:
         yield
-    except ResourceNotFoundError as error:
-        if _is_table_missing(error):
-            raise StorageUnavailableError("the table does not exist") from error
-        raise _RowMissingError(reason(error)) from error
-    except (ResourceModifiedError, ResourceExistsError) as error:
-        raise ConflictError(reason(error)) from error
-    except HttpResponseError as error:  # TableTransactionError is one too
-        raise _classified(error) from error
-    except AzureError as error:  # no answer at all
-        raise StorageUnavailableError(reason(error)) from error
-
-
-def _classified(error: HttpResponseError) -> Exception:
-    if _is_table_missing(error):
-        return StorageUnavailableError("the table does not exist")
-    if error.status_code in (404, 409, 412):
-        return ConflictError(reason(error))
-    if error.status_code in (400, 413):  # keys and types are ours: only a size can be refused
-        return StateTooLargeError(reason(error))
-    return StorageUnavailableError(reason(error))
-
-
-def _is_table_missing(error: HttpResponseError) -> bool:
-    code = getattr(error, "error_code", None)
-    # Where the body is not what the SDK expects, the code is in its text only.
-    return "TableNotFound" in f"{getattr(code, 'value', code)} {error}"
+    except AzureError as error:
+        meaning = _MEANINGS.get(code_of(error), StorageUnavailableError)
+        if meaning not in expected:
+            meaning = StorageUnavailableError
+        raise meaning(reason(error)) from error
 
 
 def _row(entity: Any) -> Row:

@@ -167,5 +167,5 @@ async def test_alone_the_time_to_live_ends_a_conversation_without_a_word_and_wit
                 status = await answer.json()
         assert (status["health"], status["timer"]) == ("good", "none")
         assert "nothing to sweep" in bot.log
-    with pytest.raises(StorageUnavailableError, match="table does not exist"):
+    with pytest.raises(StorageUnavailableError, match="TableNotFound"):
         await azure_tables.table(settings["ConversationsTable"]).get("s000", "any")
