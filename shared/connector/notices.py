@@ -29,12 +29,16 @@ _VERDICTS = {
 # With a 403: the conversation is fine, but lives at another address.
 _WRONG_SERVICE_URL = "InvalidBotApiHost"
 
+# Channels whose clients are handed channelData as it is. Elsewhere it is the channel's own format:
+# Slack answers 400 "Invalid ChannelData" to fields that it does not know.
+_CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
+
 
 def notice_for(conversation: Conversation) -> Activity | None:
     """The notice as an activity, or None if the conversation has no reference to send it to.
 
-    The session's id goes along in channelData, so that a channel or client that sees the same
-    notice twice can tell.
+    Where clients can read it, channelData has the session's id: a client that sees the same notice
+    twice can tell.
     """
     if not conversation.reference:
         return None
@@ -48,8 +52,9 @@ def notice_for(conversation: Conversation) -> Activity | None:
         conversation=reference.conversation,
         from_property=reference.bot,
         recipient=reference.user,
-        channel_data={"expiredSession": conversation.session},
     )
+    if reference.channel_id in _CHANNEL_DATA_IS_OURS:
+        notice.channel_data = {"expiredSession": conversation.session}
     if conversation.locale:
         notice.locale = conversation.locale
     return notice

@@ -67,6 +67,21 @@ async def test_a_silent_conversation_is_told_cleared_and_forgotten(
     assert TRANSPORT in transport
 
 
+@pytest.mark.parametrize("channel_id", ["slack", "facebook", "telegram", "email", "line"])
+async def test_a_native_channel_is_told_without_channel_data(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows, channel_id: str
+) -> None:
+    native, other = User(bot, channel, fields={"channelId": channel_id}), User(bot, channel)
+    await native.say("hello")
+    await other.say("hello")
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    assert "expired 2, notified 2" in await bot.sweep()
+    notice = channel.sent_to(native.conversation)[-1]
+    assert EXPIRED in notice["text"]
+    assert "channelData" not in notice
+    assert channel.sent_to(other.conversation)[-1]["channelData"].keys() == {"expiredSession"}
+
+
 async def test_a_conversation_that_was_touched_lives_on_for_another_timeout(
     bot: RunningBot, channel: FakeChannel, rows: StoredRows
 ) -> None:

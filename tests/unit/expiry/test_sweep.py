@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botbuilder.schema import Activity
 
 from shared import texts
 from shared.connector.client import ConnectorError
 from shared.connector.credentials import CredentialError
-from shared.connector.notices import say_nothing
+from shared.connector.notices import notice_for, say_nothing
 from shared.connector.service_urls import TEAMS_GCC
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
@@ -134,6 +135,37 @@ async def test_the_notice_is_in_the_conversations_locale_and_names_the_session()
         "locale": "it-IT",
         "channelData": {"expiredSession": row.session},
     }
+
+
+@pytest.mark.parametrize("channel", ["webchat", "emulator", "test", "msteams", "directline"])
+def test_clients_that_can_read_it_get_the_session(channel: str) -> None:
+    notice = notice_on(channel)
+    assert notice.channel_data == {"expiredSession": "session-1"}
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        *("slack", "facebook", "telegram", "email", "sms", "line", "kik", "groupme", "twilio-sms"),
+        *("alexa", "skype", "outlook", "directlinespeech", "omnichannel", "a channel of 2030"),
+    ],
+)
+def test_other_channels_get_no_channel_data(channel: str) -> None:
+    assert notice_on(channel).channel_data is None
+    assert "channelData" not in notice_on(channel).serialize()
+
+
+def notice_on(channel: str) -> Activity:
+    reference = {"channelId": channel, "serviceUrl": "https://channel.example/"}
+    conversation = Conversation(
+        ConversationKey(channel, "talk").address(4),
+        session="session-1",
+        last_accessed=datetime(2026, 1, 1, tzinfo=UTC),
+        reference=reference | {"conversation": {"id": "talk"}},
+    )
+    notice = notice_for(conversation)
+    assert notice
+    return notice
 
 
 async def test_with_notices_off_state_goes_and_nothing_is_said() -> None:
