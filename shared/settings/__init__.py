@@ -5,11 +5,12 @@ its own group, and no other.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_settings import EnvSettingsSource
 
 from shared.settings.api import ApiSettings
 from shared.settings.cloud import CloudSettings
@@ -25,9 +26,10 @@ from shared.settings.telemetry import TelemetrySettings
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(BaseModel):
     """What the app needs to know, read once at start from the environment."""
+
+    model_config = ConfigDict(frozen=True)
 
     identity: IdentitySettings
     cloud: CloudSettings
@@ -59,7 +61,9 @@ class Settings:
 
 
 GROUPS: Mapping[str, type[SettingsGroup]] = {
-    field.name: field.type for field in fields(Settings) if isinstance(field.type, type)
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsGroup)
 }
 
 
@@ -73,29 +77,36 @@ def read_settings(given: Mapping[str, str] | None = None) -> Settings:
         SettingsError: one line that names each wrong setting, what it was and what it must be;
             a secret's value is never part of it.
     """
-    groups: dict[str, Any] = {}
-    mistakes: list[str] = []
+    given = given or {}
+    variables = {name: {**_variables(group), **given} for name, group in GROUPS.items()}
+    with suppress(ValidationError):
+        settings = Settings.model_validate(variables)
+        if not list(_misfits(**dict(settings))):
+            return settings
+    raise SettingsError("; ".join(_mistakes(variables)))
+
+
+def _variables(group: type[SettingsGroup]) -> dict[str, Any]:
+    return EnvSettingsSource(group)()  # type: ignore[arg-type] # it reads fields and config only
+
+
+def _mistakes(variables: Mapping[str, object]) -> Iterator[str]:
+    """Every mistake. Groups are read one by one, so that a mistake in one hides none in another."""
+    groups = {}
     for name, group in GROUPS.items():
         try:
-            groups[name] = group(**(given or {}))
+            groups[name] = group.model_validate(variables[name])
         except ValidationError as error:
-            mistakes += group.describe(error)
-        else:
-            mistakes += groups[name].mistakes()
-    mistakes += _mistakes_between(**groups)
-    if mistakes:
-        raise SettingsError("; ".join(mistakes))
-    return Settings(**groups)
+            yield from group.describe(error)
+    yield from _misfits(**groups)
 
 
-def _mistakes_between(
-    expiry: ExpirySettings | None = None,
-    storage: StorageSettings | None = None,
-    cosmos: CosmosSettings | None = None,
-    **_: SettingsGroup,
-) -> Iterator[str]:
-    """What does not fit together in the groups that could be read."""
+def _misfits(**groups: Any) -> Iterator[str]:
+    """What does not fit together, within the groups that could be read and between them."""
+    for group in groups.values():
+        yield from group.misfits()
+    expiry, storage, cosmos = (groups.get(name) for name in ("expiry", "storage", "cosmos"))
     if storage and expiry:
-        yield from storage.mistakes_with(expiry)
+        yield from storage.misfits_with(expiry)
         if cosmos and storage.state_store == "cosmos":
-            yield from cosmos.mistakes_with(expiry)
+            yield from cosmos.misfits_with(expiry)

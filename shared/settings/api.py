@@ -19,7 +19,7 @@ class ApiSettings(SettingsGroup):
     )
 
     @override
-    def mistakes(self) -> Iterator[str]:
+    def misfits(self) -> Iterator[str]:
         if self.state_api == "entra" and self.easy_auth_enabled.lower() != "true":
             # Only Easy Auth keeps strangers from sending its headers themselves.
             yield (

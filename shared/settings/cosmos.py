@@ -47,7 +47,7 @@ class CosmosSettings(SettingsGroup):
         "CosmosDbCorrectTimeToLive", "off or on", default="off"
     )
 
-    def mistakes_with(self, expiry: ExpirySettings) -> Iterator[str]:
+    def misfits_with(self, expiry: ExpirySettings) -> Iterator[str]:
         """What is wrong where StateStore is cosmos, one message for each mistake."""
         if not self.endpoint:
             yield (

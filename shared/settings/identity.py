@@ -76,7 +76,7 @@ class IdentitySettings(SettingsGroup):
             raise ValueError(f"{name} is {was}; it must hold {_CERTIFICATE} ({error})") from None
 
     @override
-    def mistakes(self) -> Iterator[str]:
+    def misfits(self) -> Iterator[str]:
         if not self.app_id:
             # Without an app id every caller would be believed: fine on one's own machine only.
             if self.functions_environment != "Development":
@@ -86,11 +86,11 @@ class IdentitySettings(SettingsGroup):
                 )
             return
         if self.app_type != "UserAssignedMSI":
-            yield from self._mistakes_of_credentials()
+            yield from self._misfits_of_credentials()
         if self.app_type == "SingleTenant" and not self.app_tenant_id:
             yield "MicrosoftAppTenantId is empty; it must be the tenant of the SingleTenant bot"
 
-    def _mistakes_of_credentials(self) -> Iterator[str]:
+    def _misfits_of_credentials(self) -> Iterator[str]:
         given = [
             name
             for name, value in (

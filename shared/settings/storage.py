@@ -76,14 +76,14 @@ class StorageSettings(SettingsGroup):
         return f"https://{name}.{service}.core.windows.net" if name else ""
 
     @override
-    def mistakes(self) -> Iterator[str]:
+    def misfits(self) -> Iterator[str]:
         if not self.connection_string.get_secret_value() and not self.table_endpoint:
             yield (
                 "AzureWebJobsStorage is empty; it must be a storage connection string, or"
                 " AzureWebJobsStorage__tableServiceUri or __accountName must name the account"
             )
 
-    def mistakes_with(self, expiry: ExpirySettings) -> Iterator[str]:
+    def misfits_with(self, expiry: ExpirySettings) -> Iterator[str]:
         """What does not fit the settings of expiry, one message for each mistake."""
         if expiry.fan_out == "on" and not self.has_queues:
             yield (

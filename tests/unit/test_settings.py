@@ -162,9 +162,9 @@ def test_mistakes_of_several_groups_and_between_groups_are_named_at_once(read: R
         )
     named = re.findall(r"(?:^|; )(\w+) is (?:empty|missing|')", str(refusal.value))
     assert named == [
+        "ChannelService",
         "MicrosoftAppPassword",
         "MicrosoftAppTenantId",
-        "ChannelService",
         "AzureWebJobsStorage",
         "AzureWebJobsStorage__queueServiceUri",
         "CosmosDbEndpoint",

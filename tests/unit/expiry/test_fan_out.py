@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -35,7 +35,7 @@ class Fixture:
     def runner(self, budget_seconds: int) -> SweepRunner:
         settings = read_settings()
         expiry = settings.expiry.model_copy(update={"sweep_budget_seconds": budget_seconds})
-        settings = replace(settings, expiry=expiry)
+        settings = settings.model_copy(update={"expiry": expiry})
         fan_out = FanOut(self.queue, self.poison, most=SHARDS) if self.fan_out_is_on else None
         return SweepRunner(
             StoresInMemory(self.bot),

@@ -1,7 +1,7 @@
 """What is around a sweep of the timer (its record, its count of requests), and health's checks."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -103,5 +103,5 @@ async def test_health_asks_the_storage_every_five_seconds_at_most(app: Fixture) 
 async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:
     assert (await app.health.status()).timer == "on"
     no_timer = app.settings.expiry.model_copy(update={"timer_disabled": True})
-    off = replace(app.settings, expiry=no_timer)
+    off = app.settings.model_copy(update={"expiry": no_timer})
     assert (await Health(app.stores, off, now=app.bot.clock).status()).timer == "off"
