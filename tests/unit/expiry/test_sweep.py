@@ -16,7 +16,7 @@ from shared.connector.notices import notice_for, say_nothing
 from shared.connector.service_urls import TEAMS_GCC
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
-from shared.domain.identity import ConversationKey
+from shared.domain.identity import Address, ConversationKey
 from shared.domain.work import DeadLetter
 from shared.expiry import sweep, workload
 from shared.expiry.notice import NoticeResult, Place, Verdict
@@ -158,7 +158,7 @@ def test_other_channels_get_no_channel_data(channel: str) -> None:
 def notice_on(channel: str) -> Activity:
     reference = {"channelId": channel, "serviceUrl": "https://channel.example/"}
     conversation = Conversation(
-        ConversationKey(channel, "talk").address(4),
+        Address("s000", ConversationKey(channel, "talk").hash),
         session="session-1",
         last_accessed=datetime(2026, 1, 1, tzinfo=UTC),
         reference=reference | {"conversation": {"id": "talk"}},
