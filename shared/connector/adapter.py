@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from botbuilder.core import TurnContext
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
@@ -27,18 +26,11 @@ from botframework.connector.auth import (
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
+from shared.connector.outbound import Held
 from shared.connector.retry import Retries, TurnRetries
 from shared.connector.service_urls import tenant_of
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Something the bot did to the conversation, still to be done."""
-
-    kind: Literal["send", "update", "delete"]
-    what: Activity | ConversationReference
 
 
 class BufferingAdapter(CloudAdapterBase):

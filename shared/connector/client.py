@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
-import botbuilder.schema
 from aiohttp import (
     ClientConnectionError,
     ClientError,
@@ -35,20 +34,18 @@ from botbuilder.schema import (
     PagedMembersResult,
     ResourceResponse,
 )
-from msrest.serialization import Model, Serializer
+from msrest.serialization import Model
 from multidict import CIMultiDictProxy
 from opentelemetry.trace import SpanKind
 from yarl import URL
 
 from shared.connector.credentials import TokenSource
+from shared.connector.outbound import wire_form
 from shared.telemetry import tracer
 
 _M = TypeVar("_M", bound=Model)
 
 _LONGEST_DETAIL = 200
-_SERIALIZER = Serializer(
-    {name: kind for name, kind in vars(botbuilder.schema).items() if isinstance(kind, type)}
-)
 
 
 class ConnectorError(Exception):
@@ -353,25 +350,6 @@ def _proxy(scheme: str, host: str) -> str | None:
     If it found a password there beside our token, every request would fail.
     """
     return None if proxy_bypass(host) else getproxies().get(scheme)
-
-
-def wire_form(model: Model) -> dict[str, Any]:
-    """The result of `model.serialize()`, plus the properties that the schema does not know.
-
-    msrest itself also converts every absent field: 0.4 ms for a plain message; this takes 0.07.
-    """
-    body: dict[str, Any] = dict(model.additional_properties or {})
-    for name, field in model._attribute_map.items():  # noqa: SLF001 - msrest has no public name for it
-        value = getattr(model, name)
-        if value is None:
-            continue
-        if isinstance(value, Model):
-            body[field["key"]] = wire_form(value)
-        elif isinstance(value, list) and all(isinstance(item, Model) for item in value):
-            body[field["key"]] = [wire_form(item) for item in value]
-        else:
-            body[field["key"]] = _SERIALIZER.serialize_data(value, field["type"])
-    return body
 
 
 def _json(content: bytes) -> Any:

@@ -10,8 +10,7 @@ from typing import Any
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ConversationReference
 
-from shared.connector.adapter import Held
-from shared.connector.client import wire_form
+from shared.connector.outbound import Held, wire_form
 
 # Larger ones are not kept: they would slow every later turn's read, for a crash in milliseconds.
 MAX_PACKED_BYTES = 32 * 1024

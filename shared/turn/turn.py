@@ -18,6 +18,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -27,7 +28,6 @@ from botbuilder.schema import Activity, ActivityTypes
 from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry, texts
-from shared.connector.adapter import BufferingAdapter
 from shared.domain.conversation import Conversation, Status, Taken
 from shared.domain.errors import (
     ConflictError,
@@ -45,6 +45,9 @@ from shared.turn.activity import (
     with_reference,
 )
 from shared.turn.replies import Replies, pack, unpack
+
+if TYPE_CHECKING:
+    from shared.connector.adapter import BufferingAdapter  # it brings aiohttp along
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +117,7 @@ class Turns:
     def __init__(
         self,
         store: StateStore,
-        adapter: BufferingAdapter,
+        adapter: "BufferingAdapter",
         bot: Bot,
         *,
         expire_after: timedelta,
