@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shared.storage.table_account import Tables
+from tests.bots import survey_bot
 from tests.e2e.running_bot import RunningBot, StoredRows, running_bot, settings_on
 from tests.e2e.state_client import StateClient, state_client
 from tests.fake_channel import FakeChannel
@@ -35,11 +36,12 @@ async def bot(
 ) -> AsyncIterator[RunningBot]:
     """One for all tests of a module: it takes two seconds to start.
 
-    A module's CHANGES, if it has any, are what `running_bot` changes in it.
+    A test module says with BOT and CHANGES, if it has them, what `running_bot` is given.
     """
+    its_bot = getattr(request.module, "BOT", survey_bot)
     changes = getattr(request.module, "CHANGES", "")
     folder = tmp_path_factory.mktemp("bot")
-    async with running_bot(settings, folder, changes=changes) as bot:
+    async with running_bot(settings, folder, bot=its_bot, changes=changes) as bot:
         yield bot
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -21,11 +22,18 @@ from scripts import cosmos, processes
 from shared.domain.identity import ConversationKey
 from shared.storage.table_account import Tables
 from shared.storage.tables import AzureTable, Operation, Row
+from tests.bots import survey_bot
 from tests.fake_channel import FakeChannel, until
 
 NEVER = "0 0 0 1 1 *"  # a schedule that fires on New Year only: the tests sweep by hand
-TRANSPORT, NAME, WHETHER_AGE = "transport", "name", "give your age"
 EXPIRED, WELCOME_BACK = "expired", "Welcome back!"
+
+# Before the app is loaded: shared.app takes both names from there.
+_BOT = """
+import shared.bot
+from {module} import STATE_TYPES, create_bot
+shared.bot.STATE_TYPES, shared.bot.create_bot = STATE_TYPES, create_bot
+"""
 
 _conversation_numbers = itertools.count(1)
 
@@ -115,6 +123,7 @@ async def running_bot(
     settings: Mapping[str, str],
     folder: Path,
     *,
+    bot: ModuleType | None = survey_bot,
     changes: str = "",
     queues: Mapping[str, Any] | None = None,
     may_fail: bool = False,
@@ -124,6 +133,7 @@ async def running_bot(
     Args:
         settings: see `settings_on`.
         folder: for its files; a local.settings.json in the project's own must not reach the tests.
+        bot: a module of tests/bots; None is the bot of shared/bot, whatever that is.
         changes: Python to run before the app is loaded, for what no setting can change.
         queues: what is changed in extensions.queues of host.json.
         may_fail: the test makes a function raise.
@@ -132,20 +142,21 @@ async def running_bot(
     host["extensions"]["queues"].update(queues or {})
     (folder / "host.json").write_text(json.dumps(host))
     real_app = (processes.ROOT / "function_app.py").read_text()
-    (folder / "function_app.py").write_text(changes + real_app)
+    its_bot = _BOT.format(module=bot.__name__) if bot else ""
+    (folder / "function_app.py").write_text(its_bot + changes + real_app)
     log = folder / f"{uuid4().hex}.log"
     process = _start_host(settings, folder, log)
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=60)
     try:
         async with ClientSession(connector=connector, timeout=timeout) as http:
-            bot = RunningBot(process, log, http)
-            await bot.wait_until_ready()
-            yield bot
+            running = RunningBot(process, log, http)
+            await running.wait_until_ready()
+            yield running
     finally:
         # In a thread: a bot that is stopped may still want an answer from the fake channel.
         await asyncio.to_thread(processes.stop, process)
     # Whatever a test looked at, no request and no sweep may have failed unexpectedly.
-    assert may_fail or "Traceback" not in bot.log, bot.log
+    assert may_fail or "Traceback" not in running.log, running.log
 
 
 def _start_host(settings: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:

@@ -15,10 +15,9 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient
 from scripts import cosmos
 from shared.domain.errors import StorageUnavailableError
 from shared.storage.table_account import Tables
+from tests.bots.survey_bot import NAME, TRANSPORT
 from tests.e2e.running_bot import (
     EXPIRED,
-    NAME,
-    TRANSPORT,
     WELCOME_BACK,
     RunningBot,
     StoredRows,

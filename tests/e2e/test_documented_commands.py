@@ -30,7 +30,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # Pages whose blocks a test runs as they stand.
 RUN_AS_A_WHOLE = {
     "state-data.md": "test_state_api.py::"
-    "test_the_sample_bots_profile_can_be_read_and_the_examples_of_the_docs_run"
+    "test_a_bots_own_dataclass_can_be_read_and_the_examples_of_the_docs_run"
 }
 
 # What a command in running text begins with; other `code` is a name, a route or a setting.

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientError
 
 from shared.domain.identity import user_hash
-from tests.e2e.notebook_bot import INSTEAD_OF_THE_SAMPLE
+from tests.bots import notebook_bot
 from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running_bot
 from tests.e2e.state_client import (
     StateClient,
@@ -66,7 +66,7 @@ AzureTable.write = hold_and_write
 """
 
 
-CHANGES = INSTEAD_OF_THE_SAMPLE  # of `bot`: the notebook bot
+BOT = notebook_bot
 
 
 class Person:
@@ -328,8 +328,7 @@ async def test_what_a_first_message_in_flight_keeps_is_found_by_a_later_erasure(
     group: str,
     tmp_path: Path,
 ) -> None:
-    changes = INSTEAD_OF_THE_SAMPLE + HOLDS
-    async with running_bot(settings, tmp_path, changes=changes) as holding:
+    async with running_bot(settings, tmp_path, bot=notebook_bot, changes=HOLDS) as holding:
         person = Person(holding, channel, group)
         turn = asyncio.create_task(person.personal.say("count"))
         await until((tmp_path / "held").exists)

@@ -5,21 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.bot import STATE_TYPES
-from shared.bot.sample.user_profile import UserProfile
 from shared.domain.identity import user_hash
 from shared.state import codec
 from shared.storage.table_store import TableStore
-from tests.e2e.running_bot import (
-    EXPIRED,
-    NAME,
-    TRANSPORT,
-    WELCOME_BACK,
-    RunningBot,
-    StoredRows,
-    User,
-    running_bot,
-)
+from tests.bots.survey_bot import NAME, TRANSPORT, Answers
+from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User, running_bot
 from tests.fake_channel import Answer, FakeChannel, until
 
 EXPIRE_AFTER = 600  # seconds, as in `settings_on`
@@ -32,7 +22,7 @@ from shared.connector.client import Connector
 Connector.__init__.__kwdefaults__["total_timeout_seconds"] = 2
 """
 
-codec.register(*STATE_TYPES)
+codec.register(Answers)
 
 
 async def test_a_message_after_the_timeout_starts_over_and_one_before_it_goes_on(
@@ -101,7 +91,7 @@ async def test_what_the_bot_knows_of_a_user_survives(
     bot: RunningBot, channel: FakeChannel, rows: StoredRows
 ) -> None:
     user = User(bot, channel)
-    await user.say_all("hello", "Bicycle", "Ada", "yes", "36", "skip", "yes")
+    await user.say_all("hello", "Bicycle", "Ada", "36")
     await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
     await bot.sweep()
     assert await rows.keys() == []
@@ -110,7 +100,7 @@ async def test_what_the_bot_knows_of_a_user_survives(
         user_hash(activity["channelId"], activity["from"]["id"])
     )
     assert stored
-    assert codec.unpack(stored.state) == {"UserProfile": UserProfile("Bicycle", "Ada", 36, None)}
+    assert codec.unpack(stored.state) == {"Answers": Answers("Bicycle", "Ada", 36)}
 
 
 async def test_with_notices_off_state_is_cleared_and_nothing_said(

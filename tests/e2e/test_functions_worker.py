@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+import shared.app
 from scripts import processes
-from shared.app import close_app
-from tests.e2e.running_bot import TRANSPORT, User, settings_on
+from tests.bots import survey_bot
+from tests.bots.survey_bot import TRANSPORT
+from tests.e2e.running_bot import User, settings_on
 from tests.fake_channel import FakeChannel
 
 
@@ -89,13 +91,14 @@ async def worker(
 ) -> AsyncIterator[Worker]:
     for name, value in settings_on(storage_connection_string).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(shared.app, "create_bot", survey_bot.create_bot)
     monkeypatch.syspath_prepend(str(processes.ROOT))
     # azure-functions 2 lists the functions of an app object once only: each test loads its own.
     sys.modules.pop("function_app", None)
     worker = Worker()
     await worker.load_app()
     yield worker
-    await close_app()
+    await shared.app.close_app()
     del sys.modules["function_app"]
 
 

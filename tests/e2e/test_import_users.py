@@ -15,11 +15,11 @@ from tests.e2e.running_bot import RunningBot
 from tests.e2e.state_client import StateClient
 
 
-class UserProfile:
-    """As the multi-turn sample has it: a plain class."""
+class Answers:
+    """The survey bot's, as a plain class."""
 
     def __init__(self, name: str, age: int) -> None:
-        self.name, self.transport, self.age, self.picture = name, "Car", age, None
+        self.name, self.transport, self.age = name, "Car", age
 
 
 class Unheard:
@@ -71,16 +71,16 @@ async def test_profiles_are_there_afterwards_and_nothing_is_written_over(
 ) -> None:
     user = f"29:1/{store.__name__}"
     old = {
-        f"msteams/users/{user}": document(UserProfile=UserProfile("Ada", 36), visits=3),
+        f"msteams/users/{user}": document(Answers=Answers("Ada", 36), visits=3),
         "msteams/conversations/19:abc": document(DialogState={}),
         f"msteams/conversations/19:b/users/{user}/": document(asked=True),
     }
     code, output = await import_users(bot, store(old, tmp_path))
     assert (code, output) == (0, ["imported 1, left out (no user data) 2"])
     path = f"msteams/users/-?userId={user.replace('/', '%2F')}"
-    profile = {"name": "Ada", "transport": "Car", "age": 36, "picture": None}
+    answers = {"name": "Ada", "transport": "Car", "age": 36}
     assert (await state.get(path))[0] == {
-        "UserProfile": {"$type": "UserProfile", **profile},
+        "Answers": {"$type": "Answers", **answers},
         "visits": 3,
     }
     code, output = await import_users(bot, store(old, tmp_path))

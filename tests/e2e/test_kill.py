@@ -17,7 +17,9 @@ LONG_ENOUGH = 700  # seconds: longer than the timeout, and than the lease of a c
 
 
 async def kill_during_traffic(bot: RunningBot, rows: StoredRows, users: list[User]) -> None:
-    chats = [asyncio.create_task(user.say_all("Car", "Ada", "no", "skip", "yes")) for user in users]
+    chats = [
+        asyncio.create_task(user.say_all("Car", "Ada", "36", "hello", "Bus")) for user in users
+    ]
     requests = users[0].channel.requests
     replies = len(requests) + random.randrange(4 * len(users))
     await until(lambda: len(requests) >= replies)

@@ -21,8 +21,8 @@ from aiohttp import ClientError
 
 from scripts import azurite, processes
 from shared.storage.table_account import Tables
+from tests.bots import ledger_bot
 from tests.conftest import azurite_ports
-from tests.e2e import ledger_bot
 from tests.e2e.running_bot import (
     EXPIRED,
     NEVER,
@@ -98,7 +98,7 @@ class Writer:
 # sweep at a time, and a sweep ends only when all its notices are settled.
 SAYS_WHEN_SWEEPS_END = """
 import time
-from shared.sweep import Sweep
+from shared.expiry.sweep import Sweep
 run = Sweep.run
 async def run_and_say_when(self):
     report = await run(self)
@@ -195,7 +195,8 @@ class Trial:
         async with running_bot(
             self.settings | {"ExpirySchedule": schedule},
             self._folder,
-            changes=ledger_bot.INSTEAD_OF_THE_SAMPLE + SAYS_WHEN_SWEEPS_END,
+            bot=ledger_bot,
+            changes=SAYS_WHEN_SWEEPS_END,
             may_fail=True,
         ) as bot:
             for writer in self.writers:

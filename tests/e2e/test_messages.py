@@ -11,15 +11,8 @@ from typing import Any
 import pytest
 
 from scripts import azurite, processes
-from tests.e2e.running_bot import (
-    NAME,
-    TRANSPORT,
-    WHETHER_AGE,
-    RunningBot,
-    User,
-    running_bot,
-    settings_on,
-)
+from tests.bots.survey_bot import AGE, NAME, TRANSPORT
+from tests.e2e.running_bot import RunningBot, User, running_bot, settings_on
 from tests.fake_channel import Answer, FakeChannel, SigningKey, unsigned_token
 
 APP_ID = "00000000-0000-0000-0000-00000000b07a"
@@ -156,10 +149,10 @@ async def test_a_recipient_may_be_absent(user: User) -> None:
     assert (await user.bot.post(json=activity))[0] == 200
     await user.say("Car", recipient=None)
     await user.say("Ada", recipient={})
-    transport, name, whether_age = user.heard
+    transport, name, age = user.heard
     assert TRANSPORT in transport
     assert NAME in name
-    assert WHETHER_AGE in whether_age
+    assert AGE in age
 
 
 async def test_expect_replies_are_in_the_answer_and_not_sent(user: User) -> None:

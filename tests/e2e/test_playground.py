@@ -13,10 +13,9 @@ from aiohttp import ClientSession, ClientWebSocketResponse
 
 from scripts import processes, run
 from shared.storage.table_account import Tables
+from tests.bots.survey_bot import NAME, TRANSPORT
 from tests.e2e.running_bot import (
     EXPIRED,
-    NAME,
-    TRANSPORT,
     WELCOME_BACK,
     RunningBot,
     StoredRows,

@@ -23,16 +23,10 @@ from scripts.processes import ROOT
 from shared.domain.identity import ConversationKey, address_of, user_hash
 from shared.settings import read_settings
 from shared.storage.tables import AzureTable, Operation, Row
-from tests.e2e.notebook_bot import INSTEAD_OF_THE_SAMPLE, ONE_OF_EACH
-from tests.e2e.running_bot import (
-    EXPIRED,
-    TRANSPORT,
-    WELCOME_BACK,
-    RunningBot,
-    StoredRows,
-    User,
-    running_bot,
-)
+from tests.bots import notebook_bot
+from tests.bots.notebook_bot import ONE_OF_EACH
+from tests.bots.survey_bot import TRANSPORT
+from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User, running_bot
 from tests.e2e.state_client import (
     KINDS,
     StateClient,
@@ -54,7 +48,7 @@ SURVIVES_A_PATH = ["a/b", "a#b", "a?b", "100%", "%41", "a b", "a+b", "a&b=c", "Ã
 NEEDS_A_QUERY = ["..", ".", "a%2Fb", "../users/x"]
 
 
-CHANGES = INSTEAD_OF_THE_SAMPLE  # of `bot`: the notebook bot
+BOT = notebook_bot
 
 
 @pytest.fixture
@@ -159,7 +153,7 @@ async def test_saving_null_or_an_empty_object_is_having_saved_nothing(
         '{"data": {"$type": {}}}',
         '{"data": {"$type": "decimal"}}',
         '{"data": {"$type": "decimal", "value": "eight"}}',
-        '{"data": {"$type": "UserProfile", "no_such_field": 1}}',
+        '{"data": {"$type": "Note", "no_such_field": 1}}',
         '{"data": ' + "[" * 5_000 + "]" * 5_000 + "}",
         b'{"data": "\xff"}',
     ],
@@ -313,35 +307,28 @@ async def test_typed_values_come_out_with_tags_and_posted_back_are_the_same_to_t
         "numbered": {"$type": "dict", "items": [[1, "one"]]},
         "enum": {"$type": "ActivityTypes", "value": "message"},
         "account": {"$type": "ChannelAccount", "id": "ada", "name": "Ada"},
-        "profile": {
-            "$type": "UserProfile",
-            "transport": "Car",
-            "name": "Ada",
-            "age": None,
-            "picture": None,
-        },
+        "note": {"$type": "Note", "title": "Ada", "page": None},
     }
     assert await state.save(path_of("user", user), {}) == 200
     assert await state.save(path_of("user", user), data) == 200
     assert await user.say("compare") == ["the same"]
 
 
-async def test_the_sample_bots_profile_can_be_read_and_the_examples_of_the_docs_run(
+async def test_a_bots_own_dataclass_can_be_read_and_the_examples_of_the_docs_run(
     settings: dict[str, str], channel: FakeChannel, tmp_path: Path
 ) -> None:
     page = (ROOT / "docs" / "state-data.md").read_text()
     examples = "\n".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
-    async with running_bot(settings, tmp_path) as sample, state_client(sample) as state:
-        user = User(sample, channel, fields={"from": {"id": "ada"}})
-        await user.say_all("hello", "Bicycle", "Ada", "yes", "36", "skip", "yes")
-        profile = {"transport": "Bicycle", "name": "Ada", "age": 36, "picture": None}
+    async with running_bot(settings, tmp_path) as survey, state_client(survey) as state:
+        user = User(survey, channel, fields={"from": {"id": "ada"}})
+        await user.say_all("hello", "Bicycle", "Ada", "36")
         assert (await state.get(path_of("user", user)))[0] == {
-            "UserProfile": {"$type": "UserProfile", **profile}
+            "Answers": {"$type": "Answers", "transport": "Bicycle", "name": "Ada", "age": 36}
         }
         process = await asyncio.create_subprocess_exec(
             "bash",
             *("-euc", examples),
-            env={"BOT": sample.url, "KEY": "any", "PATH": "/usr/bin:/bin"},
+            env={"BOT": survey.url, "KEY": "any", "PATH": "/usr/bin:/bin"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -428,7 +415,7 @@ async def test_50_messages_at_once_count_to_50_in_each_bag(state: StateClient, u
 async def test_20_messages_at_once_to_two_processes_count_to_20_in_each_bag(
     settings: dict[str, str], state: StateClient, user: User, tmp_path: Path
 ) -> None:
-    async with running_bot(settings, tmp_path, changes=INSTEAD_OF_THE_SAMPLE) as other:
+    async with running_bot(settings, tmp_path, bot=notebook_bot) as other:
         same_user = replace(user, bot=other)
         answers = await asyncio.gather(*(each.send("count") for each in [user, same_user] * 10))
     assert answers == [200] * 20

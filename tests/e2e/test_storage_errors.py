@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from tests.bots.survey_bot import NAME, TRANSPORT
 from tests.e2e.running_bot import (
     EXPIRED,
-    NAME,
-    TRANSPORT,
     RunningBot,
     StoredRows,
     User,

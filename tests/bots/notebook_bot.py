@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,16 +20,18 @@ from botbuilder.core import (
 )
 from botbuilder.schema import ActivityTypes, ChannelAccount
 
-from shared.bot.sample.user_profile import UserProfile
-
-# For running_bot's `changes`.
-INSTEAD_OF_THE_SAMPLE = """
-import shared.bot
-from tests.e2e import notebook_bot
-shared.bot.create_bot = notebook_bot.NotebookBot
-"""
-
 COUNT, TYPED, FAVOURITE = "count", "typed", "favourite"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A value of a class of the bot's own."""
+
+    title: str
+    page: int | None
+
+
+STATE_TYPES = (Note,)
 
 ONE_OF_EACH = {
     "decimal": Decimal("8.20"),
@@ -43,7 +46,7 @@ ONE_OF_EACH = {
     "numbered": {1: "one"},
     "enum": ActivityTypes.message,
     "account": ChannelAccount(id="ada", name="Ada"),
-    "profile": UserProfile("Car", "Ada", None, None),
+    "note": Note("Ada", None),
 }
 
 
@@ -107,3 +110,6 @@ async def _hold(folder: Path) -> None:
     (folder / "held").touch()
     while not (folder / "go").exists():  # noqa: ASYNC110 - a file of another process has no event
         await asyncio.sleep(0.01)
+
+
+create_bot = NotebookBot

@@ -11,14 +11,9 @@ from botbuilder.core import (
     UserState,
 )
 
-# For running_bot's `changes`.
-INSTEAD_OF_THE_SAMPLE = """
-import shared.bot
-from tests.e2e import ledger_bot
-shared.bot.create_bot = ledger_bot.LedgerBot
-"""
-
 WELCOME = "welcome"
+
+STATE_TYPES: tuple[type, ...] = ()
 
 
 class LedgerBot(ActivityHandler):
@@ -56,3 +51,6 @@ class LedgerBot(ActivityHandler):
         else:
             numbers.append(int(text))
             await turn_context.send_activity(f"noted {text}")
+
+
+create_bot = LedgerBot

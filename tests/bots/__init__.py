@@ -1,0 +1,1 @@
+"""The bots of the tests. `running_bot` runs one of these modules in place of shared/bot."""
