@@ -12,10 +12,16 @@ class ApiSettings(SettingsGroup):
     """Who may read and write state from outside, and see the status page."""
 
     state_api: Literal["key", "entra", "off"] = setting(
-        "StateApi", "key, entra or off", default="key"
+        "StateApi",
+        "key, entra or off",
+        default="key",
+        parameter="stateApi",
     )
     easy_auth_enabled: str = setting(
-        "WEBSITE_AUTH_ENABLED", "set by App Service where Easy Auth is on", default=""
+        "WEBSITE_AUTH_ENABLED",
+        "set by App Service where Easy Auth is on",
+        default="",
+        not_set="App Service sets it",
     )
 
     @override

@@ -14,6 +14,7 @@ from shared.settings.group import HttpsUrl, SettingsGroup, WholeSeconds, setting
 TIME_TO_LIVE_MARGIN_SECONDS = 60
 
 CosmosName = Annotated[str, Field(pattern=r"^[^/\\#?]{1,255}$")]
+_MADE = "the infrastructure makes the account and what is in it"
 _NAME = "a Cosmos DB {}'s name: 1 to 255 characters, none of / \\ # ?"
 
 
@@ -24,27 +25,46 @@ class CosmosSettings(SettingsGroup):
     """
 
     endpoint: HttpsUrl = setting(
-        "CosmosDbEndpoint", "the https address of a Cosmos DB account", default=""
+        "CosmosDbEndpoint",
+        "the https address of a Cosmos DB account",
+        default="",
+        no_parameter=_MADE,
     )
     auth_key: SecretStr = setting(
-        "CosmosDbAuthKey", "a key of the Cosmos DB account", default=SecretStr("")
+        "CosmosDbAuthKey",
+        "a key of the Cosmos DB account",
+        default=SecretStr(""),
+        not_set="the identity is used, not a key",
     )
-    database: CosmosName = setting("CosmosDbDatabaseId", _NAME.format("database"), default="bot")
+    database: CosmosName = setting(
+        "CosmosDbDatabaseId",
+        _NAME.format("database"),
+        default="bot",
+        no_parameter=_MADE,
+    )
     conversation_container: CosmosName = setting(
         "CosmosDbConversationStateContainerId",
         _NAME.format("container"),
         default="conversation-state",
+        no_parameter=_MADE,
     )
     user_container: CosmosName = setting(
-        "CosmosDbUserStateContainerId", _NAME.format("container"), default="user-state"
+        "CosmosDbUserStateContainerId",
+        _NAME.format("container"),
+        default="user-state",
+        no_parameter=_MADE,
     )
     time_to_live_seconds: WholeSeconds | None = setting(
         "CosmosDbTimeToLive",
         f"whole seconds, at least ExpireAfterSeconds and {TIME_TO_LIVE_MARGIN_SECONDS} more",
         default=None,
+        parameter="cosmosTimeToLive",
     )
     correct_time_to_live: Literal["off", "on"] = setting(
-        "CosmosDbCorrectTimeToLive", "off or on", default="off"
+        "CosmosDbCorrectTimeToLive",
+        "off or on",
+        default="off",
+        no_parameter="the infrastructure sets the time to live",
     )
 
     def misfits_with(self, expiry: ExpirySettings) -> Iterator[str]:

@@ -34,25 +34,47 @@ class ExpirySettings(SettingsGroup):
     after_seconds: WholeSeconds = setting(
         "ExpireAfterSeconds",
         f"whole seconds, 1 or more and at most {MAX_SECONDS} (1800 is half an hour)",
+        parameter="expireAfterSeconds",
     )
     schedule: Annotated[str, BeforeValidator(_ncrontab)] = setting(
         "ExpirySchedule",
         "an NCRONTAB expression, six fields with seconds first ('0 * * * * *' is every minute)"
         " or five without seconds",
+        parameter="expirySchedule",
     )
     timer_disabled: bool = setting(
-        "AzureWebJobs.expiry_timer.Disabled", "true or false", default=False
+        "AzureWebJobs.expiry_timer.Disabled",
+        "true or false",
+        default=False,
+        parameter="expiryTimer",
     )
-    notice: Literal["on", "off"] = setting("ExpiryNotice", "on or off", default="on")
+    notice: Literal["on", "off"] = setting(
+        "ExpiryNotice",
+        "on or off",
+        default="on",
+        parameter="expiryNotice",
+    )
     max_notice_age_seconds: WholeSeconds | None = setting(
-        "MaxNoticeAgeSeconds", "whole seconds, 1 or more, or left out", default=None
+        "MaxNoticeAgeSeconds",
+        "whole seconds, 1 or more, or left out",
+        default=None,
+        parameter="maxNoticeAgeSeconds",
     )
     sweep_budget_seconds: WholeSeconds = setting(
-        "SweepBudgetSeconds", "whole seconds, less than functionTimeout in host.json", default=45
+        "SweepBudgetSeconds",
+        "whole seconds, less than functionTimeout in host.json",
+        default=45,
+        parameter="sweepBudgetSeconds",
     )
-    fan_out: Literal["off", "on"] = setting("ExpiryFanOut", "off or on", default="off")
+    fan_out: Literal["off", "on"] = setting(
+        "ExpiryFanOut",
+        "off or on",
+        default="off",
+        parameter="expiryFanOut",
+    )
     queue: QueueName = setting(
         "ExpiryQueue",
         "a queue name: 3 to 56 lower-case letters, digits and single hyphens between them",
         default="expiry-shards",
+        no_parameter="the account is new, so the default name is free",
     )

@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 # Ten years: far beyond any sensible timeout, and due times still fit their ten digits.
 MAX_SECONDS = 315_360_000
 
+ANOTHER_CLOUD = "an address of another cloud"
+
 
 class SettingsError(ValueError):
     """A setting is missing or wrong; the message names it, what it was and what it must be."""
@@ -48,14 +50,39 @@ WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 WholeSeconds = Annotated[WholeNumber, Field(ge=1, le=MAX_SECONDS)]
 
 
-def setting(name: str, must_be: str, **options: Any) -> Any:
-    """A field read from the variable `name`; `must_be` ends the message about a bad value.
+def setting(
+    name: str,
+    must_be: str,
+    *,
+    parameter: str = "",
+    no_parameter: str = "",
+    not_set: str = "",
+    **options: Any,
+) -> Any:
+    """A field of a group.
 
     App Service on Linux makes a period in a variable's name an underscore. Source:
     learn.microsoft.com, "Configure an App Service app".
+
+    Args:
+        name: the variable that the field is read from.
+        must_be: the end of the message about a bad value.
+        parameter: the parameter of infra/main.bicep that the value comes from; or
+        no_parameter: why infra/main.bicep sets a value without a parameter; or
+        not_set: why infra/main.bicep does not set it.
+        options: of pydantic's `Field`. A setting without a default is required.
     """
     alias = AliasChoices(name, name.replace(".", "_")) if "." in name else name
-    return Field(validation_alias=alias, description=must_be, **options)
+    return Field(
+        validation_alias=alias,
+        description=must_be,
+        json_schema_extra={
+            "parameter": parameter,
+            "no_parameter": no_parameter,
+            "not_set": not_set,
+        },
+        **options,
+    )
 
 
 def names_of(field: FieldInfo) -> Sequence[str]:

@@ -29,25 +29,46 @@ class IdentitySettings(SettingsGroup):
 
     # In lower case, as tokens carry it: the SDK compares it letter by letter.
     app_id: Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True)] = setting(
-        "MicrosoftAppId", "the bot's app id", default=""
+        "MicrosoftAppId",
+        "the bot's app id",
+        default="",
+        parameter="botAppId",
     )
     app_password: SecretStr = setting(
-        "MicrosoftAppPassword", "the bot's client secret", default=SecretStr("")
+        "MicrosoftAppPassword",
+        "the bot's client secret",
+        default=SecretStr(""),
+        parameter="botPasswordSecretUri",
     )
     app_type: Annotated[AppType, BeforeValidator(_one_of_any_case)] = setting(
-        "MicrosoftAppType", "MultiTenant, SingleTenant or UserAssignedMSI", default="MultiTenant"
+        "MicrosoftAppType",
+        "MultiTenant, SingleTenant or UserAssignedMSI",
+        default="MultiTenant",
+        parameter="botAppType",
     )
     app_tenant_id: str = setting(
-        "MicrosoftAppTenantId", "the tenant of a SingleTenant bot", default=""
+        "MicrosoftAppTenantId",
+        "the tenant of a SingleTenant bot",
+        default="",
+        no_parameter="it is the tenant that is deployed to",
     )
     certificate: SecretStr = setting(
-        "MicrosoftAppCertificate", f"{_CERTIFICATE}, in base64", default=SecretStr("")
+        "MicrosoftAppCertificate",
+        f"{_CERTIFICATE}, in base64",
+        default=SecretStr(""),
+        parameter="botCertificateSecretUri",
     )
     certificate_path: FilePath = setting(
-        "MicrosoftAppCertificatePath", f"the path of a file with {_CERTIFICATE}", default=""
+        "MicrosoftAppCertificatePath",
+        f"the path of a file with {_CERTIFICATE}",
+        default="",
+        not_set="there is no file; Key Vault has the certificate",
     )
     functions_environment: str = setting(
-        "AZURE_FUNCTIONS_ENVIRONMENT", "set by the Functions host", default=""
+        "AZURE_FUNCTIONS_ENVIRONMENT",
+        "set by the Functions host",
+        default="",
+        not_set="the host sets it",
     )
 
     @property

@@ -2,15 +2,23 @@
 
 from shared.settings.group import FilePath, SettingsGroup, setting
 
+_KNOWN = "Azure's authorities are known"
+
 
 class NetworkSettings(SettingsGroup):
     """The authorities to trust in place of the system's, by the names that libraries know."""
 
     ssl_cert_file: FilePath = setting(
-        "SSL_CERT_FILE", "the path of a PEM file of trusted authorities", default=""
+        "SSL_CERT_FILE",
+        "the path of a PEM file of trusted authorities",
+        default="",
+        not_set=_KNOWN,
     )
     requests_ca_bundle: FilePath = setting(
-        "REQUESTS_CA_BUNDLE", "the path of a PEM file of trusted authorities", default=""
+        "REQUESTS_CA_BUNDLE",
+        "the path of a PEM file of trusted authorities",
+        default="",
+        not_set=_KNOWN,
     )
 
     @property

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 from typing_extensions import override
 
 from shared.settings.expiry import ExpirySettings
-from shared.settings.group import HttpsUrl, SettingsGroup, WholeNumber, setting
+from shared.settings.group import ANOTHER_CLOUD, HttpsUrl, SettingsGroup, WholeNumber, setting
 
 TableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")]
 
@@ -16,44 +16,71 @@ class StorageSettings(SettingsGroup):
     """How the account is reached, the tables in it, and which store has the state."""
 
     connection_string: SecretStr = setting(
-        "AzureWebJobsStorage", "a storage connection string", default=SecretStr("")
+        "AzureWebJobsStorage",
+        "a storage connection string",
+        default=SecretStr(""),
+        not_set="a connection string holds a key; the identity is used",
     )
     table_uri: HttpsUrl = setting(
-        "AzureWebJobsStorage__tableServiceUri", "the table service's https address", default=""
+        "AzureWebJobsStorage__tableServiceUri",
+        "the table service's https address",
+        default="",
+        not_set=ANOTHER_CLOUD,
     )
     queue_uri: HttpsUrl = setting(
-        "AzureWebJobsStorage__queueServiceUri", "the queue service's https address", default=""
+        "AzureWebJobsStorage__queueServiceUri",
+        "the queue service's https address",
+        default="",
+        not_set=ANOTHER_CLOUD,
     )
     account_name: str = setting(
         "AzureWebJobsStorage__accountName",
         "a storage account's name",
         default="",
         pattern=r"^([a-z0-9]{3,24})?$",
+        no_parameter="the infrastructure makes the account",
     )
     credential: Literal["", "managedidentity"] = setting(
-        "AzureWebJobsStorage__credential", "managedidentity, or left out", default=""
+        "AzureWebJobsStorage__credential",
+        "managedidentity, or left out",
+        default="",
+        no_parameter="the identity is always used",
     )
     client_id: str = setting(
         "AzureWebJobsStorage__clientId",
         "the client id of a user-assigned managed identity",
         default="",
+        no_parameter="the infrastructure makes the identity",
     )
     conversations_table: TableName = setting(
         "ConversationsTable",
         "a table name: 3 to 63 letters and digits, a letter first",
         default="conversations",
+        no_parameter="the account is new, so the default name is free",
     )
     users_table: TableName = setting(
-        "UsersTable", "a table name: 3 to 63 letters and digits, a letter first", default="users"
+        "UsersTable",
+        "a table name: 3 to 63 letters and digits, a letter first",
+        default="users",
+        no_parameter="the account is new, so the default name is free",
     )
     shards: Annotated[WholeNumber, Field(ge=1, le=256)] = setting(
-        "TableShards", "a whole number from 1 to 256, fixed for the life of the table", default=64
+        "TableShards",
+        "a whole number from 1 to 256, fixed for the life of the table",
+        default=64,
+        parameter="tableShards",
     )
     state_limit_kib: Annotated[WholeNumber, Field(ge=1, le=700)] = setting(
-        "StateLimitKiB", "a whole number from 1 to 700", default=700
+        "StateLimitKiB",
+        "a whole number from 1 to 700",
+        default=700,
+        parameter="stateLimitKiB",
     )
     state_store: Literal["tables", "cosmos"] = setting(
-        "StateStore", "tables or cosmos", default="tables"
+        "StateStore",
+        "tables or cosmos",
+        default="tables",
+        parameter="stateStore",
     )
 
     @property

@@ -12,4 +12,5 @@ class TelemetrySettings(SettingsGroup):
         "APPLICATIONINSIGHTS_CONNECTION_STRING",
         "the connection string of an Application Insights resource",
         default=SecretStr(""),
+        no_parameter="the infrastructure makes the resource",
     )

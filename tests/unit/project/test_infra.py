@@ -6,67 +6,28 @@ own modules' parameters and of their outputs is checked on its trees and on the 
 
 import json
 import re
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pycep import BicepParser
 
 from scripts import package
-from shared.settings import read_settings
 from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS
-from shared.settings.group import names_of
 from shared.storage import cosmos_account
-from tests.settings_of_app import every_setting
+from tests.unit.project.bicep import (
+    INFRA,
+    MAIN,
+    ROOT,
+    app_settings,
+    config,
+    decorator,
+    tree,
+    value_of,
+)
 
-ROOT = Path(__file__).parents[3]
-INFRA = ROOT / "infra"
-MAIN = INFRA / "main.bicep"
 FILES = sorted(INFRA.rglob("*.bicep"))
 WORKBOOK = (INFRA / "workbook.json").read_text(encoding="utf-8")
 DEPLOY = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 
-# Settings that the infrastructure leaves alone, and why.
-OTHER_CLOUD = "an address of another cloud"
-NOT_SET = {
-    "AZURE_FUNCTIONS_ENVIRONMENT": "the host sets it",
-    "WEBSITE_AUTH_ENABLED": "App Service sets it",
-    "AzureWebJobsStorage": "a connection string holds a key",
-    "AzureWebJobsStorage__tableServiceUri": OTHER_CLOUD,
-    "AzureWebJobsStorage__queueServiceUri": OTHER_CLOUD,
-    "ChannelService": OTHER_CLOUD,
-    "ToChannelFromBotLoginUrl": OTHER_CLOUD,
-    "ToChannelFromBotOAuthScope": OTHER_CLOUD,
-    "OAuthUrl": OTHER_CLOUD,
-    "ToBotFromChannelTokenIssuer": OTHER_CLOUD,
-    "ToBotFromChannelOpenIdMetadataUrl": OTHER_CLOUD,
-    "ToBotFromEmulatorOpenIdMetadataUrl": OTHER_CLOUD,
-    "MicrosoftAppCertificatePath": "there is no file; Key Vault has the certificate",
-    "SSL_CERT_FILE": "Azure's authorities are known",
-    "REQUESTS_CA_BUNDLE": "Azure's authorities are known",
-    "CosmosDbAuthKey": "a key; the identity is used",
-}
-# Read by the host and by Microsoft's exporter, not by Settings.
-NOT_OURS = {
-    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-}
-# What the infrastructure decides, where the app has no default or another.
-DECIDED = {
-    "AzureWebJobsStorage__accountName",
-    "AzureWebJobsStorage__credential",
-    "AzureWebJobsStorage__clientId",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",
-    "MicrosoftAppType",
-    "MicrosoftAppId",
-    "MicrosoftAppTenantId",
-    "ExpireAfterSeconds",
-    "ExpirySchedule",
-}
-NOT_IN_README = {"WEBSITE_AUTH_ENABLED"}  # nobody sets it by hand
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles and
 # https://learn.microsoft.com/azure/cosmos-db/nosql/reference-data-plane-security
 BUILT_IN_ROLES = {
@@ -76,65 +37,6 @@ BUILT_IN_ROLES = {
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "00000000-0000-0000-0000-000000000002": "Cosmos DB Built-in Data Contributor",
 }
-
-
-@cache
-def tree(file: Path) -> dict[str, Any]:
-    # Through JSON, as the parser mixes its own classes in.
-    parsed = BicepParser().parse(text=file.read_text(encoding="utf-8"))
-    return {"modules": {}, "resources": {}, "outputs": {}, **json.loads(json.dumps(parsed))}
-
-
-def decorator(parameter: dict[str, Any], name: str) -> Any:
-    return next((d["argument"] for d in parameter["decorators"] if d["type"] == name), None)
-
-
-def config(declared: dict[str, Any]) -> dict[str, Any]:
-    """The body of a resource or module, whether or not it has a condition or is a loop."""
-    found: dict[str, Any] = declared["config"]
-    while "params" not in found and "properties" not in found and "name" not in found:
-        found = found["config"]
-    return found
-
-
-def branches(value: dict[str, Any]) -> dict[str, Any]:
-    """The members of an object, or of both objects that a condition chooses from."""
-    if "function" in value:
-        return {}
-    if "operator" not in value:
-        return value
-    # All operands: the parser lets == bind less tightly than ?:, so the condition may be one.
-    operands = value["operator"]["operands"].values()
-    return {
-        name: it
-        for each in operands
-        if isinstance(each, dict)
-        for name, it in branches(each).items()
-    }
-
-
-def app_settings(*names: str) -> dict[str, Any]:
-    variables = tree(MAIN)["variables"]
-    settings = config(tree(MAIN)["modules"]["app"])["params"]["configs"][0]["properties"]
-    parts = list(settings["function"]["parameters"].values())
-    merged = [part for each in parts for part in (each if isinstance(each, list) else [each])]
-    return {
-        name.strip("'"): value  # with quotes where it is no identifier
-        for part in merged
-        if not names or part in names
-        for name, value in branches(variables[part]["value"]).items()
-    }
-
-
-def aliases() -> set[str]:
-    return {names_of(field)[0] for _, _, field in every_setting()}
-
-
-def readme_settings() -> set[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text.split("\n## Settings\n")[1].split("\n## ")[0]
-    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return {name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)}
 
 
 def queries() -> list[str]:
@@ -221,47 +123,6 @@ def test_each_parameter_is_taken_from_a_variable_of_azd_that_the_docs_explain() 
         variable = re.fullmatch(r"\$\{([A-Z_]+)\}", parameter["value"])
         assert variable, name
         assert f"`{variable[1]}`" in DEPLOY, name
-
-
-def test_every_setting_that_the_app_reads_is_set_or_left_out_for_a_reason() -> None:
-    assert aliases() - set(app_settings()) - set(NOT_SET) == set()
-
-
-def test_what_is_left_out_is_a_setting_and_is_not_set() -> None:
-    assert set(NOT_SET) <= aliases()
-    assert set(NOT_SET) & set(app_settings()) == set()
-
-
-def test_every_setting_that_is_set_is_read_by_the_app_or_the_host() -> None:
-    assert set(app_settings()) - aliases() - NOT_OURS == set()
-
-
-def test_the_readme_names_every_setting_and_nothing_else() -> None:
-    assert readme_settings() == aliases() - NOT_IN_README | NOT_OURS
-
-
-def value_of(expression: Any) -> str:
-    """What an app setting is with the parameters' defaults; what is known only later is 'later'."""
-    if isinstance(expression, dict):
-        function = expression.get("function", {})
-        inner = list(function.get("parameters", {}).values())
-        return value_of(inner[0]) if function.get("type") == "string" else "later"
-    parameter = tree(MAIN)["parameters"].get(expression)
-    return str(parameter["default"] if parameter else expression)
-
-
-def test_the_app_starts_with_the_settings_as_they_are_by_default(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("AZURE_FUNCTIONS_ENVIRONMENT", raising=False)
-    for name, expression in app_settings("appSettings").items():
-        monkeypatch.setenv(name, value_of(expression))
-    settings = read_settings()
-    assert settings.identity.app_type == "UserAssignedMSI"
-    assert settings.storage.credential == "managedidentity"
-    for group, field_name, field in every_setting():
-        if names_of(field)[0] in set(app_settings("appSettings")) - DECIDED:
-            assert getattr(getattr(settings, group), field_name) == field.default, field_name
 
 
 def test_roles_are_built_in_ones_and_are_assigned() -> None:
