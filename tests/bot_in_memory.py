@@ -34,6 +34,7 @@ from shared.storage.cosmos_store import CosmosStore
 from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_store import TableStore
 from shared.storage.tables import Table
+from shared.turn.effects import Effects
 from shared.turn.turn import Turns
 from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
@@ -62,7 +63,7 @@ class FakeConnector(Connector):
 
     @property
     def texts(self) -> list[str]:
-        return [body["text"] for method, _, body in self.sent if method == "POST"]
+        return [body.get("text", "") for method, _, body in self.sent if method == "POST"]
 
 
 def no_limits() -> SendingLimits:
@@ -180,6 +181,7 @@ class BotInMemory:
     connector: FakeConnector = field(default_factory=FakeConnector)
     service_urls: ServiceUrls = field(default_factory=ServiceUrls)
     cosmos: InCosmos | None = None
+    effects: Effects | None = None
 
     def __post_init__(self) -> None:
         self.cosmos = self.cosmos or InCosmos.by_default()
@@ -196,6 +198,7 @@ class BotInMemory:
             ),
             self.bot,
             expire_after=self.expire_after,
+            effects=self.effects,
             now=self.clock,
         )
 

@@ -72,6 +72,7 @@ class Conversation:
     `state_version` is another after each change of it. `users` are who wrote in this session, by
     their hash. `recent` are the last turns, which outlive a session; `replies` is what the very
     last one sends, packed, unless it is known to be sent; `trace` is its span, where it was traced.
+    `quiet` says that no user has spoken in this session: it ends without a notice.
     `moved` tells that a notice was refused at the address that the channel gave, and another took
     its place. `bags` are as they were stored, where that is not in this row.
     """
@@ -94,6 +95,7 @@ class Conversation:
     lease_until: datetime | None = None
     attempts: int = 0
     moved: bool = False
+    quiet: bool = False
     bags: Bags | None = field(default=None, compare=False)
     etag: str = ""
 
@@ -131,6 +133,25 @@ class Conversation:
     def guard_begins(self, expire_after: timedelta) -> datetime:
         """When it gets so close to its expiry."""
         return self.last_accessed + expire_after - min(MAX_GUARD, expire_after / 4)
+
+    def after_its_end(self, at: datetime) -> "Conversation":
+        """The row once the bot or its client has ended the conversation: a new, quiet session.
+
+        What users wrote of their own state still counts, as this turn's commit says so.
+        """
+        return replace(
+            self,
+            session=new_session_id(),
+            last_accessed=at,
+            status=Status.ACTIVE,
+            state=b"",
+            state_version="",
+            has_private=False,
+            expired_at=None,
+            lease_until=None,
+            attempts=0,
+            quiet=True,
+        )
 
     def succeeding(self, ended: "Conversation") -> "Conversation":
         """This new session in the place of one that has ended, with what outlives that."""

@@ -12,8 +12,9 @@ class UserRow:
 
     A turn writes the user's row before the conversation's, and the conversation's write is the
     commit. Until then `before` is the user's state that still counts: `writer` (the turn),
-    `address`, `session` and `base_etag` tell whose commit decides, and `last_accessed`, of that
-    session, how long it would have lasted at least.
+    `address`, `session` and `base_etag` tell whose commit decides. The session was in use at
+    `last_accessed` and lasted until `lasts_until` at least, with the timeout it had then (rows of
+    older versions do not have that).
     """
 
     state: bytes
@@ -25,6 +26,7 @@ class UserRow:
     base_etag: str = ""
     written_at: datetime | None = None
     last_accessed: datetime | None = None
+    lasts_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,8 +135,8 @@ class Expirer:
 
         Who waits holds neither slot nor claim: the user may still come back.
         """
-        if self._is_too_old(conversation, self._now()):
-            await self._expire(conversation, row)
+        if conversation.quiet or self._is_too_old(conversation, self._now()):
+            await self._expire(conversation, row)  # nothing to send, so nothing to wait for
             return
         place = self._pace.place(conversation, self._work.seconds_left)
         while place.granted and place.seconds > 0:
@@ -197,6 +197,9 @@ class Expirer:
         self._count_expired(conversation, claimed_at)
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
             return  # held up: by the time the channel answers, another sweep may hold the lease
+        if conversation.quiet:
+            await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
+            return
         if self._is_too_old(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
             return

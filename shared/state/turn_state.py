@@ -70,6 +70,7 @@ class TurnState(Storage):
         self.user = user_hash(channel, user)
         self.failure: StoreError | None = None
         self._store = store
+        self._expire_after = expire_after
         self._now = now
         self._turn = turn
         self._user_rows = UserRows(
@@ -91,6 +92,10 @@ class TurnState(Storage):
     def conversation(self) -> Conversation:
         """The session's row as this attempt found it, at its present ETag."""
         return self._user_rows.conversation
+
+    def set_last_accessed(self, at: datetime) -> None:
+        """Let the session's row say, when it is saved, that it was last used then."""
+        self._user_rows.conversation = replace(self.conversation, last_accessed=at)
 
     async def keep_alive(self) -> None:
         """Say that the session is in use now; if that fails, the turn must start over."""
@@ -172,6 +177,11 @@ class TurnState(Storage):
         """Whether there is anything to write."""
         return any(bag.change is not None for bag in self._bags.values())
 
+    @property
+    def has_session_change(self) -> bool:
+        """Whether there is anything to write that ends with the session."""
+        return self.conversation_change is not None or bool(self.private_changes(version=""))
+
     def private_changes(self, version: str) -> list[PrivateState]:
         """The private bag as it is to be written, if it changed."""
         change = self._private_bag.change
@@ -208,6 +218,7 @@ class TurnState(Storage):
                 base_etag=self.conversation.etag,
                 written_at=self._now(),
                 last_accessed=self.conversation.last_accessed,
+                lasts_until=self.conversation.last_accessed + self._expire_after,
             )
         known = self.conversation.users.get(self.user)
         joins = joining and (known is None or not known.index_etag)

@@ -98,13 +98,20 @@ class UserRows:
 
     def _never_began(self, row: UserRow, written_at: datetime, *, may_still_commit: bool) -> bool:
         """Whether the row's session never began, rather than being over: only time tells."""
-        age = self._now() - written_at
-        if may_still_commit and age < COMMIT_TAKES_AT_MOST:
+        if row.last_accessed is None:
+            lasts_until, commit_takes = None, COMMIT_TAKES_AT_MOST
+        else:
+            # A longer timeout came too late for it, a shorter one may have ended it early.
+            lasts_until = row.last_accessed + self._expire_after
+            lasts_until = min(lasts_until, row.lasts_until or lasts_until)
+            # A session that lasts less than that may be over, with its user back, by then.
+            commit_takes = min(COMMIT_TAKES_AT_MOST, lasts_until - row.last_accessed)
+        if may_still_commit and self._now() - written_at < commit_takes:
             raise ConflictError(f"another turn ({row.writer}) of this user is being committed")
-        if may_still_commit or row.last_accessed is None:
+        if may_still_commit or lasts_until is None:
             return False
         # Had it committed, its session would have lasted so long at least.
-        return self._now() - row.last_accessed < self._expire_after - CLOCK_SKEW
+        return self._now() < lasts_until - CLOCK_SKEW
 
 
 def _has_committed(conversation: Conversation, user: str, row: UserRow) -> bool:

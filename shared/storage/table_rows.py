@@ -30,6 +30,7 @@ TRACKING = (
     "LeaseUntil",
     "Attempts",
     "Moved",
+    "Quiet",
     "Bags",
     "BagsToken",
 )
@@ -89,6 +90,7 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "LeaseUntil": conversation.lease_until,
         "Attempts": conversation.attempts or None,
         "Moved": conversation.moved or None,
+        "Quiet": conversation.quiet or None,
         "Bags": conversation.bags and conversation.bags.id,
         "BagsToken": (conversation.bags and conversation.bags.token) or None,
         **chunks(conversation.state, "State"),
@@ -127,6 +129,7 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             lease_until=columns.get("LeaseUntil"),
             attempts=columns.get("Attempts", 0),
             moved=columns.get("Moved", False),
+            quiet=columns.get("Quiet", False),
             bags=_bags(columns),
             etag=row.etag,
         )
@@ -149,6 +152,7 @@ def user_columns(row: UserRow) -> dict[str, Any]:
         "BaseETag": row.base_etag or None,
         "WrittenAt": row.written_at,
         "LastAccessed": row.last_accessed,
+        "LastsUntil": row.lasts_until,
         **chunks(row.state, "State"),
         **chunks(row.before, "Before"),
     }
@@ -176,6 +180,7 @@ def user_row_of(row: Row) -> UserRow:
         base_etag=columns.get("BaseETag", ""),
         written_at=columns.get("WrittenAt"),
         last_accessed=columns.get("LastAccessed"),
+        lasts_until=columns.get("LastsUntil"),
     )
 
 

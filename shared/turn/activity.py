@@ -4,20 +4,10 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from botbuilder.schema import Activity, ActivityTypes, ChannelAccount, RoleTypes
+from botbuilder.schema import Activity, ActivityTypes, ChannelAccount
 
 from shared.connector.service_urls import tenant_of
 from shared.domain.conversation import Conversation
-
-# What a user does; other activities never open a session and never move LastAccessed.
-_USER_ACTIVITIES = {
-    ActivityTypes.message,
-    ActivityTypes.invoke,
-    ActivityTypes.event,
-    ActivityTypes.message_reaction,
-    ActivityTypes.message_update,
-}
-
 
 _WITH_UNIQUE_IDS = {ActivityTypes.message, ActivityTypes.invoke, ActivityTypes.event}
 
@@ -33,13 +23,6 @@ def hash_of(activity: Activity) -> str:
     if not all(parts):
         return ""
     return sha256("|".join(parts).encode()).hexdigest()[:16]
-
-
-def is_from_user(activity: Activity) -> bool:
-    """Whether it counts as the user's: only then it opens a session, or keeps one alive."""
-    sender, bot = activity.from_property, activity.recipient
-    is_bot = sender.role == RoleTypes.bot or (bot is not None and sender.id == bot.id)
-    return activity.type in _USER_ACTIVITIES and not is_bot
 
 
 def with_reference(

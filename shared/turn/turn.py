@@ -28,6 +28,7 @@ from botbuilder.schema import Activity, ActivityTypes
 from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry, texts
+from shared.authors import Effect, has_ended
 from shared.domain.conversation import Conversation, Status, Taken
 from shared.domain.errors import (
     ConflictError,
@@ -41,9 +42,9 @@ from shared.domain.times import utc_now
 from shared.state.turn_state import TurnState
 from shared.turn.activity import (
     hash_of,
-    is_from_user,
     with_reference,
 )
+from shared.turn.effects import Effects, was_handled
 from shared.turn.replies import Replies, pack, unpack
 
 if TYPE_CHECKING:
@@ -103,6 +104,21 @@ class _Outcome:
     ended: str = "taken"
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """How a turn begins: the row that was found, the session to work on, the activity's effect."""
+
+    row: Conversation | None
+    session: Conversation
+    effect: Effect
+    is_new: bool
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether a session that somebody spoke in is over, and this one takes its place."""
+        return self.is_new and self.row is not None and not self.row.quiet
+
+
 class Turns:
     """Takes turns.
 
@@ -111,6 +127,7 @@ class Turns:
         adapter: what speaks to the channel.
         bot: what answers.
         expire_after: how long a conversation may be idle.
+        effects: what each activity does to its session; None: what the table says.
         now: the clock, in aware UTC.
     """
 
@@ -121,12 +138,14 @@ class Turns:
         bot: Bot,
         *,
         expire_after: timedelta,
+        effects: Effects | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._adapter = adapter
         self._bot = bot
         self._expire_after = expire_after
+        self._effects = effects or Effects()
         self._now = now
         self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
         self._queues: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
@@ -267,46 +286,105 @@ class Turns:
         attempts: _Attempts,
     ) -> _Outcome:
         activity = context.activity
-        counts = is_from_user(activity)
-        is_new = row is None or attempts.start_over or row.is_stale(received_at, self._expire_after)
-        if row is None or is_new:
-            session = Conversation.begun(key, self._store.address(key.hash), received_at)
-            session = session.succeeding(row) if row else session
-        else:
-            session = row
-            if counts:
-                session = replace(row, last_accessed=max(row.last_accessed, received_at))
-                if row.needs_guard(self._now(), self._expire_after):
-                    row = session = await self._store.save(session)
+        begun = await self._begin(activity, row, key, received_at, start_over=attempts.start_over)
         state = TurnState(
             self._store,
             activity,
-            session,
+            begun.session,
             turn=attempts.turn,
             expire_after=self._expire_after,
             now=self._now,
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
-        if row is not None and is_new and counts:
+        is_word = begun.effect is Effect.OPENS and activity.type != ActivityTypes.invoke
+        if begun.starts_over and is_word:
             await context.send_activity(texts.WELCOME_BACK)
         # A sweep goes by what is stored, not by what this turn is about to store.
-        async with self._heartbeat(state, stored=row if counts and not is_new else None):
+        keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
+        async with self._heartbeat(state, stored=begun.row if keeps_alive else None):
             await self._adapter.run_pipeline(context, self._bot.on_turn)
         if state.failure:
             raise state.failure
+        if not was_handled(activity, self._adapter.response(context)):
+            if keeps_alive and begun.row:
+                state.set_last_accessed(begun.row.last_accessed)
+            begun = replace(begun, effect=Effect.NONE)
+        if begun.starts_over and not is_word and self._opens(context, state, begun):
+            await self._welcome_back_first(context, begun.effect)
+        return await self._save(context, state, begun, attempts)
+
+    async def _begin(
+        self,
+        activity: Activity,
+        row: Conversation | None,
+        key: ConversationKey,
+        received_at: datetime,
+        *,
+        start_over: bool,
+    ) -> _Begun:
+        """The session that the turn works on: the row's or, if that one is over, a new one."""
+        effect = self._effects.of(activity)
+        if row is None or start_over or row.is_stale(received_at, self._expire_after):
+            session = Conversation.begun(key, self._store.address(key.hash), received_at)
+            return _Begun(row, session.succeeding(row) if row else session, effect, is_new=True)
+        session = row
+        if effect is not Effect.NONE:
+            session = replace(row, last_accessed=max(row.last_accessed, received_at))
+            if row.needs_guard(self._now(), self._expire_after):
+                row = session = await self._store.save(session)
+        return _Begun(row, session, effect, is_new=False)
+
+    def _opens(self, context: TurnContext, state: TurnState, begun: _Begun) -> bool:
+        """Whether a new session is to be stored: somebody spoke, state is left, or one ended."""
+        return (
+            begun.effect is Effect.OPENS
+            or state.has_session_change
+            or (begun.row is not None and self._ends(context))
+        )
+
+    async def _save(
+        self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
+    ) -> _Outcome:
         outcome = _Outcome(context, self._adapter.response(context))
-        if is_new and not counts:
-            await self._save_without_session(state)
+        if begun.is_new and not self._opens(context, state, begun):
+            await state.save_user_alone()
+            return outcome
+        if begun.is_new and state.conversation.needs_guard(self._now(), self._expire_after):
+            # A long turn: its session begins when it is stored, or it would end at once.
+            state.set_last_accessed(self._now())
+        is_from_user = begun.effect is not Effect.NONE
+        session = with_reference(state.conversation, context.activity, is_from_user=is_from_user)
+        if begun.is_new or begun.effect is Effect.OPENS:
+            session = replace(session, quiet=begun.effect is not Effect.OPENS)
+        ends = self._ends(context)
+        if not (is_from_user or ends or state.is_changed or session != state.conversation):
             return outcome
         taken = Taken(attempts.activity_hash, writer=uuid4().hex[:16])
-        session = with_reference(state.conversation, activity, is_from_user=counts)
-        if counts or state.is_changed or session != state.conversation:
-            attempts.contexts[taken.writer] = context
-            self._my_writes.append(taken.writer)
-            session = replace(session, replies=self._replies_to_keep(outcome))
-            saved = await self._commit(session, state, taken, is_new=is_new, is_from_user=counts)
-            return replace(outcome, saved=saved)
-        return outcome
+        attempts.contexts[taken.writer] = context
+        self._my_writes.append(taken.writer)
+        session = replace(session, replies=self._replies_to_keep(outcome))
+        saved = await self._commit(session, state, taken, begun, ends=ends)
+        return replace(outcome, saved=saved)
+
+    def _ends(self, context: TurnContext) -> bool:
+        """Whether the conversation is over with this turn: its client says so, or the bot."""
+        return (
+            context.activity.type == ActivityTypes.end_of_conversation
+            or has_ended(context)
+            or any(
+                isinstance(held.what, Activity)
+                and held.what.type == ActivityTypes.end_of_conversation
+                for held in self._adapter.held(context)
+            )
+        )
+
+    async def _welcome_back_first(self, context: TurnContext, effect: Effect) -> None:
+        """Say so before all that the bot has said; if nobody spoke, only if the bot says more."""
+        if effect is not Effect.OPENS and not self._adapter.held(context):
+            return
+        await context.send_activity(texts.WELCOME_BACK)
+        *others, said = self._adapter.held(context)
+        self._adapter.hold(context, [said, *others])
 
     @asynccontextmanager
     async def _heartbeat(
@@ -342,30 +420,26 @@ class Turns:
         wait = stored.guard_begins(self._expire_after) - self._now()
         return max(wait.total_seconds(), 0)
 
-    async def _save_without_session(self, state: TurnState) -> None:
-        """What is not a user's doing opens no session: only the user's own bag can be kept."""
-        await state.save_user_alone()
-        if state.conversation_change or state.private_changes(version=""):
-            logger.warning(
-                "turn: conversation state set on an activity that opens no session was dropped"
-            )
-
     async def _commit(
         self,
         session: Conversation,
         state: TurnState,
         taken: Taken,
+        begun: _Begun,
         *,
-        is_new: bool,
-        is_from_user: bool,
+        ends: bool,
     ) -> Conversation:
-        participant = await state.save_user(joining=is_from_user)
+        private = [] if ends else state.private_changes(version=taken.writer)
+        participant = await state.save_user(
+            joining=begun.effect is not Effect.NONE or bool(private)
+        )
         if participant:
             session = replace(session, users={**session.users, state.user: participant})
         change = state.conversation_change
         if change is not None:
             session = replace(session, state=change, state_version=taken.writer)
-        private = state.private_changes(version=taken.writer)
+        if ends:
+            session = session.after_its_end(self._now())
         session = replace(
             session,
             etag=state.conversation.etag,  # stopping a crashed turn has changed it
@@ -373,5 +447,5 @@ class Turns:
             trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
-        due = session.due(self._expire_after) if is_new else None
+        due = session.due(self._expire_after) if begun.is_new or ends else None
         return await self._store.save(session, due=due, private=private)

@@ -11,6 +11,7 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes
 
 from shared import texts
+from shared.authors import Effect, end_conversation
 from shared.connector.client import ConnectorError
 from shared.domain.conversation import Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
@@ -18,6 +19,7 @@ from shared.domain.identity import user_hash
 from shared.domain.times import utc_now
 from shared.expiry import sweep
 from shared.turn import turn
+from shared.turn.effects import Effects
 from tests.bot_in_memory import (
     BotInMemory,
     Clock,
@@ -117,26 +119,220 @@ async def test_the_welcome_is_said_once() -> None:
     assert await bot.say() == ["2"]
 
 
-@pytest.mark.parametrize("kind", ["message", "invoke", "event", "messageReaction", "messageUpdate"])
-async def test_what_a_user_does_opens_a_session(kind: str) -> None:
-    bot = counting_bot()
-    await bot.take(activity(type=kind))
+# What opens a session, what keeps one alive, what does neither
+
+
+async def reply_only(_: FunctionBot, context: TurnContext) -> None:
+    """Answers invokes, and keeps no state."""
+    if context.activity.type == "invoke":
+        answer = InvokeResponse(status=context.activity.value or 200)
+        await context.send_activity(Activity(type="invokeResponse", value=answer))
+    else:
+        await context.send_activity("yes?")
+
+
+OPENING: list[dict[str, Any]] = [
+    {"type": "message"},
+    {"type": "invoke", "name": "adaptiveCard/action"},
+    {"type": "invoke", "name": "task/submit"},
+    {"type": "invoke", "name": "an author's own"},
+]
+KEEPING: list[dict[str, Any]] = [
+    {"type": "messageReaction"},
+    {"type": "messageUpdate"},
+    {"type": "invoke", "name": "composeExtension/query"},
+    {"type": "event", "name": "tokens/response"},
+]
+DOING_NOTHING: list[dict[str, Any]] = [
+    {"type": "event", "name": "application/vnd.microsoft.readReceipt"},
+    {"type": "event", "name": "application/vnd.microsoft.meetingStart"},
+    {"type": "event", "name": "webchat/join"},
+    {"type": "event"},
+    {"type": "invoke", "name": "task/submit", "value": 501},
+    {"type": "invoke", "name": "adaptiveCard/action", "value": 400},
+    {"type": "invoke", "name": "tab/fetch"},
+    {"type": "conversationUpdate"},
+    {"type": "installationUpdate"},
+    {"type": "typing"},
+    {"type": "messageDelete"},
+    {"type": "xyz"},
+    {"type": "message", "sender": "bot"},
+    {"type": "message", "from": {"id": "other", "role": "bot"}},
+]
+
+
+@pytest.mark.parametrize("fields", OPENING, ids=str)
+async def test_a_word_or_a_handled_act_of_a_user_opens_a_session(fields: dict[str, Any]) -> None:
+    bot = bot_that(reply_only)
+    await bot.take(activity(**fields))
+    assert bot.keys() == ["c", "d"]
+    row = await bot.row()
+    assert row
+    assert not row.quiet
+
+
+@pytest.mark.parametrize("fields", KEEPING + DOING_NOTHING, ids=str)
+async def test_nothing_else_opens_a_session(fields: dict[str, Any]) -> None:
+    bot = bot_that(reply_only)
+    await bot.take(activity(**fields))
+    assert bot.keys() == []
+
+
+@pytest.mark.parametrize("fields", KEEPING + DOING_NOTHING, ids=str)
+async def test_only_what_a_person_does_keeps_a_session_alive(fields: dict[str, Any]) -> None:
+    bot = bot_that(reply_only)
+    await bot.say()
+    before = await bot.row()
+    bot.clock.sleep(50)
+    await bot.take(activity(**fields))
+    after = await bot.row()
+    assert before
+    assert after
+    assert (after.last_accessed > before.last_accessed) == (fields in KEEPING)
+
+
+@pytest.mark.parametrize("fields", KEEPING + DOING_NOTHING, ids=str)
+async def test_nothing_else_brings_a_second_notice_or_a_welcome(fields: dict[str, Any]) -> None:
+    bot = bot_that(reply_only)
+    await bot.say()
+    bot.clock.sleep(100)
+    before = len(bot.connector.texts)
+    await bot.take(activity(**fields))
+    assert texts.WELCOME_BACK not in bot.connector.texts[before:]
+    for _ in range(3):
+        bot.clock.sleep(103)
+        await bot.sweep()
+        await bot.take(activity(**fields))
+    assert bot.connector.texts.count(texts.EXPIRED) == 1
+    assert bot.keys() == []
+
+
+async def test_a_button_pressed_after_the_expiry_is_told_of_it_first() -> None:
+    bot = bot_that(_say_hello_and_answer)
+    await bot.say()
+    bot.clock.sleep(100)
+    await bot.take(activity(type="invoke", name="task/submit"))
+    assert bot.connector.texts[-2:] == [texts.WELCOME_BACK, "hello"]
+
+
+async def _say_hello_and_answer(_: FunctionBot, context: TurnContext) -> None:
+    await context.send_activity("hello")
+    if context.activity.type == "invoke":
+        answer = InvokeResponse(status=200)
+        await context.send_activity(Activity(type="invokeResponse", value=answer))
+
+
+async def test_an_authors_own_names_win() -> None:
+    own = {"event/order": Effect.OPENS, "invoke/ping": Effect.NONE}
+    bot = BotInMemory(FunctionBot(reply_only), effects=Effects(own))
+    await bot.take(activity(type="invoke", name="ping"))
+    assert bot.keys() == []
+    await bot.take(activity(type="event", name="order"))
     assert bot.keys() == ["c", "d"]
 
 
-@pytest.mark.parametrize("kind", ["conversationUpdate", "installationUpdate", "typing", "xyz"])
-async def test_what_a_user_does_not_do_opens_no_session(kind: str) -> None:
-    bot = counting_bot()
+@pytest.mark.parametrize(
+    ("own", "named"),
+    [
+        ({"message/x": Effect.OPENS}, "message/x"),
+        ({"event/": Effect.OPENS}, "event/"),
+        ({"order": Effect.OPENS}, "order"),
+        ({"event/order": "opens"}, "event/order"),
+    ],
+)
+def test_a_wrong_name_or_effect_is_named(own: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=f"{named}.*must be"):
+        Effects(own)
+
+
+# A session that nobody has spoken in
+
+
+@pytest.mark.parametrize("kind", ["conversationUpdate", "event", "messageReaction"])
+async def test_state_left_by_the_bots_own_turn_stays_and_ends_without_a_notice(kind: str) -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
     await bot.take(activity(type=kind))
+    assert await bot.say() == ["2 2 2"]
+    other = BotInMemory(FunctionBot(count_in_every_bag))
+    await other.take(activity(type=kind))
+    other.clock.sleep(103)
+    report = await other.sweep()
+    assert (report.expired, report.notified, report.silent) == (1, 0, 1)
+    assert texts.EXPIRED not in other.connector.texts
+    assert other.keys() == []
+
+
+async def test_a_word_in_a_quiet_session_brings_its_notice() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.take(activity(type="conversationUpdate"))
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert bot.connector.texts[-1] == texts.EXPIRED
+
+
+async def test_nobody_is_welcomed_back_to_a_session_that_nobody_spoke_in() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.take(activity(type="conversationUpdate"))
+    bot.clock.sleep(100)
+    assert await bot.say() == ["1 2 1"]
+
+
+# A conversation that its bot or its client ends
+
+
+async def _count_and_end(bot: FunctionBot, context: TurnContext) -> None:
+    if context.activity.type == "message":
+        await count_in_every_bag(bot, context)
+        if context.activity.text == "bye":
+            await context.send_activity(Activity(type="endOfConversation"))
+        elif context.activity.text == "done":
+            end_conversation(context)
+
+
+ENDINGS: list[dict[str, Any]] = [
+    {"text": "bye"},
+    {"text": "done"},
+    {"type": "endOfConversation", "code": "userCancelled"},
+]
+
+
+@pytest.mark.parametrize("fields", ENDINGS, ids=str)
+async def test_an_ended_conversation_has_no_state_and_no_notice(fields: dict[str, Any]) -> None:
+    bot = BotInMemory(FunctionBot(_count_and_end))
+    await bot.say()
+    await bot.say()
+    await bot.take(activity(**fields))
+    bot.clock.sleep(103)
+    await bot.sweep()
+    await bot.sweep()
+    assert texts.EXPIRED not in bot.connector.texts
     assert bot.keys() == []
 
 
-async def test_what_a_bot_says_opens_no_session() -> None:
+@pytest.mark.parametrize("fields", ENDINGS, ids=str)
+@pytest.mark.parametrize("idle", [0, 50, 150])
+async def test_who_speaks_after_the_end_starts_afresh_and_user_state_stays(
+    fields: dict[str, Any], idle: int
+) -> None:
+    bot = BotInMemory(FunctionBot(_count_and_end))
+    await bot.say()
+    await bot.take(activity(**fields))
+    bot.clock.sleep(idle)
+    counted = 2 if fields.get("type") else 3
+    assert await bot.say() == [f"1 {counted} 1"]
+    await bot.take(activity(**fields))
+    bot.clock.sleep(40)
+    assert (await bot.say())[-1] == f"1 {2 * counted - 1} 1"
+
+
+async def test_an_end_that_comes_after_the_expiry_stops_the_notice() -> None:
     bot = counting_bot()
-    await bot.take(activity(sender="bot"))
-    other_bot: dict[str, Any] = {"from": {"id": "other", "role": "bot"}}
-    await bot.take(activity("hi", **other_bot))
-    assert bot.keys() == []
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.take(activity(type="endOfConversation"))
+    await bot.sweep()
+    assert texts.EXPIRED not in bot.connector.texts
 
 
 async def test_other_activities_refresh_the_reference_and_leave_last_accessed_alone() -> None:
@@ -697,15 +893,6 @@ async def test_private_state_ends_with_its_session() -> None:
     assert await bot.say() == ["3 2 2"]
     bot.clock.sleep(100)
     assert await bot.say() == [texts.WELCOME_BACK, "1 3 1"]
-
-
-async def test_state_set_without_a_session_is_dropped_but_the_users_own_is_kept(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    bot = BotInMemory(FunctionBot(count_in_every_bag))
-    await bot.take(activity(type="conversationUpdate"))
-    assert "opens no session was dropped" in caplog.text
-    assert await bot.say() == ["1 2 1"]
 
 
 # Copies of one activity: channels retry

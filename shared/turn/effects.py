@@ -1,0 +1,83 @@
+"""The one table of what each kind of activity does to its session; docs/guarantees.md shows it.
+
+A user's word opens a session, and so does an act of a user that the bot handled: a button of a
+card, a form that was sent. What a person does without speaking to the bot (a reaction, an edit)
+keeps a session alive. What a client or a service sends by itself does neither.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import Activity, ActivityTypes, RoleTypes
+
+from shared.authors import Effect
+
+_BY_TYPE = {
+    ActivityTypes.message: Effect.OPENS,
+    ActivityTypes.message_reaction: Effect.KEEPS_ALIVE,
+    ActivityTypes.message_update: Effect.KEEPS_ALIVE,
+}
+
+# An event that is not here does nothing to a session: most are a client's or a service's own.
+# An invoke that is not here opens a session if the bot handles it: most are a user's click.
+# Source of the names: the activity handlers of the SDK and of Teams (learn.microsoft.com).
+_BY_NAME = {
+    "event/tokens/response": Effect.KEEPS_ALIVE,  # the user has signed in, in another window
+    "invoke/application/search": Effect.KEEPS_ALIVE,  # asked for while the user types
+    "invoke/composeExtension/query": Effect.KEEPS_ALIVE,
+    "invoke/composeExtension/selectItem": Effect.KEEPS_ALIVE,
+    "invoke/composeExtension/fetchTask": Effect.KEEPS_ALIVE,
+    "invoke/composeExtension/setting": Effect.KEEPS_ALIVE,
+    "invoke/config/fetch": Effect.KEEPS_ALIVE,
+    "invoke/composeExtension/queryLink": Effect.NONE,  # a client unfurls a link by itself
+    "invoke/composeExtension/anonymousQueryLink": Effect.NONE,
+    "invoke/composeExtension/querySettingUrl": Effect.NONE,
+    "invoke/signin/failure": Effect.NONE,  # a client reports how a silent sign-in went
+    "invoke/signin/tokenExchange": Effect.NONE,
+    "invoke/tab/fetch": Effect.NONE,  # a page was opened
+}
+
+
+class Effects:
+    """Tells what an activity does to its session.
+
+    Args:
+        own: the author's additions: `event/NAME` or `invoke/NAME` to its effect. They win.
+
+    Raises:
+        ValueError: a name in `own` is of no event and no invoke, or its effect is no `Effect`.
+    """
+
+    def __init__(self, own: Mapping[str, Effect] | None = None) -> None:
+        for name, effect in (own or {}).items():
+            kind, _, rest = name.partition("/")
+            if kind not in {"event", "invoke"} or not rest:
+                raise ValueError(
+                    f"EFFECTS names {name!r}; it must be 'event/' or 'invoke/' and a name"
+                )
+            if not isinstance(effect, Effect):
+                raise ValueError(f"EFFECTS[{name!r}] is {effect!r}; it must be an Effect")  # noqa: TRY004 - a wrong value of a setting of the author's
+        self._by_name = {**_BY_NAME, **(own or {})}
+
+    def of(self, activity: Activity) -> Effect:
+        """What the activity does; an invoke does it only if the bot handles it (`was_handled`)."""
+        if _is_from_the_bot(activity):
+            return Effect.NONE
+        if activity.type == ActivityTypes.event:
+            return self._by_name.get(f"event/{activity.name}", Effect.NONE)
+        if activity.type == ActivityTypes.invoke:
+            return self._by_name.get(f"invoke/{activity.name}", Effect.OPENS)
+        return _BY_TYPE.get(activity.type, Effect.NONE)
+
+
+def was_handled(activity: Activity, response: InvokeResponse | None) -> bool:
+    """Whether the bot handled the activity: an invoke that it refused (4xx, 501) it did not."""
+    if activity.type != ActivityTypes.invoke or response is None:
+        return True
+    return response.status < HTTPStatus.BAD_REQUEST
+
+
+def _is_from_the_bot(activity: Activity) -> bool:
+    sender, bot = activity.from_property, activity.recipient
+    return sender.role == RoleTypes.bot or (bot is not None and sender.id == bot.id)
