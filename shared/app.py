@@ -10,7 +10,7 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity
 from botframework.connector.auth import AuthenticateRequestResult
 
-from shared.bot import STATE_TYPES, create_bot
+from shared import bot
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
@@ -31,6 +31,7 @@ from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.state_data import StateData
 from shared.storage.stores import open_stores
+from shared.turn.effects import Effects
 from shared.turn.turn import Turns
 
 
@@ -67,8 +68,9 @@ class App:
             BufferingAdapter(
                 connector, authentication.sdk, settings.identity.app_id, limits=limits
             ),
-            create_bot(*state_bags()),
+            bot.create_bot(*state_bags()),
             expire_after=settings.expire_after,
+            effects=Effects(getattr(bot, "EFFECTS", None)),
         )
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
         self.state_data = StateData(
@@ -112,7 +114,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     """Build the app; closes its clients after."""
     # At INFO the client logs every request with its headers.
     logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
-    codec.register(*STATE_TYPES)
+    codec.register(*bot.STATE_TYPES)
     async with AsyncExitStack() as clients:
         stores = await clients.enter_async_context(open_stores(settings))
         cloud = cloud_of(settings.cloud, settings.identity)

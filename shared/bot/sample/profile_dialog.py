@@ -15,6 +15,7 @@ from botbuilder.dialogs.prompts import PromptOptions
 from botbuilder.schema import InputHints
 from botframework.connector import Channels
 
+from shared.authors import end_conversation
 from shared.bot.sample.prompts import (
     NO,
     YES,
@@ -122,6 +123,7 @@ class ProfileDialog(ComponentDialog):
             await step.context.send_activity(f"Your profile is kept: {profile.describe()}.")
         else:
             await step.context.send_activity(f"All right, {profile.name}: nothing is kept.")
+        end_conversation(step.context)  # nobody is told that a finished conversation has expired
         ended: DialogTurnResult = await step.end_dialog()
         return ended
 

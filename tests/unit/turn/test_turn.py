@@ -895,6 +895,54 @@ async def test_private_state_ends_with_its_session() -> None:
     assert await bot.say() == [texts.WELCOME_BACK, "1 3 1"]
 
 
+@pytest.mark.parametrize(("before", "after"), [(30, 3600), (100, 1), (100, 100), (3600, 30)])
+async def test_a_changed_timeout_undoes_no_user_state(before: int, after: int) -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag), expire_after=timedelta(seconds=before))
+    await bot.say()
+    assert await bot.say() == ["2 2 2"]
+    bot.clock.sleep(before + 10)
+    await bot.sweep()
+    assert bot.keys() == []
+    changed = replace(bot, expire_after=timedelta(seconds=after))
+    bot.clock.sleep(5)
+    assert await changed.say() == ["1 3 1"]
+
+
+async def test_a_row_of_a_version_that_did_not_say_how_long_its_session_lasted_is_read() -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.say()
+    assert isinstance(bot.users, MemoryTable)
+    without = [row.columns.pop("LastsUntil", None) for row in bot.users.rows.values()]
+    assert any(without) or bot.cosmos
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert await bot.say() == ["1 2 1"]
+
+
+@pytest.mark.parametrize("timeout", [1, 5, 15, 29])
+async def test_a_short_timeout_locks_nobody_out(timeout: int) -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag), expire_after=timedelta(seconds=timeout))
+    await bot.say()
+    bot.clock.sleep(timeout + 3)
+    await bot.sweep()
+    assert bot.keys() == []
+    assert await bot.say() == ["1 2 1"]
+
+
+async def test_a_session_that_a_long_turn_opens_begins_when_it_is_stored() -> None:
+    async def slow(_: FunctionBot, context: TurnContext) -> None:
+        bot.clock.sleep(103)
+        await context.send_activity("at last")
+
+    bot = BotInMemory(FunctionBot(slow))
+    await bot.say()
+    report = await bot.sweep()
+    assert report.expired == 0
+    row = await bot.row()
+    assert row
+    assert row.last_accessed == bot.clock()
+
+
 # Copies of one activity: channels retry
 
 
