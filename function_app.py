@@ -8,7 +8,7 @@ from expiry_timer_function import blueprint as expiry_timer
 from messages_function import blueprint as messages
 from shared import telemetry
 from shared.app import close_app as shutdown  # the local host calls it when it stops
-from shared.connector.limits import read_limits
+from shared.connector.limits_file import read_limits
 from shared.settings import read_settings
 
 __all__ = ["app", "shutdown"]

@@ -25,7 +25,8 @@ from benchmarks.report import note, progress, table
 from benchmarks.sweep_memory import begin_peak, kib
 from benchmarks.turn_cpu import our_connector
 from shared.connector.client import Connector, ConnectorError
-from shared.connector.limits import SendingLimits, read_limits
+from shared.connector.limits import SendingLimits
+from shared.connector.limits_file import read_limits
 from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation

@@ -17,7 +17,8 @@ from benchmarks.report import note, progress, table
 from scripts import azurite, processes
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
-from shared.connector.limits import SendingLimits, read_limits
+from shared.connector.limits import SendingLimits
+from shared.connector.limits_file import read_limits
 from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation

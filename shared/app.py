@@ -16,7 +16,8 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import sdk_credentials, token_source
-from shared.connector.limits import SendingLimits, read_limits
+from shared.connector.limits import SendingLimits
+from shared.connector.limits_file import read_limits
 from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.store import Stores

@@ -15,7 +15,8 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
-from shared.connector.limits import Limits, SendingLimits
+from shared.connector.limits import SendingLimits
+from shared.connector.limits_file import Limits
 from shared.connector.notices import NoticeSender
 from shared.connector.retry import Retries
 from shared.connector.service_urls import ServiceUrls
@@ -69,11 +70,7 @@ class FakeConnector(Connector):
 def no_limits() -> SendingLimits:
     """Limits that nobody reaches."""
     many = (1_000_000, 1.0)
-    return SendingLimits(
-        Limits.model_validate(
-            {"msteams": {"tenant": many, "thread": []}, "other": {"service_url": many}}
-        )
-    )
+    return SendingLimits(Limits({"msteams": {"tenant": many}, "other": {"service_url": many}}))
 
 
 class Clock:

@@ -9,27 +9,20 @@ import asyncio
 import logging
 import random
 import time
-import tomllib
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, TypeVar
 
 from shared.connector.client import ConnectorError
+from shared.connector.limits_file import Limits
 from shared.expiry.notice import Place
-from shared.settings import SettingsError
-from shared.settings.sending import SendingSettings
 
 logger = logging.getLogger(__name__)
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-TEAMS = "msteams"
 
 # Of a limit. What a channel counts is when requests arrive, not when they leave.
 _USED_SHARE = 0.98
@@ -52,48 +45,6 @@ _A_MOMENT_SECONDS = 0.001
 _REMEMBERED = 10_000
 # A reply waits no longer than this for its conversation's limit: the channel waits for the turn.
 _LONGEST_REPLY_WAIT_SECONDS = 5.0
-
-Limit = tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0)]]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Teams(_Strict):
-    tenant: Limit
-    thread: tuple[Limit, ...]
-
-
-class _Other(_Strict):
-    service_url: Limit
-
-
-class Limits(_Strict):
-    """The settings file: each limit is so many requests in so many seconds."""
-
-    msteams: _Teams
-    other: _Other
-
-
-def read_limits(settings: SendingSettings) -> Limits:
-    """Read the settings file, whose path is from the app's folder on.
-
-    Raises:
-        SettingsError: it cannot be read, or a limit in it is missing or wrong; one line.
-    """
-    path = Path(__file__).parents[2] / settings.limits
-    try:
-        return Limits.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            f"SendingLimits is {str(path)!r}; it must be a TOML file: {error}"
-        ) from error
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
-        )
-        raise SettingsError(f"SendingLimits: in {str(path)!r}, {wrong}") from None
 
 
 @dataclass(slots=True)
@@ -146,7 +97,7 @@ class SendingLimits:
 
     def __post_init__(self) -> None:
         self._lanes: OrderedDict[tuple[str, str], _Lane] = OrderedDict()
-        self._threads: OrderedDict[str, deque[float]] = OrderedDict()
+        self._threads: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
 
     def place(self, reference: Mapping[str, Any], within_seconds: float) -> Place:
@@ -231,32 +182,37 @@ class SendingLimits:
         return Place(lane.later_at - now, granted=False)
 
     def _lane(self, reference: Mapping[str, Any]) -> _Lane:
-        if reference["channelId"] == TEAMS:
-            tenant = str(reference["conversation"].get("tenantId"))
-            key, (requests, seconds) = (TEAMS, tenant), self.limits.msteams.tenant
-        else:
-            key = ("", reference["serviceUrl"])
-            requests, seconds = self.limits.other.service_url
-        return _remembered(self._lanes, key, lambda: _Lane(_USED_SHARE * requests / seconds))
+        limits = self.limits.of(reference["channelId"])
+        shared = {
+            "tenant": str(reference["conversation"].get("tenantId")),
+            "service_url": reference["serviceUrl"],
+        }[limits.shared_by]
+        requests, seconds = limits.lane
+        return _remembered(
+            self._lanes, (limits.table, shared), lambda: _Lane(_USED_SHARE * requests / seconds)
+        )
 
     def _thread_free_at(self, reference: Mapping[str, Any], now: float) -> float:
-        sent = self._threads.get(reference["conversation"]["id"])
-        if not sent or reference["channelId"] != TEAMS:
-            return now
+        sent = self._threads.get(_thread(reference), ())
         return max(
             (
                 sent[-most] + seconds / _USED_SHARE
-                for most, seconds in self.limits.msteams.thread
+                for most, seconds in self.limits.of(reference["channelId"]).thread
                 if len(sent) >= most
             ),
             default=now,
         )
 
     def _note(self, reference: Mapping[str, Any], at: float) -> None:
-        if reference["channelId"] == TEAMS:
-            most = max((most for most, _ in self.limits.msteams.thread), default=1)
-            thread = reference["conversation"]["id"]
-            _remembered(self._threads, thread, lambda: deque(maxlen=most)).append(at)
+        windows = self.limits.of(reference["channelId"]).thread
+        if windows:
+            most = max(most for most, _ in windows)
+            _remembered(self._threads, _thread(reference), lambda: deque(maxlen=most)).append(at)
+
+
+def _thread(reference: Mapping[str, Any]) -> tuple[str, str]:
+    """A conversation: channels may give the same id to different ones."""
+    return reference["channelId"], reference["conversation"]["id"]
 
 
 def _remembered(kept: OrderedDict[_K, _V], key: _K, make: Callable[[], _V]) -> _V:

@@ -15,6 +15,7 @@ from botbuilder.schema import Activity
 
 from shared.cli.dead_letters import Wanted, replay
 from shared.connector import limits as sending
+from shared.connector import limits_file
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.notices import NoticeSender, say_nothing
@@ -371,9 +372,9 @@ async def _erase_nobody(user: str) -> bool:
 
 
 @cache
-def _limits(at_most: tuple[int, float]) -> sending.Limits:
+def _limits(at_most: tuple[int, float]) -> limits_file.Limits:
     given = {"msteams": {"tenant": at_most, "thread": []}, "other": {"service_url": at_most}}
-    return sending.Limits.model_validate(given)
+    return limits_file.Limits(given)
 
 
 @cache

@@ -1,15 +1,14 @@
 """When a notice or a reply may go, by a clock that is set by hand."""
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.connector.client import ConnectorError
-from shared.connector.limits import Limits, SendingLimits, read_limits
+from shared.connector.limits import SendingLimits
+from shared.connector.limits_file import Limits
 from shared.expiry.notice import Place
-from shared.settings import SettingsError, read_settings
 
 DOWN = ConnectorError("no answer")
 
@@ -38,7 +37,7 @@ def limits(time: Time) -> SendingLimits:
         "msteams": {"tenant": [50, 1], "thread": [[7, 1], [8, 2]]},
         "other": {"service_url": [10, 1]},
     }
-    return SendingLimits(Limits.model_validate(given), time, time.sleep)
+    return SendingLimits(Limits(given), time, time.sleep)
 
 
 def teams(
@@ -231,48 +230,64 @@ def test_a_reply_that_gets_through_ends_the_pause(limits: SendingLimits) -> None
     assert limits.place(teams(), 60).granted
 
 
+def of(channel: str, conversation: str = "a", url: str = "https://bot/") -> dict[str, Any]:
+    return {"channelId": channel, "serviceUrl": url, "conversation": {"id": conversation}}
+
+
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
-        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-        "ExpireAfterSeconds": "30",
-        "ExpirySchedule": "*/10 * * * * *",
-    }.items():
-        monkeypatch.setenv(name, value)
+def five_channels(time: Time) -> SendingLimits:
+    given = {
+        "msteams": {"tenant": [50, 1], "thread": [[7, 1]]},
+        "directline": {"service_url": [10, 1]},
+        "slack": {"service_url": [1, 1], "thread": [[1, 2]]},
+        "webchat": {"thread": [[2, 1]]},
+        "other": {"service_url": [20, 1]},
+    }
+    return SendingLimits(Limits(given), time, time.sleep)
 
 
-@pytest.mark.usefixtures("settings")
-def test_the_limits_that_come_with_the_app_are_those_of_teams() -> None:
-    limits = read_limits(read_settings().sending)
-    assert limits.msteams.tenant == (50, 1)
-    assert limits.msteams.thread == ((7, 1), (8, 2), (60, 30), (1800, 3600))
-
-
-@pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("[msteams", "TOML"),
-        ("[other]\nservice_url = [1, 1]", "msteams: Field required"),
-        ("[msteams]\ntenant = [0, 1]\nthread = []\n[other]\nservice_url = [1, 1]", "tenant.0"),
-        ("[msteams]\ntenent = [1, 1]\nthread = []\n[other]\nservice_url = [1, 1]", "tenent"),
-    ],
+    ("channel", "per_second"),
+    [("msteams", 50), ("directline", 10), ("slack", 1), ("webchat", 20), ("email", 20)],
 )
-def test_a_mistake_in_the_file_is_one_line_that_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, complaint: str
+def test_each_channel_has_the_pace_that_its_table_names(
+    five_channels: SendingLimits, channel: str, per_second: int
 ) -> None:
-    file = tmp_path / "limits.toml"
-    file.write_text(text)
-    monkeypatch.setenv("SendingLimits", str(file))
-    with pytest.raises(SettingsError, match=complaint) as error:
-        read_limits(read_settings().sending)
-    assert str(error.value).startswith("SendingLimits")
-    assert "\n" not in str(error.value)
+    first, second = (five_channels.place(of(channel, each), 60) for each in "ab")
+    assert first.seconds == 0
+    assert second.seconds == pytest.approx(1 / (0.98 * per_second))
 
 
-@pytest.mark.usefixtures("settings")
-def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SendingLimits", "nowhere.toml")
-    with pytest.raises(SettingsError, match=r"SendingLimits is .*nowhere\.toml"):
-        read_limits(read_settings().sending)
+def test_channels_with_tables_of_their_own_do_not_wait_for_each_other(
+    five_channels: SendingLimits,
+) -> None:
+    for channel in ("msteams", "directline", "slack", "email"):
+        assert five_channels.place(of(channel), 60).seconds == 0
+
+
+def test_channels_that_name_no_pace_share_that_of_the_others(five_channels: SendingLimits) -> None:
+    five_channels.place(of("email"), 60)
+    assert five_channels.place(of("webchat"), 60).seconds == pytest.approx(1 / 19.6)
+    assert five_channels.place(of("webchat", url="https://elsewhere/"), 60).seconds == 0
+
+
+async def test_each_channel_has_its_own_limit_of_a_conversation(
+    five_channels: SendingLimits, time: Time
+) -> None:
+    for channel, replies in {"slack": 1, "webchat": 2, "msteams": 7, "directline": 20}.items():
+        for _ in range(replies):
+            await five_channels.before_reply(of(channel))
+    assert time.slept == []
+    await five_channels.before_reply(of("webchat"))
+    assert time.slept == pytest.approx([1 / 0.98])
+    await five_channels.before_reply(of("slack"))
+    assert time.slept == pytest.approx([1 / 0.98, 1 / 0.98])  # of the two seconds one is over
+
+
+def test_a_tenant_is_one_lane_on_any_channel_whose_table_says_so(time: Time) -> None:
+    limits = SendingLimits(Limits({"other": {"tenant": [10, 1]}}), time, time.sleep)
+    here, there = (other(url) for url in ("https://here/", "https://there/"))
+    for each in (here, there):
+        each["conversation"]["tenantId"] = "t"
+    assert limits.place(here, 60).seconds == 0
+    assert limits.place(there, 60).seconds == pytest.approx(1 / 9.8)
