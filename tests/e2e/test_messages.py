@@ -83,7 +83,6 @@ async def test_a_request_with_every_fault_is_refused_for_the_first_of_them(
         ({"attachments": {}}, "attachments"),
         ({"attachments": [{"contentType": 5}]}, "attachments[0].contentType"),
         ({"timestamp": "yesterday"}, "timestamp"),
-        ({"localTimestamp": "2026-13-45T00:00:00Z"}, "localTimestamp"),
         ({"timestamp": 1700000000}, "timestamp"),
         ({"channelId": "a|b"}, "channelId"),
         ({"conversation": {"id": "x" * 5000}}, "conversation.id"),
@@ -96,6 +95,36 @@ async def test_an_activity_with_a_bad_field_is_refused_and_the_field_named(
     assert status == 400
     assert named in answer["error"]["message"]
     assert user.heard == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"localTimestamp": "2018-04-03T15:04:34 09:00"},
+        {"localTimestamp": "2026-13-45T00:00:00Z"},
+        {"localTimestamp": ""},
+        {"localTimestamp": "2025-12-02T24:00:00Z"},
+        {"timestamp": "2025-12-02T24:00:00Z"},
+        {"timestamp": ""},
+        {"expiration": ""},
+        {"expiration": 0},
+        {"channelData": {"note": "lone \ud83d", "\udc00": 1}},
+        {"value": ["\ud800"]},
+        {"summary": {"a": 1}, "importance": 3, "historyDisclosed": "no"},
+        {"entities": [None, 5, {"type": 7}]},
+    ],
+)
+async def test_a_field_that_nobody_reads_never_costs_the_message(
+    user: User, changed: dict[str, Any]
+) -> None:
+    assert TRANSPORT in (await user.say("hello", **changed))[0]
+    assert NAME in (await user.say("Bus", **changed))[0]
+
+
+async def test_flags_may_be_strings_and_names_may_hold_lone_surrogates(user: User) -> None:
+    conversation = {"id": user.conversation, "isGroup": "false", "name": "\ud83d"}
+    sender = {"id": "ann", "name": "Ann \ud83d", "role": "user"}
+    assert TRANSPORT in (await user.say("hello", conversation=conversation, **{"from": sender}))[0]
 
 
 @pytest.mark.parametrize("missing", ["type", "channelId", "serviceUrl", "conversation", "from"])
