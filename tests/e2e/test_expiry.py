@@ -158,7 +158,8 @@ async def test_a_notice_that_is_refused_for_good_is_never_tried_again(
 ) -> None:
     user = User(bot, channel)
     await user.say("hello")
-    channel.answers[user.conversation] = [Answer(status)]
+    body = {"error": {"code": "ConversationBlockedByUser", "message": "said the channel"}}
+    channel.answers[user.conversation] = [Answer(status, body)]
     await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
     assert f"notice failures {{{status}: 1}}" in await bot.sweep()
     assert await rows.keys() == []
