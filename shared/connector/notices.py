@@ -16,7 +16,7 @@ from shared.texts import EXPIRED
 _VERDICTS = {
     None: Verdict.TRY_LATER,
     401: Verdict.STOP,  # our own credentials: every other notice would fail the same way
-    403: Verdict.REFUSED,  # blocked, uninstalled, not in the conversation
+    403: Verdict.REFUSED,  # blocked, uninstalled, not in the conversation; with an error code only
     404: Verdict.REFUSED,
     408: Verdict.TRY_LATER,
     410: Verdict.REFUSED,
@@ -121,6 +121,9 @@ def _failure(
     conversation: Conversation, error: ConnectorError, service_urls: ServiceUrls
 ) -> NoticeResult:
     verdict, service_url = _VERDICTS.get(error.status, Verdict.DEAD), ""
+    is_signed = verdict is not Verdict.REFUSED or bool(error.code)
+    if not is_signed:
+        verdict = Verdict.TRY_LATER  # a firewall's word, perhaps: the user is not to lose by it
     if verdict is Verdict.REFUSED and error.code == _WRONG_SERVICE_URL:
         # Never an address out of the answer: it would get the bot's token.
         if conversation.reference and not conversation.moved:
@@ -133,4 +136,5 @@ def _failure(
         code=error.code or "",
         service_url=service_url,
         detail=str(error),
+        is_signed=is_signed,
     )

@@ -12,6 +12,7 @@
                  ── no use in trying (again) ─────────────────────────► a dead letter in the
                  │                                                       place of both rows
                  ── our own credentials refused ──────────────────────► stop the sweep
+                 ── ten refusals in a row that no channel signed ──────► keep them, stop the sweep
 
 The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
 again. Who waits for a place among the notices (docs/sending.md) holds no claim; what has to wait
@@ -41,6 +42,8 @@ FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(hours=1)
 LONGEST_ASKED_FOR = timedelta(days=1)  # a channel that asks for more is tried all the same
 GIVE_UP_AFTER = timedelta(hours=24)
+# So many refusals in a row that no channel signed, and a sweep stops: they are about the way there.
+MOST_UNSIGNED = 10
 
 _LONGEST_CODE = 100
 
@@ -87,6 +90,7 @@ class Expirer:
         self._random = randomness
         self._work = work
         self._report = report
+        self._unsigned_in_a_row = 0
 
     async def handle(self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]) -> None:
         """Look at one due row, and do what is to be done; what is in use goes onto `touched`."""
@@ -211,12 +215,10 @@ class Expirer:
         now = self._now()
         if result.verdict in (Verdict.REFUSED, Verdict.TRY_LATER, Verdict.DEAD, Verdict.STOP):
             self._report.notice_failures[str(result.status or "no answer")] += 1
+        self._watch_signatures(result)
         match result.verdict:
             case Verdict.STOP:
-                if not self._report.stopped:  # once: whatever is under way fails the same way
-                    logger.error("sweep: stopped: %s", result.detail)
-                self._report.stopped = True
-                self._work.stopped.set()
+                self._stop("the channel refused the bot's credentials", result.detail)
             case Verdict.TRY_LATER if now - (claimed.expired_at or now) < GIVE_UP_AFTER:
                 await self._retry_later(claimed, row, now, result)
             case Verdict.TRY_LATER:
@@ -225,6 +227,25 @@ class Expirer:
                 await self._dead_letter(claimed, row, now, result, "no use in trying again")
             case _:
                 await self._settle(claimed, row, result.verdict)
+
+    def _watch_signatures(self, result: NoticeResult) -> None:
+        """Stop if something on the way answers in the channel's place; what was sent is kept."""
+        if result.status is None:
+            return  # no answer at all says nothing of who answers
+        self._unsigned_in_a_row = 0 if result.is_signed else self._unsigned_in_a_row + 1
+        if self._unsigned_in_a_row >= MOST_UNSIGNED:
+            because = (
+                f"the last {MOST_UNSIGNED} answers were refusals without a channel's error code"
+            )
+            self._stop(because, f"{because}: {result.detail}")
+
+    def _stop(self, because: str, in_full: str) -> None:
+        if self._report.stopped:  # once: whatever is under way fails the same way
+            return
+        logger.error("sweep: stopped: %s", in_full)
+        self._report.stopped = True
+        self._report.stopped_because = because
+        self._work.stopped.set()
 
     async def _settle(self, claimed: Conversation, row: DueRow, verdict: Verdict) -> None:
         try:

@@ -31,6 +31,8 @@ class NoticeResult:
         code: the channel's own word for a failure, if it gave one.
         service_url: with TRY_LATER, the address to try then; empty: the same again.
         detail: a failure in words, for the log.
+        is_signed: whether the answer can only be the channel's. False: a refusal without an error
+            code, as a firewall or a gateway on the way gives it, too.
     """
 
     verdict: Verdict
@@ -39,6 +41,7 @@ class NoticeResult:
     code: str = ""
     service_url: str = ""
     detail: str = ""
+    is_signed: bool = True
 
 
 SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]

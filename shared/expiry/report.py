@@ -84,6 +84,7 @@ class SweepReport(Outcomes):
     requests: int = 0
     unfinished: list[str] = field(default_factory=list, repr=False)
     stopped: bool = False
+    stopped_because: str = ""
 
     @property
     def complete(self) -> bool:
@@ -110,7 +111,7 @@ class SweepReport(Outcomes):
         parts.append(f"{self.seconds:.2f} s")
         parts.append(f"{self.requests} requests")
         if self.stopped:
-            parts.append("stopped: the channel refused the bot's credentials")
+            parts.append(f"stopped: {self.stopped_because}")
         elif not self.complete:
             parts.append(f"{len(self.unfinished)} shards unfinished: the next sweep goes on")
         return ", ".join(parts)

@@ -117,7 +117,7 @@ class Status:
         if self.sweeps[0].error:
             return "bad", f"The last sweep failed: {self.sweeps[0].error}"
         if self.sweeps[0].stopped:
-            return "bad", "The channel refuses the bot's credentials"
+            return "bad", "The last sweep stopped: its notices are refused, the log says why"
         if self.oldest_overdue_seconds > self.late_after_seconds:
             oldest = duration(self.oldest_overdue_seconds)
             return "bad", f"Behind: {self.overdue:,} overdue, the oldest by {oldest}"

@@ -57,6 +57,33 @@ async def test_a_silent_conversation_is_told_cleared_and_forgotten(
     assert TRANSPORT in transport
 
 
+@pytest.mark.parametrize(
+    ("conversation", "tenant"),
+    [
+        ({}, "72f988bf"),
+        ({"isGroup": True, "conversationType": "channel"}, "72f988bf"),
+        ({"tenantId": ""}, "72f988bf"),
+        ({"tenantId": "another"}, "another"),
+    ],
+)
+async def test_a_notice_goes_to_the_tenant_that_only_channel_data_named(
+    bot: RunningBot,
+    channel: FakeChannel,
+    rows: StoredRows,
+    conversation: dict[str, object],
+    tenant: str,
+) -> None:
+    user = User(bot, channel, fields={"channelId": "msteams"})
+    user.fields |= {
+        "conversation": {"id": user.conversation, **conversation},
+        "channelData": {"tenant": {"id": "72f988bf"}, "channel": {"id": "19:x"}},
+    }
+    await user.say("hello")
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    assert "expired 1, notified 1" in await bot.sweep()
+    assert channel.sent_to(user.conversation)[-1]["conversation"]["tenantId"] == tenant
+
+
 @pytest.mark.parametrize("channel_id", ["slack", "facebook", "telegram", "email", "line"])
 async def test_a_native_channel_is_told_without_channel_data(
     bot: RunningBot, channel: FakeChannel, rows: StoredRows, channel_id: str
@@ -121,7 +148,8 @@ async def test_a_notice_that_is_refused_for_good_is_never_tried_again(
 ) -> None:
     user = User(bot, channel)
     await user.say("hello")
-    channel.answers[user.conversation] = [Answer(status)]
+    body = {"error": {"code": "ConversationBlockedByUser", "message": "said the channel"}}
+    channel.answers[user.conversation] = [Answer(status, body)]
     await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
     assert f"notice failures {{{status}: 1}}" in await bot.sweep()
     assert await rows.keys() == []

@@ -76,7 +76,6 @@ async def test_a_request_with_every_fault_is_refused_for_the_first_of_them(
         ({"attachments": {}}, "attachments"),
         ({"attachments": [{"contentType": 5}]}, "attachments[0].contentType"),
         ({"timestamp": "yesterday"}, "timestamp"),
-        ({"localTimestamp": "2026-13-45T00:00:00Z"}, "localTimestamp"),
         ({"timestamp": 1700000000}, "timestamp"),
         ({"channelId": "a|b"}, "channelId"),
         ({"conversation": {"id": "x" * 5000}}, "conversation.id"),
@@ -89,6 +88,71 @@ async def test_an_activity_with_a_bad_field_is_refused_and_the_field_named(
     assert status == 400
     assert named in answer["error"]["message"]
     assert user.heard == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"localTimestamp": "2018-04-03T15:04:34 09:00"},
+        {"localTimestamp": "2026-13-45T00:00:00Z"},
+        {"localTimestamp": ""},
+        {"localTimestamp": "2025-12-02T24:00:00Z"},
+        {"timestamp": "2025-12-02T24:00:00Z"},
+        {"timestamp": ""},
+        {"expiration": ""},
+        {"expiration": 0},
+        {"channelData": {"note": "lone \ud83d", "\udc00": 1}},
+        {"value": ["\ud800"]},
+        {"summary": {"a": 1}, "importance": 3, "historyDisclosed": "no"},
+        {"entities": [None, 5, {"type": 7}]},
+    ],
+)
+async def test_a_field_that_nobody_reads_never_costs_the_message(
+    user: User, changed: dict[str, Any]
+) -> None:
+    assert TRANSPORT in (await user.say("hello", **changed))[0]
+    assert NAME in (await user.say("Bus", **changed))[0]
+
+
+@pytest.mark.parametrize(
+    ("channel_id", "before", "after", "written"),
+    [
+        ("msteams", "<at>Bot</at>&nbsp;", "\n", "<at>Bot</at>"),
+        ("msteams", "\r\n<at>Bot</at> ", "&nbsp;", "<at>Bot</at>"),
+        ("msteams", "", " <at>Bot</at>", "<at>Bot</at>"),
+        ("slack", "@Bot ", "", "@Bot"),
+        ("slack", "<@B024BE7LH>: ", "", "<@B024BE7LH>"),
+        ("slack", "<@B024BE7LH|Bot> ", "", None),
+    ],
+)
+async def test_in_a_thread_answers_to_the_bot_are_understood(
+    user: User, channel_id: str, before: str, after: str, written: str | None
+) -> None:
+    bot = {"id": "28:bot" if channel_id == "msteams" else "B024BE7LH:T061EG9R6", "name": "Bot"}
+    user.conversation = f"19:{user.conversation}@thread.tacv2;messageid=1"
+    user.fields = {
+        "channelId": channel_id,
+        "recipient": bot,
+        "from": {"id": "29:ann", "name": "Ann"},
+        "conversation": {"id": user.conversation, "isGroup": True, "conversationType": "channel"},
+        "entities": [{"type": "mention", "mentioned": bot, "text": written}],
+    }
+    for answer in ("hello", "Bus", "Ann", "yes"):
+        await user.say(f"{before}{answer}{after}")
+    await user.say(f"{before}31{after}")
+    everything = " ".join(user.heard)
+    if channel_id != "msteams":  # there, no picture is asked for
+        everything += (await user.say(f"{before}none{after}"))[0]
+    assert "Ann travels by bus" in everything
+    assert "31" in everything
+    assert "@" not in everything
+    assert "<" not in everything
+
+
+async def test_flags_may_be_strings_and_names_may_hold_lone_surrogates(user: User) -> None:
+    conversation = {"id": user.conversation, "isGroup": "false", "name": "\ud83d"}
+    sender = {"id": "ann", "name": "Ann \ud83d", "role": "user"}
+    assert TRANSPORT in (await user.say("hello", conversation=conversation, **{"from": sender}))[0]
 
 
 @pytest.mark.parametrize("missing", ["type", "channelId", "serviceUrl", "conversation", "from"])

@@ -42,12 +42,10 @@ TAKEN = {
     "200 with an odd body": Answer(200, HTML),
 }
 REFUSED = {
-    "403": Answer(403),
     "403 blocked": error(403, "ConversationBlockedByUser"),
-    "403 in HTML": Answer(403, HTML),
+    "403 not there": error(403, "BotNotInConversationRoster"),
     "404": error(404, "ConversationNotFound"),
-    "404 with no body": Answer(404),
-    "410": Answer(410),
+    "410": error(410, "Gone"),
 }
 DEAD = {
     "302": Answer(302, headers={"Location": "/elsewhere"}),
@@ -73,6 +71,13 @@ LATER = {
     "503": Answer(503, HTML),
     "503 with no body": Answer(503),
     "504": Answer(504),
+    # Refusals without a code: nobody knows whether the channel gave them.
+    "403 with no body": Answer(403),
+    "403 in HTML": Answer(403, HTML),
+    "403 with an empty code": error(403, ""),
+    "404 with no body": Answer(404),
+    "404 with other JSON": Answer(404, {"message": "no such route"}),
+    "410 with no body": Answer(410),
     "dropped": Answer(drop=True),
     "hangs": Answer(hang=True),
 }
@@ -156,7 +161,12 @@ async def test_each_answer_has_its_own_outcome_in_one_sweep(
 async def test_a_user_who_was_refused_and_writes_again_is_told_again(
     bot: RunningBot, channel: FakeChannel, rows: StoredRows
 ) -> None:
-    users = await idle(bot, channel, rows, {"blocked": Answer(403), "broken": Answer(500)})
+    users = await idle(
+        bot,
+        channel,
+        rows,
+        {"blocked": error(403, "ConversationBlockedByUser"), "broken": Answer(500)},
+    )
     await bot.sweep()
     channel.answers.clear()
     for user in users.values():
@@ -216,6 +226,36 @@ async def test_401_stops_the_sweep_is_logged_once_and_loses_nothing(
     channel.answers.clear()
     await rows.let_time_pass(seconds=LONGER_THAN_A_LEASE)
     assert "notified 40" in await bot.sweep()
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(403), Answer(404, HTML), Answer(410, {"detail": "gone"})], ids=str
+)
+async def test_refusals_that_no_channel_signed_stop_the_sweep_and_lose_nothing(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows, answer: Answer
+) -> None:
+    names = {f"unsigned{number}": answer for number in range(30)}
+    users = await idle(bot, channel, rows, names)
+    logged = bot.log.count("sweep: stopped:")
+    report = await bot.sweep()
+    assert "stopped: the last 10 answers were refusals without a channel's error code" in report
+    assert "refused" not in report.partition(", stopped")[0]
+    assert bot.log.count("sweep: stopped:") == logged + 1
+    assert set((await rows.kinds(users)).values()) == {"cd"}
+    channel.answers.clear()
+    await rows.let_time_pass(seconds=LONGER_THAN_A_LEASE)
+    assert "notified 30" in await bot.sweep()
+
+
+async def test_five_of_them_are_kept_until_the_way_is_mended(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    users = await idle(bot, channel, rows, {f"firewall{n}": Answer(403) for n in range(5)})
+    assert "expired 5, retried later 5, notice failures {403: 5}" in await bot.sweep()
+    assert set((await rows.kinds(users)).values()) == {"cd"}
+    channel.answers.clear()
+    await rows.let_time_pass(seconds=LONGER_THAN_A_RETRY)
+    assert "notified 5" in await bot.sweep()
 
 
 async def test_a_wrong_service_url_is_refreshed_from_what_its_tenant_uses_now(

@@ -382,7 +382,9 @@ class World:
     def _refuse(self, request: Request, status: int | None, *, is_delivered: bool) -> None:
         self._parked.remove(request)
         self._send(request, status, is_delivered=is_delivered)
-        error = ConnectorError("refused", status=status)
+        # As the channel signs it: without a code, a refusal is not the user's.
+        code = "ConversationBlockedByUser" if status == 403 else None
+        error = ConnectorError("refused", status=status, code=code)
         self._answer(request, partial(_raise, request, error))
 
     def _fault(self, request: Request, do: Callable[[], object]) -> None:

@@ -3,6 +3,8 @@
 from botbuilder.core import ActivityHandler, BotState, ConversationState, TurnContext
 from botbuilder.dialogs import Dialog, DialogSet, DialogState, DialogTurnStatus
 
+from shared.bot.sample.mentions import text_to_bot
+
 
 class DialogBot(ActivityHandler):
     """Runs `dialog` on every message, from its beginning if it is not under way.
@@ -26,6 +28,7 @@ class DialogBot(ActivityHandler):
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         """Goes on with the dialog, or begins it."""
+        turn_context.activity.text = text_to_bot(turn_context.activity)
         # DialogExtensions.run_dialog does this too, but sends a trace with a copy of all state.
         context = await self._dialogs.create_context(turn_context)
         active = context.active_dialog

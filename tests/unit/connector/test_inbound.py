@@ -1,11 +1,14 @@
 """What comes in: one status and reason for each mistake, in the documented order."""
 
 import json
+from datetime import UTC
 from typing import Any
 
 import pytest
+from botbuilder.schema import Activity
 
 from shared.connector.inbound import MAX_BODY_BYTES, BadRequestError, read_activity
+from shared.connector.service_urls import tenant_of
 
 MESSAGE: dict[str, Any] = {
     "type": "message",
@@ -87,17 +90,15 @@ def test_a_missing_object_is_named_by_the_field_it_should_have(path: str) -> Non
         ("conversation", "abc"),
         ("conversation.isGroup", "yes"),
         ("from", 5),
-        ("from.name", 5),
         ("recipient", []),
         ("attachments", {}),
         ("attachments", ["x"]),
         ("attachments", [{"contentType": 5}]),
         ("membersAdded", [5]),
-        ("suggestedActions", "x"),
-        ("suggestedActions", {"actions": "x"}),
-        ("relatesTo", [1]),
-        ("entities", [{"type": 5}]),
-        ("historyDisclosed", "maybe"),
+        ("name", 5),
+        ("replyToId", 5),
+        ("deliveryMode", []),
+        ("id", 5),
         ("timestamp", 5),
         ("channelId", 5),
         ("conversation.tenantId", {}),
@@ -110,10 +111,123 @@ def test_a_field_of_another_json_type_is_named(path: str, value: object) -> None
     assert " must be " in reason
 
 
+@pytest.mark.parametrize("value", ["yesterday", "2026-99-99T00:00:00Z", "2026-11-22"])
+def test_an_unreadable_timestamp_is_named(value: str) -> None:
+    assert refusal(changed("timestamp", value)) == (400, "timestamp is no ISO 8601 timestamp")
+
+
+def taken(body: bytes | dict[str, Any]) -> Activity:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_activity("application/json", content)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("localTimestamp", "2018-04-03T15:04:34 09:00"),
+        ("localTimestamp", "2026-13-45T00:00:00Z"),
+        ("localTimestamp", 1700000000),
+        ("expiration", "never"),
+        ("expiration", "2026-11-22"),
+        ("from.name", 5),
+        ("conversation.name", ["x"]),
+        ("historyDisclosed", "maybe"),
+        ("suggestedActions", "x"),
+        ("relatesTo", [1]),
+        ("entities", "x"),
+        ("semanticAction", {"id": 5, "entities": []}),
+        ("textFormat", 7),
+        ("callerId", {"a": 1}),
+        ("textHighlights", [{"text": "hi", "occurrence": "first"}]),
+        ("reactionsAdded", {}),
+    ],
+)
+def test_a_field_that_nobody_reads_never_costs_the_message(path: str, value: object) -> None:
+    activity = taken(changed(path, value))
+    assert (activity.text, activity.from_property.id) == ("hi", "ann")
+
+
 @pytest.mark.parametrize("field", ["timestamp", "localTimestamp", "expiration"])
-@pytest.mark.parametrize("value", ["yesterday", "2026-99-99T00:00:00Z", "2026-11-22", ""])
-def test_an_unreadable_timestamp_is_named(field: str, value: str) -> None:
-    assert refusal(changed(field, value)) == (400, f"{field} is no ISO 8601 timestamp")
+def test_an_empty_date_is_none(field: str) -> None:
+    assert taken(changed(field, "")).serialize().get(field) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "hour"),
+    [
+        ("2025-12-31T24:00:00Z", "2026-01-01T00:00:00"),
+        ("2025-12-31T24:00:00.000+01:00", "23:00:00"),
+    ],
+)
+@pytest.mark.parametrize("field", ["timestamp", "local_timestamp"])
+def test_midnight_may_be_24_00(field: str, written: str, hour: str) -> None:
+    name = "localTimestamp" if field == "local_timestamp" else field
+    moment = getattr(taken(changed(name, written)), field)
+    assert hour in moment.astimezone(UTC).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("written", "flag"),
+    [("true", True), ("True", True), ("FALSE", False), ("false", False), (True, True)],
+)
+def test_flags_may_be_strings(written: object, flag: object) -> None:
+    assert taken(changed("conversation.isGroup", written)).conversation.is_group is flag
+
+
+def test_in_a_list_only_the_item_that_cannot_be_read_is_left_out() -> None:
+    mention = {"type": "mention", "text": "@bot", "mentioned": {"id": "bot"}}
+    activity = taken(changed("entities", [5, mention, {"type": ["x"], "a": 1}]))
+    assert [each.type for each in activity.entities] == ["mention", None]
+    assert activity.entities[0].additional_properties["mentioned"] == {"id": "bot"}
+
+
+@pytest.mark.parametrize("escaped", ["\\ud83d", "a\\udc00b", "\\ude00\\ud83d"])
+def test_lone_surrogates_are_replaced_where_no_id_is_made_of_them(escaped: str) -> None:
+    name, key = f'"{escaped}"', f'{{"{escaped}": ["{escaped}"]}}'
+    body = json.dumps(
+        {**MESSAGE, "text": "TEXT", "from": {"id": "ann", "name": "NAME"}, "value": 1}
+    )
+    body = (
+        body.replace('"TEXT"', name)
+        .replace('"NAME"', name)
+        .replace('"value": 1', f'"channelData": {key}')
+    )
+    activity = taken(body.encode())
+    assert "\ufffd" in activity.text
+    assert "\ufffd" in activity.from_property.name
+    assert json.dumps(activity.serialize(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "path", ["conversation.id", "from.id", "channelId", "conversation.tenantId"]
+)
+def test_a_lone_surrogate_in_an_id_is_refused_as_it_might_become_that_of_somebody_else(
+    path: str,
+) -> None:
+    status, reason = refusal(changed(path, "a\ud800"))
+    assert (status, reason) == (400, f"{path} must be text, without lone surrogates")
+
+
+@pytest.mark.parametrize(
+    ("conversation", "data", "tenant"),
+    [
+        ({}, {"tenant": {"id": "contoso"}}, "contoso"),
+        ({"tenantId": ""}, {"tenant": {"id": "contoso"}}, "contoso"),
+        ({"tenantId": None}, {"tenant": {"id": "contoso"}, "team": {"id": "t"}}, "contoso"),
+        ({"tenantId": "fabrikam"}, {"tenant": {"id": "contoso"}}, "fabrikam"),
+        ({}, {"tenant": "contoso"}, None),
+        ({}, {"tenant": {"id": 5}}, None),
+        ({}, {"tenant": {"id": ""}}, None),
+        ({}, {"tenant": {"id": "x" * 300}}, None),
+        ({}, "tenant", None),
+        ({}, None, None),
+    ],
+)
+def test_the_tenant_is_that_of_channel_data_where_the_conversation_has_none(
+    conversation: dict[str, Any], data: object, tenant: str | None
+) -> None:
+    body = {**MESSAGE, "conversation": {"id": "talk"} | conversation, "channelData": data}
+    assert tenant_of(taken(body).conversation) == tenant
 
 
 @pytest.mark.parametrize("path", ["conversation.id", "from.id", "recipient.id", "locale"])

@@ -1,6 +1,7 @@
 """The sweep: what is idle is expired and its user told, whatever else happens at the time."""
 
 import asyncio
+import itertools
 import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -194,7 +195,7 @@ async def test_user_state_survives_and_private_state_does_not() -> None:
 @pytest.mark.parametrize("status", [403, 404, 410])
 async def test_a_refusal_for_good_is_counted_and_never_tried_again(status: int) -> None:
     bot = await idle_bot()
-    bot.connector.refuse = refusing(status)
+    bot.connector.refuse = refusing(status, code="ConversationBlockedByUser")
     report = await bot.sweep()
     assert report.notice_failures == {str(status): 1}
     assert report.refused == 1
@@ -203,6 +204,73 @@ async def test_a_refusal_for_good_is_counted_and_never_tried_again(status: int) 
     bot.clock.sleep(100_000)
     await bot.sweep()
     assert bot.connector.texts == ["1"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("code", [None, ""])
+async def test_a_refusal_that_no_channel_signed_is_tried_again(
+    status: int, code: str | None
+) -> None:
+    bot = await idle_bot()
+    bot.connector.refuse = refusing(status, code=code)
+    report = await bot.sweep()
+    assert report.notice_failures == {str(status): 1}
+    assert (report.refused, report.retried_later, report.stopped) == (0, 1, False)
+    bot.connector.refuse = accepting
+    bot.clock.sleep(15)
+    assert (await bot.sweep()).notified == 1
+    assert bot.keys() == []
+
+
+async def test_a_refusal_that_no_channel_signed_in_a_day_is_a_dead_letter() -> None:
+    bot = await idle_bot()
+    bot.connector.refuse = refusing(403)
+    await bot.sweep()
+    bot.clock.sleep(90_000)
+    assert (await bot.sweep()).dead_lettered == 1
+
+
+async def idle_bots(count: int) -> BotInMemory:
+    bot = counting_bot()
+    for number in range(count):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    return bot
+
+
+async def test_ten_unsigned_refusals_in_a_row_stop_the_sweep_and_lose_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bot = await idle_bots(40)
+    bot.connector.refuse = refusing(403)
+    report = await bot.sweep()
+    assert report.stopped
+    assert "stopped: the last 10 answers were refusals without" in str(report)
+    assert caplog.text.count("sweep: stopped") == 1
+    assert (report.refused, report.dead_lettered) == (0, 0)
+    bot.connector.refuse = accepting
+    bot.clock.sleep(100)
+    assert (await bot.sweep()).notified == 40
+    assert bot.keys() == []
+
+
+@pytest.mark.parametrize("every", [1, 5, 9])
+async def test_a_signed_answer_among_them_lets_the_sweep_go_on(every: int) -> None:
+    bot = await idle_bots(40)
+    answers = itertools.count()
+    bot.connector.refuse = lambda _: (
+        None if next(answers) % (every + 1) == every else ConnectorError("no", status=404)
+    )
+    report = await bot.sweep()
+    assert not report.stopped
+    assert report.notified + report.retried_later == 40
+
+
+async def test_nine_unsigned_refusals_stop_nothing() -> None:
+    bot = await idle_bots(9)
+    bot.connector.refuse = refusing(410)
+    report = await bot.sweep()
+    assert (report.stopped, report.retried_later) == (False, 9)
 
 
 @pytest.mark.parametrize("status", [302, 400, 405, 409, 413, 422, 500, 501, 505])
