@@ -38,6 +38,7 @@ from shared.domain.errors import (
 from shared.domain.identity import Address, ConversationKey
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.state.turn_state import TurnState
 from shared.turn.activity import (
     hash_of,
@@ -110,7 +111,7 @@ class Turns:
         store: where conversations and users are.
         adapter: what speaks to the channel.
         bot: what answers.
-        expire_after: how long a conversation may be idle.
+        timing: what holds for the time of conversations.
         now: the clock, in aware UTC.
     """
 
@@ -120,13 +121,13 @@ class Turns:
         adapter: "BufferingAdapter",
         bot: Bot,
         *,
-        expire_after: timedelta,
+        timing: Timing,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._adapter = adapter
         self._bot = bot
-        self._expire_after = expire_after
+        self._timing = timing
         self._now = now
         self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
         self._queues: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
@@ -268,7 +269,7 @@ class Turns:
     ) -> _Outcome:
         activity = context.activity
         counts = is_from_user(activity)
-        is_new = row is None or attempts.start_over or row.is_stale(received_at, self._expire_after)
+        is_new = row is None or attempts.start_over or row.is_stale(received_at, self._timing)
         if row is None or is_new:
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
             session = session.succeeding(row) if row else session
@@ -276,14 +277,14 @@ class Turns:
             session = row
             if counts:
                 session = replace(row, last_accessed=max(row.last_accessed, received_at))
-                if row.needs_guard(self._now(), self._expire_after):
+                if row.needs_guard(self._now(), self._timing):
                     row = session = await self._store.save(session)
         state = TurnState(
             self._store,
             activity,
             session,
             turn=attempts.turn,
-            expire_after=self._expire_after,
+            timing=self._timing,
             now=self._now,
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
@@ -339,7 +340,7 @@ class Turns:
             await asyncio.gather(*beats)
 
     def _seconds_to_guard(self, stored: Conversation) -> float:
-        wait = stored.guard_begins(self._expire_after) - self._now()
+        wait = stored.guard_begins(self._timing) - self._now()
         return max(wait.total_seconds(), 0)
 
     async def _save_without_session(self, state: TurnState) -> None:
@@ -373,5 +374,5 @@ class Turns:
             trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
-        due = session.due(self._expire_after) if is_new else None
+        due = session.due(self._timing) if is_new else None
         return await self._store.save(session, due=due, private=private)

@@ -16,6 +16,7 @@ from shared.domain.conversation import Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.identity import user_hash
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.expiry import sweep
 from shared.turn import turn
 from tests.bot_in_memory import (
@@ -871,7 +872,7 @@ async def test_a_long_turn_keeps_its_session_alive(monkeypatch: pytest.MonkeyPat
                 await bot.another_process().sweep()
         await count_in_conversation(self, context)
 
-    bot = BotInMemory(FunctionBot(think), expire_after=timedelta(seconds=0.4), clock=_RealClock())
+    bot = BotInMemory(FunctionBot(think), timing=Timing(timedelta(seconds=0.4)), clock=_RealClock())
     await bot.say()
     assert await bot.say("think") == ["2"]
     assert texts.EXPIRED not in bot.connector.texts
@@ -909,7 +910,7 @@ async def test_a_turn_whose_heartbeat_finds_another_writer_starts_over() -> None
             await asyncio.sleep(0.3)
         await count_in_conversation(self, context)
 
-    bot = BotInMemory(FunctionBot(think), expire_after=timedelta(seconds=0.3), clock=_RealClock())
+    bot = BotInMemory(FunctionBot(think), timing=Timing(timedelta(seconds=0.3)), clock=_RealClock())
     await bot.say()
     await bot.say("think")
     assert bot.connector.texts == ["1", "2", "3"]
