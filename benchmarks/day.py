@@ -17,6 +17,7 @@ from benchmarks.report import note, progress, table
 from benchmarks.turn_requests import CHANNEL, EXPIRE_AFTER, OurBot
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey, address_of
+from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
@@ -85,7 +86,7 @@ class _Day:
             store,
             _deliver,
             Erasure(store, lambda: now).finish,
-            expire_after=EXPIRE_AFTER,
+            timing=Timing(EXPIRE_AFTER),
             budget_seconds=600,
             now=lambda: now,
             shards=["s000"],

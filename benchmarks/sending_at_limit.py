@@ -32,6 +32,7 @@ from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.expiry.garbage import full_collections_put_off, keep_what_is_there
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
@@ -90,7 +91,7 @@ async def _fill(store: TableStore, channel: Channel, notices: int) -> None:
                 reference=_reference(channel, key.conversation_id, number % TENANTS),
                 state=b"state",
             ),
-            due=session.due(EXPIRE_AFTER) + number,
+            due=session.due(Timing(EXPIRE_AFTER)) + number,
         )
 
 
@@ -138,7 +139,7 @@ async def _run(channel: Channel, notices: int) -> Outcome:
             store,
             sender,
             Erasure(store, utc_now).finish,
-            expire_after=EXPIRE_AFTER,
+            timing=Timing(EXPIRE_AFTER),
             budget_seconds=3600,
             now=utc_now,
             pace=sender,

@@ -23,6 +23,7 @@ from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
+from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Pace, Verdict
 from shared.expiry.sweep import Sweep
 from shared.settings.sending import SendingSettings
@@ -78,7 +79,7 @@ async def _fill(store: TableStore, size: int) -> None:
                     },
                     state=STATE,
                 ),
-                due=session.due(EXPIRE_AFTER) + number,
+                due=session.due(Timing(EXPIRE_AFTER)) + number,
             )
 
     for start in range(0, size, 1000):
@@ -109,7 +110,7 @@ async def _sweep(conversations: Table, users: Table, kind: str) -> None:
         store,
         _deliver,
         Erasure(store, lambda: NOW).finish,
-        expire_after=EXPIRE_AFTER,
+        timing=Timing(EXPIRE_AFTER),
         budget_seconds=PACED_BUDGET_SECONDS if is_paced else 3600,
         pace=_teams_pace() if is_paced else None,
         now=lambda: NOW,

@@ -13,6 +13,7 @@ from benchmarks.report import note, progress, ratio, table
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
 from shared.domain.times import due_seconds
+from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
@@ -64,7 +65,7 @@ async def sweep(conversations: MemoryTable) -> SweepReport:
         store,
         deliver,
         Erasure(store, lambda: NOW).finish,
-        expire_after=EXPIRE_AFTER,
+        timing=Timing(EXPIRE_AFTER),
         budget_seconds=600,
         now=lambda: NOW,
     ).run()

@@ -28,6 +28,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.connector.inbound import read_activity
+from shared.domain.timing import Timing
 from shared.state import codec
 from shared.state.bags import state_bags
 from shared.storage.table_store import TableStore
@@ -60,7 +61,7 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
         TableStore(MemoryTable(), MemoryTable(), 64),
         BufferingAdapter(connector, authentication.sdk, app_id),
         create_bot(*state_bags()),
-        expire_after=timedelta(minutes=30),
+        timing=Timing(timedelta(minutes=30)),
     )
 
     async def take(body: bytes, bearer: str) -> object:

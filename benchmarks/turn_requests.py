@@ -19,6 +19,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.domain.store import StateStore
+from shared.domain.timing import Timing
 from shared.state import codec
 from shared.state.bags import state_bags
 from shared.storage.observed_table import ObservedTable
@@ -99,7 +100,7 @@ class OurBot:
             store(*self._tables, shards),
             BufferingAdapter(_Connector(TokenSource(app_id="")), self._authentication.sdk, ""),
             _CountingBot(conversation_state, user_state),
-            expire_after=EXPIRE_AFTER,
+            timing=Timing(EXPIRE_AFTER),
             now=self.clock,
         )
 

@@ -22,6 +22,7 @@ from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.store import Stores
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.expiry.fan_out import FanOut, poison_name
 from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
@@ -58,6 +59,7 @@ class App:
         self.authentication = authentication
         self._stores = stores
         self._service_urls = ServiceUrls()
+        timing = Timing(settings.expire_after)
         limits = SendingLimits(read_limits(settings.sending))
         notices = (
             NoticeSender(connector, self._service_urls, limits)
@@ -70,24 +72,21 @@ class App:
                 connector, authentication.sdk, settings.identity.app_id, limits=limits
             ),
             bot.create_bot(*state_bags()),
-            expire_after=settings.expire_after,
+            timing=timing,
             effects=Effects(getattr(bot, "EFFECTS", None)),
         )
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
-        self.state_data = StateData(
-            stores.for_turns(),
-            expire_after=settings.expire_after,
-            now=utc_now,
-        )
+        self.state_data = StateData(stores.for_turns(), timing=timing, now=utc_now)
         self.sweeps = SweepRunner(
             stores,
             settings,
             notices or say_nothing,
             self.erasure.finish,
+            timing=timing,
             pace=notices,
             fan_out=fan_out,
         )
-        self.health = Health(stores, settings)
+        self.health = Health(stores, settings, timing)
 
     async def take_turn(
         self, activity: Activity, caller: AuthenticateRequestResult

@@ -23,6 +23,7 @@ from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import Address, ConversationKey
 from shared.domain.store import StateStore
+from shared.domain.timing import Timing
 from shared.domain.work import DeadLetter
 from shared.expiry.notice import Pace, SendNotice
 from shared.expiry.report import SweepReport
@@ -171,7 +172,7 @@ class BotInMemory:
     """One bot on its tables; several can share them, as processes do."""
 
     bot: Bot
-    expire_after: timedelta = timedelta(seconds=100)
+    timing: Timing = field(default_factory=lambda: Timing(timedelta(seconds=100)))
     clock: Clock = field(default_factory=Clock)
     conversations: Table = field(default_factory=MemoryTable)
     users: Table = field(default_factory=MemoryTable)
@@ -194,7 +195,7 @@ class BotInMemory:
                 self.connector, InboundAuthentication(app_id="").sdk, "", self.clock.retries()
             ),
             self.bot,
-            expire_after=self.expire_after,
+            timing=self.timing,
             effects=self.effects,
             now=self.clock,
         )
@@ -214,7 +215,7 @@ class BotInMemory:
         """The same bot in another process: same tables, clock and channel, nothing else shared."""
         return BotInMemory(
             self.bot,
-            self.expire_after,
+            self.timing,
             self.clock,
             self.conversations,
             self.users,
@@ -248,7 +249,7 @@ class BotInMemory:
                 self.store,
                 send_notice or self.notices,
                 self.erasure.finish,
-                expire_after=self.expire_after,
+                timing=self.timing,
                 budget_seconds=budget_seconds,
                 pace=pace,
                 max_notice_age_seconds=max_notice_age_seconds,
@@ -258,7 +259,7 @@ class BotInMemory:
 
         if not with_timeout:
             return await run(None)
-        return await sweep_with_timeout(self.store, self.expire_after, self.clock.now, run)
+        return await sweep_with_timeout(self.store, self.timing, self.clock.now, run)
 
     def address(self, conversation: str = "talk", channel: str = CHANNEL) -> Address:
         """Where the conversation is."""

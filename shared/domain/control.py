@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from shared.domain.timing import Timing
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -26,12 +28,13 @@ class Control:
     state_store: str = "tables"
     etag: str = ""
 
-    def with_timeout(self, expire_after: timedelta, now: datetime) -> "Control":
-        """With this timeout in force from now on."""
+    def with_timeout(self, timing: Timing, now: datetime) -> "Control":
+        """With the timeout of this timing in force from now on."""
+        expire_after = timing.expire_after
         if self.over_at is not None and now >= self.over_at:
             return replace(
                 self, expire_after=expire_after, longest=None, looked_until=None, over_at=None
-            ).with_timeout(expire_after, now)
+            ).with_timeout(timing, now)
         if self.expire_after == expire_after:
             return self
         longest = max(filter(None, (self.longest, self.expire_after, expire_after)))

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from shared.domain.identity import Address, ConversationKey, new_session_id
-from shared.domain.times import LEASE, MAX_GUARD, due_seconds
+from shared.domain.times import LEASE, due_seconds
+from shared.domain.timing import Timing
 
 
 class Status(StrEnum):
@@ -110,29 +111,33 @@ class Conversation:
             state=b"",
         )
 
-    def due(self, expire_after: timedelta) -> int:
-        """When it will be stale, in Unix seconds as due rows have it."""
-        return due_seconds(self.last_accessed + expire_after)
+    def deadline(self, timing: Timing) -> datetime:
+        """When it is stale, if it is not used by then."""
+        return timing.deadline(self.last_accessed)
 
-    def is_stale(self, now: datetime, expire_after: timedelta) -> bool:
-        """Idle for `expire_after` or longer, or expired already.
+    def due(self, timing: Timing) -> int:
+        """Its deadline in Unix seconds, as due rows have it."""
+        return due_seconds(self.deadline(timing))
+
+    def is_stale(self, now: datetime, timing: Timing) -> bool:
+        """Its deadline is reached, or it is expired already.
 
         Source: "Expire a conversation" (Bot Framework documentation): the boundary is inclusive.
         """
-        return self.status is Status.EXPIRED or now - self.last_accessed >= expire_after
+        return self.status is Status.EXPIRED or now >= self.deadline(timing)
 
     @property
     def is_replayed(self) -> bool:
         """Made of a dead letter: which turns its session took, nobody knows any more."""
         return self.expired_at is not None and self.expired_at <= self.last_accessed
 
-    def needs_guard(self, now: datetime, expire_after: timedelta) -> bool:
+    def needs_guard(self, now: datetime, timing: Timing) -> bool:
         """So close to its expiry that a sweep might come before the turn's commit."""
-        return self.guard_begins(expire_after) <= now
+        return self.guard_begins(timing) <= now
 
-    def guard_begins(self, expire_after: timedelta) -> datetime:
+    def guard_begins(self, timing: Timing) -> datetime:
         """When it gets so close to its expiry."""
-        return self.last_accessed + expire_after - min(MAX_GUARD, expire_after / 4)
+        return self.deadline(timing) - timing.guard
 
     def after_its_end(self, at: datetime) -> "Conversation":
         """The row once the bot or its client has ended the conversation: a new, quiet session.

@@ -31,6 +31,7 @@ from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StateUnreadableError
 from shared.domain.store import SweepStore
 from shared.domain.times import LEASE, due_seconds
+from shared.domain.timing import Timing
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import AtOnce, NoticeResult, Pace, SendNotice, Verdict
 from shared.expiry.report import SweepReport
@@ -57,7 +58,7 @@ class Expirer:
             refusal, and answers within half a lease.
         finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted;
             answers whether it is complete.
-        expire_after: how long a conversation may be idle.
+        timing: what holds for the time of conversations.
         pace: how fast the channels take notices; None: as fast as they are sent.
         max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
         now: the clock, in aware UTC.
@@ -72,7 +73,7 @@ class Expirer:
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
-        expire_after: timedelta,
+        timing: Timing,
         now: Callable[[], datetime],
         pace: Pace | None,
         max_notice_age_seconds: float | None,
@@ -83,7 +84,7 @@ class Expirer:
         self._store = store
         self._send_notice = send_notice
         self._finish_erasure = finish_erasure
-        self._expire_after = expire_after
+        self._timing = timing
         self._now = now
         self._pace = pace or AtOnce()
         self._max_notice_age_seconds = max_notice_age_seconds
@@ -118,17 +119,17 @@ class Expirer:
                 self._report.left_to_others += 1
             else:
                 await self._expire_in_turn(conversation, row)
-        elif conversation.is_stale(until, self._expire_after):
+        elif conversation.is_stale(until, self._timing):
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
-            touched.append((row, conversation.due(self._expire_after)))
+            touched.append((row, conversation.due(self._timing)))
 
     async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
         """The due row, moved if a longer timeout filed it.
 
         Whatever comes in between from here on, what is left to do must not wait until then.
         """
-        due = conversation.due(self._expire_after)
+        due = conversation.due(self._timing)
         if row.due_seconds <= due:
             return row
         await self._store.refile([(row, due)])
@@ -185,7 +186,7 @@ class Expirer:
             self._report.lateness_seconds.append(self._lateness_seconds(conversation, at))
 
     def _lateness_seconds(self, conversation: Conversation, at: datetime) -> float:
-        return (at - conversation.last_accessed - self._expire_after).total_seconds()
+        return (at - conversation.deadline(self._timing)).total_seconds()
 
     def _is_too_old(self, conversation: Conversation, at: datetime) -> bool:
         limit = self._max_notice_age_seconds

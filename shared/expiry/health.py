@@ -10,6 +10,7 @@ from datetime import datetime
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.store import Stores
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.expiry.status import Schedule, Status, gather_status, is_recent
 from shared.settings import Settings, SettingsError
 
@@ -25,6 +26,7 @@ class Health:
     Args:
         stores: where the conversations are.
         settings: the checked settings.
+        timing: what holds for the time of conversations.
         now: the clock, in aware UTC.
         clock: a monotonic clock, in seconds; it says when to check again.
     """
@@ -33,12 +35,14 @@ class Health:
         self,
         stores: Stores,
         settings: Settings,
+        timing: Timing,
         *,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stores = stores
         self._settings = settings
+        self._timing = timing
         self._now = now
         self._clock = clock
         self._checking = asyncio.Lock()
@@ -60,7 +64,7 @@ class Health:
                 self._stores.for_sweeps(),
                 self._schedule(now),
                 self._settings.expiry.sweep_budget_seconds,
-                self._settings.expire_after,
+                self._timing,
                 now,
             )
         return replace(status, timer="off" if self._settings.expiry.timer_disabled else "on")

@@ -9,6 +9,7 @@ from shared.domain.errors import StorageUnavailableError
 from shared.domain.store import ConversationStore, Stores
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.expiry import metrics
 from shared.expiry.fan_out import FanOut, InvalidMessageError
 from shared.expiry.garbage import full_collections_put_off
@@ -30,6 +31,7 @@ class SweepRunner:
         settings: the checked settings.
         send_notice: tells a user that the conversation expired; see `Sweep`.
         finish_erasure: goes on with an erasure that a crash interrupted; see `Sweep`.
+        timing: what holds for the time of conversations.
         pace: how fast the channels take notices; None: as fast as they are sent.
         fan_out: where sweeps leave the shards that they do not finish; None: to the next sweep.
         now: the clock, in aware UTC.
@@ -42,6 +44,7 @@ class SweepRunner:
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
+        timing: Timing,
         pace: Pace | None = None,
         fan_out: FanOut | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -50,6 +53,7 @@ class SweepRunner:
         self._settings = settings
         self._send_notice = send_notice
         self._finish_erasure = finish_erasure
+        self._timing = timing
         self._pace = pace
         self._fan_out = fan_out
         self._now = now
@@ -111,7 +115,7 @@ class SweepRunner:
     async def _sweep_all(self, store: ConversationStore) -> SweepReport:
         return await sweep_with_timeout(
             store,
-            self._settings.expire_after,
+            self._timing,
             self._now(),
             lambda ahead: self._sweep(store, ahead),
         )
@@ -126,7 +130,7 @@ class SweepRunner:
             store,
             self._send_notice,
             self._finish_erasure,
-            expire_after=self._settings.expire_after,
+            timing=self._timing,
             budget_seconds=self._settings.expiry.sweep_budget_seconds,
             pace=self._pace,
             max_notice_age_seconds=self._settings.expiry.max_notice_age_seconds,

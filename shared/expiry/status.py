@@ -7,13 +7,14 @@ index is lazy (docs/protocol.md). Notices to be tried again have due rows too.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 from shared.domain.store import StatusStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import CLOCK_SKEW
+from shared.domain.timing import Timing
 from shared.domain.work import ERASURE
 from shared.expiry.sweep import SHARDS_AT_ONCE
 from shared.ncrontab import Gaps, Ncrontab
@@ -136,7 +137,7 @@ async def gather_status(
     store: StatusStore,
     schedule: Schedule,
     budget_seconds: float,
-    expire_after: timedelta,
+    timing: Timing,
     now: datetime,
 ) -> Status:
     """Read the facts: two range queries a shard, of keys only, and one of the sweeps.
@@ -167,9 +168,7 @@ async def gather_status(
     times = [each for shard, _ in letters for each in shard]
     return Status(
         at=now,
-        waiting=_grouped(
-            [each for each in left if each > -CLOCK_SKEW.total_seconds()], expire_after
-        ),
+        waiting=_grouped([each for each in left if each > -CLOCK_SKEW.total_seconds()], timing),
         overdue=len(overdue),
         oldest_overdue_seconds=max(overdue, default=0.0),
         more=any(more for _, more in (*dues, *letters)),
@@ -213,11 +212,11 @@ async def _first(pages: AsyncIterator[Sequence[_T]], most: int) -> tuple[list[_T
     return rows, False
 
 
-def _grouped(left: Sequence[float], expire_after: timedelta) -> dict[str, int]:
+def _grouped(left: Sequence[float], timing: Timing) -> dict[str, int]:
     groups, lowest = {}, float("-inf")
     for highest, name in _GROUPS:
         count = sum(lowest < each <= highest for each in left)
-        if count or lowest < expire_after.total_seconds():
+        if count or lowest < timing.expire_after.total_seconds():
             groups[name] = count
         lowest = highest
     return groups

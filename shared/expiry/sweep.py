@@ -12,10 +12,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW
+from shared.domain.timing import Timing
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
 from shared.expiry.notice import Pace, SendNotice
@@ -51,7 +52,7 @@ class Sweep:
             refusal, and answers within half a lease.
         finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted;
             answers whether it is complete.
-        expire_after: how long a conversation may be idle.
+        timing: what holds for the time of conversations.
         budget_seconds: no further due row is looked at once this is spent.
         pace: how fast the channels take notices; None: as fast as they are sent.
         max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
@@ -68,7 +69,7 @@ class Sweep:
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
-        expire_after: timedelta,
+        timing: Timing,
         budget_seconds: float,
         now: Callable[[], datetime],
         pace: Pace | None = None,
@@ -90,7 +91,7 @@ class Sweep:
             store,
             send_notice,
             finish_erasure,
-            expire_after=expire_after,
+            timing=timing,
             now=now,
             pace=pace,
             max_notice_age_seconds=max_notice_age_seconds,

@@ -9,16 +9,17 @@ row at its new time.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.domain.errors import ConflictError
 from shared.domain.store import ControlStore
+from shared.domain.timing import Timing
 from shared.expiry.report import SweepReport
 
 
 async def sweep_with_timeout(
     store: ControlStore,
-    expire_after: timedelta,
+    timing: Timing,
     now: datetime,
     run: Callable[[tuple[datetime, datetime] | None], Awaitable[SweepReport]],
 ) -> SweepReport:
@@ -26,7 +27,7 @@ async def sweep_with_timeout(
 
     Args:
         store: where the control row is.
-        expire_after: the timeout in force.
+        timing: what is in force.
         now: the present, in aware UTC.
         run: runs the sweep; its argument is the range to look ahead, if any.
 
@@ -34,7 +35,7 @@ async def sweep_with_timeout(
         StorageUnavailableError: the control row could not be read or written.
     """
     stored = await store.control()
-    control = stored.with_timeout(expire_after, now)
+    control = stored.with_timeout(timing, now)
     if control != stored:
         with suppress(ConflictError):  # another instance wrote the same; the next sweep makes sure
             control = await store.save_control(control)

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -17,6 +17,7 @@ from shared.domain.conversation import Conversation, Participant, PrivateState
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.domain.identity import Address, ConversationKey, user_hash
 from shared.domain.store import StateStore
+from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 from shared.state import codec
 from shared.state.user_row import UserRows
@@ -80,7 +81,7 @@ class StateData:
 
     Args:
         store: where the rows are.
-        expire_after: how long a conversation may be idle.
+        timing: what holds for the time of conversations.
         now: the clock, in aware UTC.
     """
 
@@ -88,11 +89,11 @@ class StateData:
         self,
         store: StateStore,
         *,
-        expire_after: timedelta,
+        timing: Timing,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._expire_after = expire_after
+        self._timing = timing
         self._now = now
         self._queues: WeakValueDictionary[Address | str, asyncio.Lock] = WeakValueDictionary()
 
@@ -182,9 +183,7 @@ class StateData:
 
     def _user_rows(self) -> UserRows:
         nowhere = Conversation(Address("", ""), session="", last_accessed=self._now())
-        return UserRows(
-            self._store, expire_after=self._expire_after, now=self._now, conversation=nowhere
-        )
+        return UserRows(self._store, timing=self._timing, now=self._now, conversation=nowhere)
 
     async def _private_bag(self, session: _Session, user: str) -> _Bag:
         if not session.conversation.has_private:
@@ -194,12 +193,12 @@ class StateData:
 
     def _due(self, session: _Session) -> int | None:
         """When a new session is due; one that was there has its due row."""
-        return session.conversation.due(self._expire_after) if session.is_new else None
+        return session.conversation.due(self._timing) if session.is_new else None
 
     async def _session(self, key: ConversationKey) -> _Session:
         address = self._store.address(key.hash)
         row = await self._store.load(address)
-        if row is not None and not row.is_stale(self._now(), self._expire_after):
+        if row is not None and not row.is_stale(self._now(), self._timing):
             return _Session(row, is_new=False)
         fresh = Conversation.begun(key, address, self._now())
         if row is not None:

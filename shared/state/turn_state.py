@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from botbuilder.core import Storage
@@ -13,6 +13,7 @@ from shared.domain.conversation import Conversation, Participant, PrivateState
 from shared.domain.errors import StateUnreadableError, StoreError
 from shared.domain.identity import user_hash
 from shared.domain.store import StateStore
+from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 from shared.state import codec
 from shared.state.user_row import UserRows
@@ -48,7 +49,7 @@ class TurnState(Storage):
         activity: the turn's activity; names the conversation and the user.
         conversation: the session's row, as loaded or freshly made (then with an empty state).
         turn: the id of the turn, the same in each of its attempts.
-        expire_after: how long a conversation may be idle.
+        timing: what holds for the time of conversations.
         now: the clock, in aware UTC.
     """
 
@@ -61,7 +62,7 @@ class TurnState(Storage):
         conversation: Conversation,
         *,
         turn: str,
-        expire_after: timedelta,
+        timing: Timing,
         now: Callable[[], datetime],
     ) -> None:
         super().__init__()
@@ -70,12 +71,12 @@ class TurnState(Storage):
         self.user = user_hash(channel, user)
         self.failure: StoreError | None = None
         self._store = store
-        self._expire_after = expire_after
+        self._timing = timing
         self._now = now
         self._turn = turn
         self._user_rows = UserRows(
             store,
-            expire_after=expire_after,
+            timing=timing,
             now=now,
             turn=turn,
             conversation=conversation,
@@ -218,7 +219,7 @@ class TurnState(Storage):
                 base_etag=self.conversation.etag,
                 written_at=self._now(),
                 last_accessed=self.conversation.last_accessed,
-                lasts_until=self.conversation.last_accessed + self._expire_after,
+                lasts_until=self._timing.deadline(self.conversation.last_accessed),
             )
         known = self.conversation.users.get(self.user)
         joins = joining and (known is None or not known.index_etag)

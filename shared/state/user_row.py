@@ -6,12 +6,13 @@ user's first, with the state as it was beside the new one; the conversation's wr
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError, StateUnreadableError
 from shared.domain.store import StateStore
 from shared.domain.times import CLOCK_SKEW, COMMIT_TAKES_AT_MOST
+from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 
 
@@ -20,7 +21,7 @@ class UserRows:
 
     Args:
         store: where the rows are.
-        expire_after: how long a conversation may be idle.
+        timing: what holds for the time of conversations.
         now: the clock, in aware UTC.
         turn: the id of the turn, the same in each of its attempts; a request from outside has none.
         conversation: this turn's, as it was loaded; kept up to date, as its ETag may change.
@@ -31,14 +32,14 @@ class UserRows:
         self,
         store: StateStore,
         *,
-        expire_after: timedelta,
+        timing: Timing,
         now: Callable[[], datetime],
         turn: str = "",
         conversation: Conversation,
     ) -> None:
         self.conversation = conversation
         self._store = store
-        self._expire_after = expire_after
+        self._timing = timing
         self._now = now
         self._turn = turn
 
@@ -102,7 +103,7 @@ class UserRows:
             lasts_until, commit_takes = None, COMMIT_TAKES_AT_MOST
         else:
             # A longer timeout came too late for it, a shorter one may have ended it early.
-            lasts_until = row.last_accessed + self._expire_after
+            lasts_until = self._timing.deadline(row.last_accessed)
             lasts_until = min(lasts_until, row.lasts_until or lasts_until)
             # A session that lasts less than that may be over, with its user back, by then.
             commit_takes = min(COMMIT_TAKES_AT_MOST, lasts_until - row.last_accessed)

@@ -39,6 +39,7 @@ from shared.domain.errors import (
 from shared.domain.identity import Address, ConversationKey
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.state.turn_state import TurnState
 from shared.turn.activity import (
     hash_of,
@@ -126,7 +127,7 @@ class Turns:
         store: where conversations and users are.
         adapter: what speaks to the channel.
         bot: what answers.
-        expire_after: how long a conversation may be idle.
+        timing: what holds for the time of conversations.
         effects: what each activity does to its session; None: what the table says.
         now: the clock, in aware UTC.
     """
@@ -137,14 +138,14 @@ class Turns:
         adapter: "BufferingAdapter",
         bot: Bot,
         *,
-        expire_after: timedelta,
+        timing: Timing,
         effects: Effects | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._adapter = adapter
         self._bot = bot
-        self._expire_after = expire_after
+        self._timing = timing
         self._effects = effects or Effects()
         self._now = now
         self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
@@ -292,7 +293,7 @@ class Turns:
             activity,
             begun.session,
             turn=attempts.turn,
-            expire_after=self._expire_after,
+            timing=self._timing,
             now=self._now,
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
@@ -324,13 +325,13 @@ class Turns:
     ) -> _Begun:
         """The session that the turn works on: the row's or, if that one is over, a new one."""
         effect = self._effects.of(activity)
-        if row is None or start_over or row.is_stale(received_at, self._expire_after):
+        if row is None or start_over or row.is_stale(received_at, self._timing):
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
             return _Begun(row, session.succeeding(row) if row else session, effect, is_new=True)
         session = row
         if effect is not Effect.NONE:
             session = replace(row, last_accessed=max(row.last_accessed, received_at))
-            if row.needs_guard(self._now(), self._expire_after):
+            if row.needs_guard(self._now(), self._timing):
                 row = session = await self._store.save(session)
         return _Begun(row, session, effect, is_new=False)
 
@@ -349,7 +350,7 @@ class Turns:
         if begun.is_new and not self._opens(context, state, begun):
             await state.save_user_alone()
             return outcome
-        if begun.is_new and state.conversation.needs_guard(self._now(), self._expire_after):
+        if begun.is_new and state.conversation.needs_guard(self._now(), self._timing):
             # A long turn: its session begins when it is stored, or it would end at once.
             state.set_last_accessed(self._now())
         is_from_user = begun.effect is not Effect.NONE
@@ -417,7 +418,7 @@ class Turns:
             await asyncio.gather(*beats)
 
     def _seconds_to_guard(self, stored: Conversation) -> float:
-        wait = stored.guard_begins(self._expire_after) - self._now()
+        wait = stored.guard_begins(self._timing) - self._now()
         return max(wait.total_seconds(), 0)
 
     async def _commit(
@@ -447,5 +448,5 @@ class Turns:
             trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
-        due = session.due(self._expire_after) if begun.is_new or ends else None
+        due = session.due(self._timing) if begun.is_new or ends else None
         return await self._store.save(session, due=due, private=private)

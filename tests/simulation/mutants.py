@@ -22,6 +22,7 @@ from shared.domain.control import Control
 from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError
 from shared.domain.identity import Address
+from shared.domain.timing import Timing
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
 from shared.expiry.notice import NoticeResult, SendNotice, Verdict
@@ -337,8 +338,8 @@ class SettledBeforeTheNotice(Mutant):
 def _sweeps_take_all_for_stale() -> InTheCode:
     is_stale = Conversation.is_stale
 
-    def always_for_sweeps(self: Conversation, now: datetime, expire_after: timedelta) -> bool:
-        return "sweep" in ORIGIN.get().name or is_stale(self, now, expire_after)
+    def always_for_sweeps(self: Conversation, now: datetime, timing: Timing) -> bool:
+        return "sweep" in ORIGIN.get().name or is_stale(self, now, timing)
 
     return InTheCode(Conversation, "is_stale", always_for_sweeps)
 

@@ -24,6 +24,7 @@ from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
+from shared.domain.timing import Timing
 from shared.expiry.notice import Place, SendNotice
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
@@ -138,7 +139,7 @@ class Simulation:
             self.world.names[key] = turn.conversation
         self._bots: dict[int, _Bot] = {}
         self._specs = {turn.name: turn for turn in turns}
-        self._expire_after = scenario.timeout_before or EXPIRE_AFTER
+        self._timing = Timing(scenario.timeout_before or EXPIRE_AFTER)
         self._budget_seconds = scenario.budget_seconds
 
     def run(self) -> None:
@@ -154,7 +155,7 @@ class Simulation:
                 world.run_healthy(*(self._turn(turn, home) for turn in scenario.before))
                 if scenario.timeout_before:
                     world.run_healthy(self._sweep("sweep-before", home))
-                    self._expire_after = EXPIRE_AFTER
+                    self._timing = Timing(EXPIRE_AFTER)
                     self._start_processes()
                 world.loop.pass_time(scenario.idle_seconds)
                 world.note("from here on, anything may happen")
@@ -232,7 +233,7 @@ class Simulation:
                     bot.store,
                     self.mutant.sender(send, self),
                     _erase_nobody,
-                    expire_after=self._expire_after,
+                    timing=self._timing,
                     budget_seconds=self._budget_seconds,
                     now=clock,
                     pace=pace if self.scenario.notices_on else None,
@@ -246,7 +247,7 @@ class Simulation:
             if not self.scenario.timeout_before:
                 await sweep(None)
             elif shard is None:
-                await sweep_with_timeout(bot.store, self._expire_after, clock(), sweep)
+                await sweep_with_timeout(bot.store, self._timing, clock(), sweep)
             else:
                 control = await bot.store.control()
                 await sweep(control.range_ahead(clock()))
@@ -277,7 +278,7 @@ class Simulation:
                     self.connector, _authentication(), "", Retries(seconds=0), limits=limits
                 ),
                 FunctionBot(self._on_turn),
-                expire_after=self._expire_after,
+                timing=self._timing,
                 now=self.world.clock(process),
             )
             self._bots[id(process)] = _Bot(process, store, turns, limits)

@@ -8,6 +8,7 @@ import pytest
 
 from shared.connector.client import ConnectorError
 from shared.domain.errors import StorageUnavailableError
+from shared.domain.timing import Timing
 from shared.expiry.fan_out import FanOut, InvalidMessageError, message_for
 from shared.expiry.run import SweepRunner
 from shared.settings import read_settings
@@ -42,6 +43,7 @@ class Fixture:
             settings,
             self.bot.notices,
             self.bot.erasure.finish,
+            timing=Timing(settings.expire_after),
             fan_out=fan_out,
             now=self.bot.clock,
         )

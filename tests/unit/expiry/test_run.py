@@ -30,11 +30,13 @@ class Fixture:
             self.settings,
             self.bot.notices,
             self.bot.erasure.finish,
+            timing=self.bot.timing,
             now=self.bot.clock,
         )
         self.health = Health(
             self.stores,
             self.settings,
+            self.bot.timing,
             now=self.bot.clock,
             clock=lambda: self.bot.clock().timestamp(),
         )
@@ -104,4 +106,5 @@ async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:
     assert (await app.health.status()).timer == "on"
     no_timer = app.settings.expiry.model_copy(update={"timer_disabled": True})
     off = app.settings.model_copy(update={"expiry": no_timer})
-    assert (await Health(app.stores, off, now=app.bot.clock).status()).timer == "off"
+    health = Health(app.stores, off, app.bot.timing, now=app.bot.clock)
+    assert (await health.status()).timer == "off"

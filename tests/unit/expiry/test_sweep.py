@@ -18,6 +18,7 @@ from shared.connector.service_urls import TEAMS_GCC
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.identity import Address, ConversationKey
+from shared.domain.timing import Timing
 from shared.domain.work import DeadLetter
 from shared.expiry import sweep, workload
 from shared.expiry.notice import NoticeResult, Place, Verdict
@@ -905,19 +906,20 @@ async def test_a_shard_that_cannot_be_read_stops_no_other() -> None:
 async def test_memory_does_not_grow_with_what_is_due() -> None:
     most = []
     long_ago = datetime(2026, 11, 20, tzinfo=UTC)
+    timing = Timing(timedelta(seconds=30))
     for size in (2_000, 8_000):
         store = TableStore(MemoryTable(), MemoryTable(), 4)
         for number in range(size):
             key = ConversationKey("test", f"talk{number}")
             session = Conversation.begun(key, store.address(key.hash), long_ago)
-            await store.save(session, due=session.due(timedelta(seconds=30)))
+            await store.save(session, due=session.due(timing))
         tracemalloc.start()
         try:
             report = await Sweep(
                 store,
                 say_nothing,
                 counting_bot().erasure.finish,
-                expire_after=timedelta(seconds=30),
+                timing=timing,
                 budget_seconds=600,
                 now=lambda: long_ago + timedelta(days=2),
             ).run()

@@ -7,6 +7,7 @@ import pytest
 
 from shared import texts
 from shared.domain.conversation import Conversation
+from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.faults import FaultyTable, do_once
@@ -14,11 +15,13 @@ from tests.memory_table import MemoryTable
 
 
 def bot_with(seconds: int) -> BotInMemory:
-    return BotInMemory(FunctionBot(count_in_conversation), expire_after=timedelta(seconds=seconds))
+    return BotInMemory(
+        FunctionBot(count_in_conversation), timing=Timing(timedelta(seconds=seconds))
+    )
 
 
 def changed(bot: BotInMemory, seconds: int) -> BotInMemory:
-    return replace(bot, expire_after=timedelta(seconds=seconds))
+    return replace(bot, timing=Timing(timedelta(seconds=seconds)))
 
 
 async def sweeps_every_ten_seconds(bot: BotInMemory, seconds: int) -> list[int]:

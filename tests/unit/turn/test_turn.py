@@ -17,6 +17,7 @@ from shared.domain.conversation import Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.identity import user_hash
 from shared.domain.times import utc_now
+from shared.domain.timing import Timing
 from shared.expiry import sweep
 from shared.turn import turn
 from shared.turn.effects import Effects
@@ -897,13 +898,13 @@ async def test_private_state_ends_with_its_session() -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(30, 3600), (100, 1), (100, 100), (3600, 30)])
 async def test_a_changed_timeout_undoes_no_user_state(before: int, after: int) -> None:
-    bot = BotInMemory(FunctionBot(count_in_every_bag), expire_after=timedelta(seconds=before))
+    bot = BotInMemory(FunctionBot(count_in_every_bag), timing=Timing(timedelta(seconds=before)))
     await bot.say()
     assert await bot.say() == ["2 2 2"]
     bot.clock.sleep(before + 10)
     await bot.sweep()
     assert bot.keys() == []
-    changed = replace(bot, expire_after=timedelta(seconds=after))
+    changed = replace(bot, timing=Timing(timedelta(seconds=after)))
     bot.clock.sleep(5)
     assert await changed.say() == ["1 3 1"]
 
@@ -923,7 +924,7 @@ async def test_a_row_of_a_version_that_did_not_say_how_long_its_session_lasted_i
 
 @pytest.mark.parametrize("seconds", [1, 5, 15, 29])
 async def test_a_short_timeout_locks_nobody_out(seconds: int) -> None:
-    bot = BotInMemory(FunctionBot(count_in_every_bag), expire_after=timedelta(seconds=seconds))
+    bot = BotInMemory(FunctionBot(count_in_every_bag), timing=Timing(timedelta(seconds=seconds)))
     await bot.say()
     bot.clock.sleep(seconds + 3)
     await bot.sweep()
@@ -1108,7 +1109,7 @@ async def test_a_long_turn_keeps_its_session_alive(monkeypatch: pytest.MonkeyPat
                 await bot.another_process().sweep()
         await count_in_conversation(self, context)
 
-    bot = BotInMemory(FunctionBot(think), expire_after=timedelta(seconds=0.4), clock=_RealClock())
+    bot = BotInMemory(FunctionBot(think), timing=Timing(timedelta(seconds=0.4)), clock=_RealClock())
     await bot.say()
     assert await bot.say("think") == ["2"]
     assert texts.EXPIRED not in bot.connector.texts
@@ -1146,7 +1147,7 @@ async def test_a_turn_whose_heartbeat_finds_another_writer_starts_over() -> None
             await asyncio.sleep(0.3)
         await count_in_conversation(self, context)
 
-    bot = BotInMemory(FunctionBot(think), expire_after=timedelta(seconds=0.3), clock=_RealClock())
+    bot = BotInMemory(FunctionBot(think), timing=Timing(timedelta(seconds=0.3)), clock=_RealClock())
     await bot.say()
     await bot.say("think")
     assert bot.connector.texts == ["1", "2", "3"]
