@@ -1,4 +1,4 @@
-"""A bot that says again what it hears; what stands in shared/bot when `make test-own-bot` runs."""
+"""A bot that repeats what it hears: it stands in shared/bot when `make test-own-bot` runs."""
 
 from botbuilder.core import (
     ActivityHandler,
@@ -20,6 +20,10 @@ class EchoBot(ActivityHandler):
         await turn_context.send_activity(f"You said: {turn_context.activity.text}")
 
 
-def create_bot(_: ConversationState, __: UserState, ___: PrivateConversationState) -> Bot:
-    """Return the bot."""
+def create_bot(
+    conversation_state: ConversationState,
+    user_state: UserState,
+    private_state: PrivateConversationState,
+) -> Bot:
+    """Return the bot; it needs no state."""
     return EchoBot()

@@ -7,9 +7,7 @@ import asyncio
 import os
 import re
 import shlex
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ import pytest
 
 from scripts import azurite, run
 from scripts.processes import ROOT
+from tests.clones import clone_into
 from tests.conftest import azurite_ports, free_port
 from tests.e2e.running_bot import settings_on
 from tests.fake_channel import until
@@ -85,6 +84,7 @@ RUN: dict[str, str] = {
     # Development
     "make test": ".github/workflows/test.yml",
     "make test-browser": ".github/workflows/test.yml",
+    "make test-own-bot": ".github/workflows/test.yml",
     "make audit": ".github/workflows/test.yml",
     "make lock": ".github/workflows/test.yml",
     "make bench": ".github/workflows/long.yml",
@@ -172,14 +172,7 @@ def test_what_is_said_to_run_a_command_exists(place: str) -> None:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's files in a folder of their own, with what `make install` installs."""
     folder = tmp_path_factory.mktemp("clone")
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, files.decode().split("\0")):
-        if (ROOT / name).exists():  # or it was deleted, and that is not yet committed
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    (folder / "node_modules").symlink_to(ROOT / "node_modules")
-    (folder / ".venv").symlink_to(sys.prefix)
+    clone_into(folder)
     return folder
 
 

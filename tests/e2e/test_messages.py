@@ -230,6 +230,14 @@ async def test_expect_replies_are_in_the_answer_and_not_sent(user: User) -> None
     assert NAME in name
 
 
+async def test_the_bot_of_shared_bot_takes_a_message_whichever_it_is(
+    settings: dict[str, str], channel: FakeChannel, tmp_path: Path
+) -> None:
+    # What it says, and whether it has here all that it needs, is its author's business.
+    async with running_bot(settings, tmp_path, bot=None, may_fail=True) as bot:
+        assert await User(bot, channel).send("hello") == 200
+
+
 async def test_an_invoke_the_bot_does_not_know_is_not_implemented(user: User) -> None:
     status, _ = await user.bot.post(json=user.activity(type="invoke", name="not/known"))
     assert status == 501

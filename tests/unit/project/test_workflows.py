@@ -40,9 +40,10 @@ def test_ci_runs_the_one_command_on_every_python() -> None:
     workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
     assert '["3.11", "3.12", "3.13"]' in workflow
     assert "run: make test PYTHON=" in workflow
+    assert "run: make test-own-bot" in workflow
     assert "run: make test-browser" in workflow
     ci = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert ci[-2:] == ["make test", "exec make test-browser"]
+    assert ci[-3:] == ["make test", "make test-own-bot", "exec make test-browser"]
 
 
 def test_editors_find_their_files_and_f5_finds_its_task() -> None:
