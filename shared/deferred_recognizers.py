@@ -1,9 +1,9 @@
-"""Lets botbuilder.dialogs be imported without its recognizers; each is imported when it is called.
+"""Imports botbuilder.dialogs without its recognizers; each is imported when it is called.
 
-botbuilder.dialogs imports recognizers of numbers and dates in ten languages for its prompts, a
-seventh of the time that a new instance needs for its first answer (docs/benchmarks.md). Most turns
-use none of them. `shared/__init__.py` installs this, and Python runs that file before any other of
-`shared`: so a bot imports what it likes, in any order.
+For its prompts botbuilder.dialogs imports recognizers of numbers and dates in ten languages. That
+is a seventh of the time until a new instance's first answer (docs/benchmarks.md). Most turns use
+none of them. `shared/__init__.py` installs this, and Python runs that file before any other file of
+`shared`. So a bot may import anything, in any order.
 """
 
 import sys
@@ -19,7 +19,7 @@ _RECOGNIZERS = ("recognizers_choice", "recognizers_date_time", "recognizers_numb
 
 
 def install() -> None:
-    """Defer the recognizers, unless botbuilder.dialogs is imported already; twice is as once."""
+    """Defer the recognizers, unless botbuilder.dialogs is imported already. Safe to call twice."""
     if _DialogsFinder not in sys.meta_path:
         sys.meta_path.insert(0, _DialogsFinder)
 
@@ -41,7 +41,7 @@ class _DialogsFinder(PathFinder):
 
 
 class _DialogsLoader(SourceFileLoader):
-    """Runs botbuilder.dialogs while placeholders stand where its recognizers would."""
+    """Runs botbuilder.dialogs with placeholders instead of its recognizers."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module."""
@@ -61,7 +61,7 @@ class _Deferred:
 
 
 class _Placeholder(ModuleType):
-    """Stands for a module while botbuilder.dialogs takes from it what it will call later."""
+    """Stands for a module while botbuilder.dialogs imports names that it will call later."""
 
     def __getattr__(self, name: str) -> _Deferred:
         if name.startswith("__"):
@@ -76,5 +76,5 @@ def _placeholders() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in deferred:  # whoever else imports one gets the real one
+        for name in deferred:  # any other import gets the real module
             del sys.modules[name]

@@ -1,8 +1,8 @@
-"""NCRONTAB: what the Functions host takes for a timer's schedule, no more and no less.
+"""NCRONTAB: the schedules that the Functions host accepts for a timer, exactly.
 
-The host asks NCrontab 3.4.0, through its timer extension (`CronSchedule.TryCreate` there): five
-fields are read without seconds, six with. A time matches if every field does, day of month AND day
-of week. The rules for a field are those of NCrontab's `CrontabFieldImpl` and `CrontabField`.
+The host uses NCrontab 3.4.0, through its timer extension (`CronSchedule.TryCreate` there). Five
+fields have no seconds, six have. A time matches if every field does: day of month AND day of week.
+The rules for a field are those of NCrontab's `CrontabFieldImpl` and `CrontabField`.
 """
 
 import re
@@ -15,8 +15,8 @@ from typing import NamedTuple
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 
-# A schedule that comes at all comes again within so many days: a 29 February on a certain day of
-# the week does after 40 years, where a century without a leap day lies between.
+# A schedule that runs at all runs again within this many days. The longest gap is 40 years: from a
+# 29 February to the next one on the same weekday, across a century without a leap day.
 _LONGEST_GAP_DAYS = 41 * 366
 # The gaps of a schedule show within a year before and a year after.
 _YEAR_DAYS = 366
@@ -25,7 +25,7 @@ _WITHOUT_SECONDS = 5
 _WITH_SECONDS = 6
 _BIGGEST_INT = 2**31 - 1  # a larger number, or a step that counts beyond it, fails in the host
 
-# .NET's int.Parse allows white space around a number. A space is none here: it parts the fields.
+# .NET's int.Parse allows white space around a number; but not a space, which separates fields.
 _VALUE = re.compile(r"([0-9]+)[\t-\r]*")
 _STEP = re.compile(r"[\t-\r]*([+-]?[0-9]+)[\t-\r]*")
 _TIME_SPAN = re.compile(r"\s*-?([0-9]+|([0-9]+[.:])?[0-9]+:[0-9]+(:[0-9]+(\.[0-9]+)?)?)\s*")
@@ -38,7 +38,7 @@ _WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "
 
 
 class NcrontabError(ValueError):
-    """The host does not take the expression, or it never comes; the message says why."""
+    """The host does not accept the expression, or it never runs; the message says why."""
 
 
 class Gaps(NamedTuple):
@@ -84,7 +84,7 @@ class Ncrontab:
         """Read an expression as the host does.
 
         Raises:
-            NcrontabError: the host does not take it, or takes it on App Service plans only.
+            NcrontabError: the host does not accept it, or only on App Service plans.
         """
         fields = [field for field in expression.split(" ") if field]
         if len(fields) == _WITHOUT_SECONDS:
@@ -96,7 +96,7 @@ class Ncrontab:
         return cls(*(_values(field, kind) for field, kind in zip(fields, _KINDS, strict=True)))
 
     def after(self, moment: datetime) -> datetime | None:
-        """The next time after `moment`, in whole seconds; None: it never comes."""
+        """The next time after `moment`, in whole seconds; None: it never runs."""
         start = moment.replace(microsecond=0) + _SECOND
         for day in self._dates(start, _LONGEST_GAP_DAYS):
             found = self._time_of_day(start.time() if day == start else time.min)
@@ -105,9 +105,9 @@ class Ncrontab:
         return None
 
     def gaps(self, around: datetime) -> Gaps | None:
-        """The gaps between runs in the year before and the year after; None: it never comes.
+        """The gaps between runs in the year before and the year after; None: it never runs.
 
-        Where it comes more seldom, those between its next runs.
+        If it runs less often, the gap between its next runs.
         """
         within = _gaps(
             _gaps(_gaps(_Runs(0, 0), self.seconds, 1), self.minutes, 60), self.hours, 3600
@@ -167,7 +167,7 @@ def _gaps(within: _Runs, starts: tuple[int, ...] | list[int], unit_seconds: int)
 
 def _values(field: str, kind: _Kind) -> tuple[int, ...]:
     values: set[int] = set()
-    # A comma in the first place is none that parts a list: NCrontab looks for one after it.
+    # A comma at the very beginning does not separate: NCrontab looks for one after it.
     items = field.split(",") if field.find(",") > 0 else [field]
     for item in items:
         try:
@@ -182,7 +182,7 @@ def _range(item: str, kind: _Kind) -> range:
     """The values of one item of a field: `*`, `5`, `1-5`, and each of them with `/` and a step.
 
     Raises:
-        ValueError: the host does not take it.
+        ValueError: the host does not accept it.
     """
     step = None
     if item.find("/") > 0:
@@ -218,7 +218,7 @@ def _value(text: str, kind: _Kind) -> int:
 def _number(match: re.Match[str] | None, text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no number")
-    # Python refuses to read thousands of digits, which is just as well.
+    # Python refuses to read thousands of digits: a ValueError as well.
     number = int(match[1])
     if not -_BIGGEST_INT - 1 <= number <= _BIGGEST_INT:
         raise ValueError(f"{text!r} is too large")

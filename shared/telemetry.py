@@ -1,4 +1,4 @@
-"""Spans and metrics by OpenTelemetry, sent to Application Insights where that is configured.
+"""Spans and metrics by OpenTelemetry, sent to Application Insights if that is configured.
 
     turn                            one activity
     ├── storage                     one request
@@ -8,8 +8,8 @@
     └── notice                      linked to the turn that last touched the conversation
         └── send
 
-Without configuration they go nowhere, at some microseconds each. A conversation is named by its
-hash; no id of a user and nothing that anybody said is part of them.
+Without configuration they are not sent, and cost some microseconds each. A conversation is named by
+its hash. No id of a user and nothing that anybody said is part of them.
 """
 
 from collections.abc import Sequence
@@ -50,8 +50,8 @@ _INSTRUMENTATIONS = (
 def configure(settings: TelemetrySettings) -> None:
     """Send spans and metrics to Application Insights, if its connection string is set.
 
-    The log is not sent from here, as the Functions host does that: `logger_name` is one that nobody
-    uses. APPLICATIONINSIGHTS_AUTHENTICATION_STRING is read by Microsoft's exporter.
+    The log is not sent from here, because the Functions host does that: no logger has the name
+    `logger_name`. Microsoft's exporter reads APPLICATIONINSIGHTS_AUTHENTICATION_STRING.
     """
     connection_string = settings.connection_string.get_secret_value()
     if not connection_string:
@@ -65,13 +65,13 @@ def configure(settings: TelemetrySettings) -> None:
         logger_name=_NAME,
         enable_live_metrics=False,
         enable_performance_counters=False,
-        # These would name addresses, with ids in them; the spans of this project do not.
+        # These would record addresses, with ids in them; the spans of this project do not.
         instrumentation_options={name: {"enabled": False} for name in _INSTRUMENTATIONS},
     )
 
 
 def traceparent() -> str:
-    """The present span as W3C's traceparent; empty where nothing is recorded."""
+    """The current span as W3C's traceparent; empty if nothing is recorded."""
     if not trace.get_current_span().get_span_context().is_valid:
         return ""
     carrier: dict[str, str] = {}
@@ -80,7 +80,7 @@ def traceparent() -> str:
 
 
 def links_to(stored: str) -> Sequence[Link]:
-    """A link to the span of a stored traceparent; none where that is empty or malformed."""
+    """A link to the span of a stored traceparent; none if it is empty or malformed."""
     context = _PROPAGATOR.extract({_TRACEPARENT: stored}, Context())
     span_context = trace.get_current_span(context).get_span_context()
     return [Link(span_context)] if span_context.is_valid else []

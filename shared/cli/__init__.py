@@ -1,1 +1,1 @@
-"""For whoever runs the bot: python -m shared.cli."""
+"""Commands for the operator: python -m shared.cli."""

@@ -1,9 +1,9 @@
-"""For whoever runs the bot: `python -m shared.cli doctor | status | poison ... | dead-letters ...`.
+"""For the operator: `python -m shared.cli doctor | status | poison ... | dead-letters ...`.
 
-Reads the app's settings from the environment. `doctor` checks the configuration and says what to
-do about each failure; its exit code is 1 if there is one. `status` says how expiry is doing.
-`poison` is about messages of the fan-out that failed too often: `list` shows them, `replay` puts
-them back into the queue, `drop` deletes them. `dead-letters` is about notices that could not be
+The commands read the app's settings from the environment. `doctor` checks the configuration and
+says what to do about each failure; its exit code is 1 if there is one. `status` says how expiry is
+doing. `poison` handles messages of the fan-out that failed too often: `list` shows them, `replay`
+puts them back into the queue, `drop` deletes them. `dead-letters` handles notices that could not be
 delivered: `list` shows them, `replay` makes them due again, `drop` deletes them; see
 docs/sending.md.
 """
@@ -25,11 +25,11 @@ from shared.settings import SettingsError, read_settings
 from shared.storage.queues import Queues
 from shared.storage.stores import open_stores
 
-_HIDDEN_SECONDS = 60  # from others who do the same at the time
+_HIDDEN_SECONDS = 60  # from another command that does the same at the same time
 
 
 def main() -> None:
-    """Read the command line and do it.
+    """Read the command line and run the command.
 
     Raises:
         SystemExit: a setting is wrong or the storage cannot be reached, in one line.
@@ -46,7 +46,7 @@ def main() -> None:
     dead = commands.add_parser("dead-letters", help="notices that could not be delivered")
     dead.set_defaults(run=_dead_letters)
     actions = dead.add_subparsers(required=True, dest="action")
-    actions.add_parser("list", help="show them all, one a line")
+    actions.add_parser("list", help="show all, one on each line")
     for action, what in ("replay", "make due again"), ("drop", "delete"):
         does = actions.add_parser(action, help=f"{what} those named, or --all")
         which = does.add_mutually_exclusive_group(required=True)
@@ -57,7 +57,7 @@ def main() -> None:
                 "--older-than", type=_days, metavar="DAYS", help="those dead for longer"
             )
     doctor = commands.add_parser("doctor", help="check the configuration")
-    doctor.add_argument("--endpoint", default="", help="the bot's messaging endpoint, to be asked")
+    doctor.add_argument("--endpoint", default="", help="the bot's messaging endpoint, to check it")
     doctor.set_defaults(run=lambda arguments: _doctor(arguments.endpoint))
     status = commands.add_parser("status", help="how expiry is doing")
     status.set_defaults(run=lambda _: _status())
@@ -142,13 +142,13 @@ async def _dead_letters(arguments: argparse.Namespace) -> None:
         if arguments.action == "list":
             await dead_letters.show(store, _say)
             return
-        # Not what dies from now on: a replayed notice may do so again, at once.
+        # Not those that die from now on: a replayed notice may die again at once.
         age = timedelta(days=getattr(arguments, "older_than", None) or 0)
-        wanted = dead_letters.Wanted(frozenset(arguments.ids) or None, utc_now() - age)
+        selection = dead_letters.Selection(frozenset(arguments.ids) or None, utc_now() - age)
         if arguments.action == "replay":
-            await dead_letters.replay(store, wanted, utc_now, _say)
+            await dead_letters.replay(store, selection, utc_now, _say)
         else:
-            await dead_letters.drop(store, wanted, _say)
+            await dead_letters.drop(store, selection, _say)
 
 
 def _say(line: str) -> None:

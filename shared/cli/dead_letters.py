@@ -1,4 +1,4 @@
-"""What whoever runs the bot does with dead letters: look at them, send them again, delete them."""
+"""The operator's commands for dead letters: show them, send them again, delete them."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,8 +12,8 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which dead letters: of these sessions (None: any), dead before this time (None: whenever)."""
+class Selection:
+    """Which dead letters: of these sessions (None: all), dead before this time (None: any time)."""
 
     ids: frozenset[str] | None = None
     dead_before: datetime | None = None
@@ -26,7 +26,7 @@ class Wanted:
 
 
 async def show(store: DeadLetterStore, say: Say) -> None:
-    """A line for each: who it was for is not in it."""
+    """Print a line for each; it does not name the user."""
     count = 0
     async for letter in _letters(store):
         say(_line(letter))
@@ -35,35 +35,35 @@ async def show(store: DeadLetterStore, say: Say) -> None:
 
 
 async def replay(
-    store: DeadLetterStore, wanted: Wanted, now: Callable[[], datetime], say: Say
+    store: DeadLetterStore, selection: Selection, now: Callable[[], datetime], say: Say
 ) -> None:
     """Make the notices due again: the next sweep sends them, unless the user was back first."""
 
     async def work(letter: DeadLetter) -> str:
         return "replayed" if await store.replay(letter, now()) else "superseded"
 
-    await _do(store, wanted, work, say)
+    await _do(store, selection, work, say)
 
 
-async def drop(store: DeadLetterStore, wanted: Wanted, say: Say) -> None:
+async def drop(store: DeadLetterStore, selection: Selection, say: Say) -> None:
     """Delete them."""
 
     async def work(letter: DeadLetter) -> str:
         await store.drop(letter)
         return "dropped"
 
-    await _do(store, wanted, work, say)
+    await _do(store, selection, work, say)
 
 
 async def _do(
     store: DeadLetterStore,
-    wanted: Wanted,
+    selection: Selection,
     work: Callable[[DeadLetter], Awaitable[str]],
     say: Say,
 ) -> None:
     outcomes: Counter[str] = Counter()
-    missing = set(wanted.ids or ())
-    async for letter in _letters(store, wanted):
+    missing = set(selection.ids or ())
+    async for letter in _letters(store, selection):
         outcome = await work(letter)
         say(f"{letter.session} {outcome}")
         outcomes[outcome] += 1
@@ -74,20 +74,20 @@ async def _do(
 
 
 async def _letters(
-    store: DeadLetterStore, wanted: Wanted | None = None
+    store: DeadLetterStore, selection: Selection | None = None
 ) -> AsyncIterator[DeadLetter]:
-    wanted = wanted or Wanted()
+    selection = selection or Selection()
     for shard in store.shards:
         async for page in store.dead_letters(shard):
             for letter in page:
-                if wanted.includes(letter):
+                if selection.includes(letter):
                     yield letter
 
 
 def _line(letter: DeadLetter) -> str:
     channel = letter.reference.get("channelId", "?")
     expired, dead = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (letter.expired_at, letter.dead_at))
-    # The code is the channel's: whatever is in it, this stays one line of a terminal.
+    # The code comes from the channel. `!a` escapes it, so that this stays one line.
     code = f" {letter.code!a}" if letter.code else ""
     return (
         f"{letter.session} {channel!a} expired {expired} dead {dead}"

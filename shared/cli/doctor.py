@@ -1,4 +1,4 @@
-"""Checks of the configuration, each with what to do about a failure. No secret is ever said."""
+"""Checks of the configuration, each with advice for a failure. No secret is ever printed."""
 
 import json
 import time
@@ -24,7 +24,7 @@ _HOST_JSON = Path(__file__).parents[2] / "host.json"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found, and what to do about it if it is not ok."""
+    """What one check found, and advice if it is not ok."""
 
     level: Literal["ok", "warn", "FAIL"]
     name: str
@@ -39,7 +39,7 @@ class Finding:
 async def examine(
     settings: Settings, stores: AzureStores, tokens: TokenSource, endpoint: str = ""
 ) -> AsyncIterator[Finding]:
-    """Do all checks, one after the other; `endpoint` is the messaging endpoint, if to be asked."""
+    """Do all checks, one after the other; an `endpoint` (the messaging endpoint) is checked too."""
     now = utc_now()
     if settings.storage.state_store == "cosmos":
         yield await check_documents(stores)
@@ -52,7 +52,7 @@ async def examine(
 
 
 def check_schedule(settings: ExpirySettings, now: datetime, timeout_seconds: float) -> Finding:
-    """The interval, beside the timeout and the budget."""
+    """The interval fits the timeout and the budget."""
     interval = Schedule.of(settings.schedule, now).longest_seconds
     budget = settings.sweep_budget_seconds
     found = f"a sweep every {duration(interval)} at most, each of up to {budget} s"
@@ -111,7 +111,7 @@ async def _check_storage(
 
 
 def check_made_with(name: str, setting: str, value: int | str, stored: int | str) -> Finding:
-    """The setting is what the table was made with."""
+    """The setting has the value that the table was made with."""
     if value == stored:
         return Finding("ok", name, str(stored))
     found = f"{setting} is {value}, the table was made with {stored}"
@@ -119,7 +119,7 @@ def check_made_with(name: str, setting: str, value: int | str, stored: int | str
 
 
 def check_clock(began: datetime, answered_at: datetime, ended: datetime) -> Finding:
-    """The storage's clock, which has whole seconds, fits between two looks at ours."""
+    """The storage's clock (whole seconds) agrees with ours, read before and after."""
     ahead = began - (answered_at + timedelta(seconds=1))
     behind = answered_at - ended
     off = max(ahead, behind, timedelta(0))
@@ -130,7 +130,7 @@ def check_clock(began: datetime, answered_at: datetime, ended: datetime) -> Find
 
 
 async def check_documents(stores: AzureStores) -> Finding:
-    """The containers are as the settings say, and a document can be written, read and deleted."""
+    """The containers fit the settings, and a document can be written, read and deleted."""
     try:
         if not await stores.probe_documents():
             return Finding("FAIL", "cosmos", "a document that was written is not there")
@@ -167,7 +167,7 @@ async def check_credentials(tokens: TokenSource) -> Finding:
 
 
 async def check_endpoint(url: str) -> Finding:
-    """The messaging endpoint is there, and refuses who shows no token."""
+    """The messaging endpoint answers, and refuses a caller without a token."""
     name = "endpoint"
     if not url:
         return Finding("warn", name, "not asked", "give --endpoint https://<name>/api/messages")

@@ -1,7 +1,7 @@
-"""Fan-out: shards that a sweep did not finish become messages, whose readers the platform scales.
+"""Fan-out: shards that a sweep did not finish become messages, and the platform adds readers.
 
-A message is only a hint: what is due stays due in the table. One that is lost, late or there
-twice costs a look at its shard at most, and the next timer run finds what is left.
+A message is only a hint: what is due stays due in the table. If a message is lost, late or doubled,
+it costs at most one look at its shard, and the next timer run finds what is left.
 """
 
 import asyncio
@@ -33,28 +33,28 @@ class Message:
 
 
 class Queue(Protocol):
-    """A queue, which is made when the first message is put. Each verb is at least one request.
+    """A queue. The first message that is put makes it. Each method is at least one request.
 
-    Each may raise StorageUnavailableError; a write that does may have happened.
+    Each may raise StorageUnavailableError; a write that raises it may still have happened.
     """
 
     async def put(self, text: str) -> None:
         """Add a message."""
 
     async def receive(self, hidden_seconds: int) -> Message | None:
-        """A message that no other reader gets for so long, or None."""
+        """A message that no other reader gets for this time, or None."""
 
     async def hide(self, message: Message, seconds: int) -> None:
-        """Let the next reader have a received message after so many seconds."""
+        """Show a received message to the next reader after these seconds."""
 
     async def delete(self, message: Message) -> None:
         """Remove a received message, unless another reader has received it by now."""
 
     async def peek(self) -> Sequence[Message]:
-        """Up to 32 messages that no reader has at the moment, which stay as they are."""
+        """Up to 32 messages that no reader has at the moment; they do not change."""
 
     async def count(self) -> int:
-        """About how many messages there are, with those that readers have."""
+        """The approximate number of messages, also of those that readers have."""
 
 
 def poison_name(queue: str) -> str:
@@ -83,12 +83,12 @@ def shard_of(message: bytes) -> str:
 
 
 class FanOut:
-    """What the sweep needs of the two queues.
+    """The two queues, as the sweep uses them.
 
     Args:
-        queue: of shards to sweep.
-        poison: of messages that failed too often.
-        most: no more messages than this are put by the timer's sweeps: the number of shards.
+        queue: the queue of shards to sweep.
+        poison: the queue of messages that failed too often.
+        most: the timer's sweeps put no more messages than this: the number of shards.
     """
 
     def __init__(self, queue: Queue, poison: Queue, *, most: int) -> None:
@@ -108,8 +108,8 @@ class FanOut:
             handed_over += 1
 
         try:
-            # Unfinished shards put themselves on again: if every run of the timer added all of
-            # them, a long backlog would gather messages without end.
+            # An unfinished shard asks for itself again. If every run of the timer also added it, a
+            # long backlog would gather messages without end.
             room = max(self._most - await self._queue.count(), 0)
             async with asyncio.TaskGroup() as puts:
                 for shard in unfinished[:room]:

@@ -1,7 +1,7 @@
-"""When Python collects garbage in full: not while a sweep has thousands of notices in hand.
+"""When Python collects garbage in full: not while a sweep holds thousands of notices.
 
-A full collection walks every object that may be part of a cycle, and nothing else runs meanwhile:
-76 ms for what the app has imported, up to 260 ms with a sweep's waiting notices.
+A full collection visits every object that may be part of a cycle, and nothing else runs meanwhile:
+76 ms for the app's imports, up to 260 ms with a sweep's waiting notices.
 """
 
 import gc
@@ -37,13 +37,13 @@ _collector = _Collector()
 
 
 def keep_what_is_there() -> None:
-    """Take what was imported and built so far out of all collections to come."""
+    """Take all objects that exist now out of later collections: imports, and what was built."""
     gc.freeze()
 
 
 def full_collections_put_off() -> AbstractContextManager[None]:
-    """Let full collections wait until the end of this, and of whatever else asked for the same.
+    """Let full collections wait until this and every other user of it has ended; then do one.
 
-    Then there is one. The younger generations are collected as ever.
+    The younger generations are collected as usual.
     """
     return _collector.put_off()

@@ -15,7 +15,7 @@ from shared.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
-# Probes come often; the storage is asked this seldom.
+# Probes come often; the storage is asked at most once in this time.
 HEALTH_SECONDS = 5
 
 
@@ -26,7 +26,7 @@ class Health:
         stores: where the conversations are.
         settings: the checked settings.
         now: the clock, in aware UTC.
-        clock: a monotonic clock, in seconds: when a check is made again.
+        clock: a monotonic clock, in seconds; it says when to check again.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Health:
 
         Raises:
             StorageUnavailableError: the tables could not be read.
-            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
+            SettingsError: tables or containers do not fit the settings; see `Stores.ready`.
         """
         now = self._now()
         async with self._stores.ready():
@@ -66,7 +66,7 @@ class Health:
         return replace(status, timer="off" if self._settings.expiry.timer_disabled else "on")
 
     async def failed_checks(self) -> Sequence[str]:
-        """What keeps the app from being ready; looked at again after `HEALTH_SECONDS` only."""
+        """What keeps the app from being ready; checked again only after `HEALTH_SECONDS`."""
         async with self._checking:
             if self._clock() >= self._check_again_at:
                 self._failed_checks = await self._check()
@@ -82,7 +82,7 @@ class Health:
                     return []
                 sweeps = await self._stores.for_sweeps().sweeps()
         except (StorageUnavailableError, SettingsError) as error:
-            logger.error("health: %s", error)  # noqa: TRY400 - it says it all
+            logger.error("health: %s", error)  # noqa: TRY400 - the message is enough
             return ["storage"]
         budget = self._settings.expiry.sweep_budget_seconds
         return [] if is_recent(sweeps, self._schedule(now), budget, now) else ["sweep"]

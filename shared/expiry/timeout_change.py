@@ -1,9 +1,9 @@
-"""What a changed ExpireAfterSeconds means for conversations whose due rows are filed already.
+"""What a changed ExpireAfterSeconds means for due rows that are filed already.
 
-A longer timeout needs nothing: their due rows come up early, and are re-filed. A shorter one would
-be noticed only when they come up, at the old time. So for as long as there may be such rows, each
-sweep also looks ahead by the difference, at every due row once: what it meets there is expired, or
-re-filed at its new time.
+A longer timeout needs nothing: the due rows come up early, and are re-filed. A shorter one would
+have no effect until they come up, at the old time. So while there may be such rows, each sweep also
+looks ahead by the difference, at every due row once. It expires the conversation, or re-files the
+row at its new time.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ async def sweep_with_timeout(
         store: where the control row is.
         expire_after: the timeout in force.
         now: the present, in aware UTC.
-        run: runs the sweep, looking ahead as it is told.
+        run: runs the sweep; its argument is the range to look ahead, if any.
 
     Raises:
         StorageUnavailableError: the control row could not be read or written.
@@ -36,7 +36,7 @@ async def sweep_with_timeout(
     stored = await store.control()
     control = stored.with_timeout(expire_after, now)
     if control != stored:
-        with suppress(ConflictError):  # another instance notes the same; the next sweep makes sure
+        with suppress(ConflictError):  # another instance wrote the same; the next sweep makes sure
             control = await store.save_control(control)
     ahead = control.range_ahead(now)
     report = await run(ahead)

@@ -1,6 +1,6 @@
 """The bot's three bags of state during one attempt of a turn, and the BotStates that use them.
 
-ConversationState, UserState, PrivateConversationState  what a bot author works with
+ConversationState, UserState, PrivateConversationState  for the bot's author
     └── TurnState  the rows this attempt has loaded; a save stages, the turn commits
 """
 
@@ -17,9 +17,9 @@ from shared.state.turn_state import TurnState
 class _TurnScopedState(BotState):
     """BotState without its faults.
 
-    The SDK's loads again what is empty (so a cleared state comes back), writes an empty row for
-    every new conversation, cannot delete what was not loaded, and takes a default of 0 for none.
-    Its storage is the turn's own TurnState, found through the turn context.
+    The SDK's BotState loads an empty state again (so a cleared state comes back), writes an empty
+    row for every new conversation, cannot delete a state that was not loaded, and ignores a default
+    of 0. The storage here is the turn's own TurnState, found through the turn context.
     """
 
     def _rows(self, turn_context: TurnContext) -> TurnState:
@@ -35,22 +35,22 @@ class _TurnScopedState(BotState):
         return StateProperty(self, name)
 
     async def load(self, turn_context: TurnContext, force: bool = False) -> None:
-        """Read the bag, once a turn; with `force`, drop what was changed since the last save."""
+        """Read the bag once in a turn; with `force`, drop the changes since the last save."""
         if force or self.get_cached_state(turn_context) is None:
             key = self.get_storage_key(turn_context)
             found = await self._rows(turn_context).read([key])
             turn_context.turn_state[self._context_service_key] = _Cached(found.get(key) or {})
 
     async def save_changes(self, turn_context: TurnContext, force: bool = False) -> None:
-        """Stage the bag; the turn commits it. One that was not touched costs nothing."""
-        del force  # what is equal need never be written
+        """Stage the bag; the turn commits it. An untouched bag costs nothing."""
+        del force  # an equal state need never be written
         cached = self.get_cached_state(turn_context)
         if cached is not None:
             key = self.get_storage_key(turn_context)
             await self._rows(turn_context).write({key: cached.state})
 
     async def clear_state(self, turn_context: TurnContext) -> None:
-        """Empty the bag; it stays empty, whatever is read later in the turn."""
+        """Empty the bag; it stays empty for the rest of the turn, also after a read."""
         await self.load(turn_context)
         self.get_cached_state(turn_context).state.clear()
 
@@ -60,13 +60,13 @@ class _TurnScopedState(BotState):
         await self.save_changes(turn_context)
 
     async def delete_property_value(self, turn_context: TurnContext, property_name: str) -> None:
-        """Remove a property; one that is not there is no error."""
+        """Remove a property; it is no error if there is none."""
         self.get_cached_state(turn_context).state.pop(property_name, None)
 
 
 @dataclass(slots=True)
 class _Cached:
-    """What BotState keeps in the turn context: the bag as the bot sees it."""
+    """BotState keeps this in the turn context: the bag as the bot sees it."""
 
     state: dict[str, Any]
 
@@ -84,7 +84,7 @@ class StateProperty(StatePropertyAccessor):
         return self._name
 
     async def get(self, turn_context: TurnContext, default_value_or_factory: Any = None) -> Any:
-        """The value; where there is none, the default (or what it makes), kept from then on."""
+        """The value. If there is none, it becomes the default, or the result of its factory."""
         await self._bag.load(turn_context)
         state = self._bag.get_cached_state(turn_context).state
         if self._name not in state:
@@ -103,13 +103,13 @@ class StateProperty(StatePropertyAccessor):
         await self._bag.set_property_value(turn_context, self._name, value)
 
     async def delete(self, turn_context: TurnContext) -> None:
-        """Remove the value; where there is none, nothing happens."""
+        """Remove the value; if there is none, nothing happens."""
         await self._bag.load(turn_context)
         await self._bag.delete_property_value(turn_context, self._name)
 
 
 class ConversationState(_TurnScopedState, botbuilder.core.ConversationState):
-    """State of the conversation, shared by all who take part; gone when it expires."""
+    """State of the conversation, shared by all its users; gone when it expires."""
 
 
 class UserState(_TurnScopedState, botbuilder.core.UserState):

@@ -1,6 +1,6 @@
 """State as JSON with tagged types, from an allow-list; nothing in a row is ever executed.
 
-Plain JSON values stand for themselves. Everything else is an object with a `$type`:
+Plain JSON values stay as they are. Every other value is an object with a `$type`:
 
     {"$type": "decimal", "value": "1.5"}          Decimal, datetime, date, timedelta, bytes, ...
     {"$type": "ActivityTypes", "value": "message"} an enum of the Bot Framework
@@ -25,7 +25,7 @@ from msrest.serialization import Model
 
 TAG = "$type"
 
-# The most that one row's state may unpack to: a small row must not fill the memory.
+# The largest size of one row's state when unpacked: a small row must not fill the memory.
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 
 
@@ -37,8 +37,8 @@ class StateDecodeError(ValueError):
     """Stored state is damaged, or names a type that is not on the allow-list."""
 
 
-# Dialog classes whose instances live in state, with their fields (none: an enum). Looked up in
-# botbuilder.dialogs only once a value of theirs turns up: importing that package is most of a
+# Dialog classes whose instances live in state, with their fields (none: an enum). They are looked
+# up in botbuilder.dialogs only when the first such value comes: importing that package is most of a
 # cold start, and a bot without dialogs should not pay for it.
 _DIALOG_TYPES: dict[str, tuple[str, ...]] = {
     "Choice": ("value", "action", "synonyms"),
@@ -75,7 +75,7 @@ _VALUES: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
         lambda text: base64.b64decode(text, validate=True),
     ),
     "uuid": (UUID, str, UUID),
-    "float": (float, repr, float),  # for nan and the infinities, which JSON has no word for
+    "float": (float, repr, float),  # for nan and the infinities, which JSON cannot write
 }
 _VALUE_TAGS = {cls: tag for tag, (cls, _, _) in _VALUES.items()}
 _COLLECTIONS: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
@@ -119,7 +119,7 @@ def decode(data: Any) -> Any:
     """The value that `encode` was given.
 
     Raises:
-        StateDecodeError: a tag is unknown, or what it tags does not fit it.
+        StateDecodeError: a tag is unknown, or its value does not fit it.
     """
     try:
         return _decode(data)
@@ -139,7 +139,7 @@ def pack(bag: dict[str, Any]) -> bytes:
     """
     if not bag:
         return b""
-    # Sorted keys make equal bags equal bytes, so a bag that did not change is not written.
+    # With sorted keys, equal bags are equal bytes, so an unchanged bag is not written.
     return zlib.compress(json.dumps(encode(bag), separators=(",", ":"), sort_keys=True).encode(), 1)
 
 
@@ -241,7 +241,7 @@ def _decode_object(tag: Any, data: dict[str, Any]) -> Any:
 
 
 def _dataclass_of(cls: type, fields: dict[str, Any]) -> Any:
-    """Rebuild without __init__, which may compute; fields added since keep their defaults."""
+    """Rebuild without __init__, which may run code; fields that are new get their defaults."""
     instance: Any = object.__new__(cls)
     for spec in dataclasses.fields(cls):
         if spec.name in fields:

@@ -13,7 +13,7 @@ from typing import Any
 from botbuilder.core import TurnContext
 from botbuilder.schema import Activity
 
-from shared.cli.dead_letters import Wanted, replay
+from shared.cli.dead_letters import Selection, replay
 from shared.connector import limits as sending
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
@@ -255,8 +255,8 @@ class Simulation:
     def _replay(self, name: str, process: str) -> Arrival:
         async def run(process: Process) -> None:
             now = self.world.clock(process)
-            wanted = Wanted(dead_before=now())  # as the command line has it
-            await replay(self._bot(process).store, wanted, now, lambda _: None)
+            selection = Selection(dead_before=now())  # as the command line has it
+            await replay(self._bot(process).store, selection, now, lambda _: None)
 
         return Arrival(name, process, run)
 

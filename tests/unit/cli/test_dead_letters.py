@@ -9,12 +9,12 @@ import pytest
 from shared import texts
 from shared.cli import __main__ as cli
 from shared.cli import dead_letters
-from shared.cli.dead_letters import Wanted
+from shared.cli.dead_letters import Selection
 from shared.domain.work import DeadLetter
 from shared.expiry.notice import NoticeResult, Verdict
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, count_in_every_bag
 
-EVERY = Wanted()
+EVERY = Selection()
 
 
 @pytest.fixture
@@ -32,15 +32,15 @@ async def bot() -> BotInMemory:
     return bot
 
 
-async def lines(bot: BotInMemory, action: str, wanted: Wanted = EVERY) -> list[str]:
+async def lines(bot: BotInMemory, action: str, selection: Selection = EVERY) -> list[str]:
     said: list[str] = []
     match action:
         case "list":
             await dead_letters.show(bot.store, said.append)
         case "replay":
-            await dead_letters.replay(bot.store, wanted, bot.clock, said.append)
+            await dead_letters.replay(bot.store, selection, bot.clock, said.append)
         case "drop":
-            await dead_letters.drop(bot.store, wanted, said.append)
+            await dead_letters.drop(bot.store, selection, said.append)
     return said
 
 
@@ -111,7 +111,7 @@ async def test_user_state_of_the_last_turn_outlives_its_dead_letter_and_the_repl
 @pytest.mark.parametrize("action", ["replay", "drop"])
 async def test_those_that_are_named_are_taken_and_no_others(bot: BotInMemory, action: str) -> None:
     letter = await of_talk(bot, 1)
-    said = await lines(bot, action, Wanted(ids=frozenset({letter.session, "nosuch"})))
+    said = await lines(bot, action, Selection(ids=frozenset({letter.session, "nosuch"})))
     done = "replayed" if action == "replay" else "dropped"
     assert said == [f"{letter.session} {done}", "nosuch not found", f"1 {done}"]
     assert letter not in await bot.dead_letters()
@@ -121,7 +121,7 @@ async def test_those_that_are_named_are_taken_and_no_others(bot: BotInMemory, ac
 async def test_those_older_than_some_time_are_taken_and_no_others(bot: BotInMemory) -> None:
     young = await of_talk(bot, 2)
     before = bot.clock.now - timedelta(seconds=1)
-    assert (await lines(bot, "drop", Wanted(dead_before=before)))[-1] == "2 dropped"
+    assert (await lines(bot, "drop", Selection(dead_before=before)))[-1] == "2 dropped"
     assert await bot.dead_letters() == [young]
 
 
