@@ -1,4 +1,4 @@
-"""What clients of Azure's accounts share: how they are opened and closed, and who they are."""
+"""The common part of the clients of Azure's accounts: opening, closing, identity, error codes."""
 
 import re
 from typing import Any, ClassVar, Self
@@ -16,7 +16,7 @@ class Account:
 
     Args:
         client: the SDK's client of the account.
-        identity: what it shows, if that is no key.
+        identity: the client's identity, if it uses no key.
     """
 
     def __init__(self, client: Any, identity: Identity | None) -> None:
@@ -42,7 +42,7 @@ class StorageAccount(Account):
     Args:
         connection_string: with the account's key; or
         endpoint: the service's address, for an identity.
-        identity: what is shown there.
+        identity: the identity for that address.
     """
 
     CLIENT: ClassVar[Any]
@@ -59,7 +59,7 @@ class StorageAccount(Account):
 
     @classmethod
     def of(cls, settings: StorageSettings) -> Self:
-        """That of the app's storage account."""
+        """The service of the app's storage account."""
         connection_string = settings.connection_string.get_secret_value()
         if connection_string:
             return cls(connection_string=connection_string)
@@ -72,7 +72,7 @@ class StorageAccount(Account):
 
 
 def identity_of(settings: StorageSettings) -> Identity:
-    """The app's identity: a managed one, or the first that the machine has to offer."""
+    """The app's identity: a managed one, or the first one that the machine has."""
     client_id = settings.client_id or None  # of a user-assigned identity
     if settings.credential == "managedidentity":
         return ManagedIdentityCredential(client_id=client_id)
@@ -80,20 +80,20 @@ def identity_of(settings: StorageSettings) -> Identity:
 
 
 def code_of(error: AzureError) -> str:
-    """The service's code for an error, such as `EntityTooLarge`; empty: it gave none.
+    """The service's code for an error, such as `EntityTooLarge`; empty if it gave none.
 
-    Only the code says what an error means: a 409 is a conflict, or a table that is being deleted.
+    Only the code tells the meaning: a 409 is a conflict, or a table that is being deleted.
     """
     code = getattr(error, "error_code", None)
     if code:
         return str(getattr(code, "value", code))
-    # Where the body is not what the SDK expects, the code is in the error's text only.
+    # If the SDK does not understand the body, the code is only in the error's text.
     found = re.search(r'"code"\s*:\s*"(\w+)"', str(error))
     return found[1] if found else ""
 
 
 def reason(error: AzureError) -> str:
-    """The service's own words in one line; requests and their keys are not part of it."""
+    """The service's message in one line, without the request and its keys."""
     status, code = getattr(error, "status_code", None), code_of(error)
     first_line = (error.message or type(error).__name__).splitlines()[0]
     return " ".join(str(part) for part in (status, code, first_line) if part)

@@ -30,13 +30,13 @@ class CosmosDb(Account):
 
     Args:
         settings: of the account.
-        storage: says who the app is, where the account is reached without a key.
+        storage: says who the app is, if the account is used without a key.
         ca_file: a PEM file of authorities to trust, instead of the public ones; may be empty.
-        least_time_to_live_seconds: a container of conversation state with less is refused.
+        least_time_to_live_seconds: a container of conversation state must not have less.
     """
 
-    # The SDK waits up to 65 s for an answer and up to 30 s for a throttled request, nine times.
-    # What a request may have done already it does not repeat.
+    # By default the SDK waits up to 65 s for an answer and up to 30 s for a throttled request, nine
+    # times. It does not repeat a request that may have taken effect.
     OPTIONS: ClassVar[dict[str, Any]] = {
         "connection_timeout": 3,
         "read_timeout": 10,
@@ -71,16 +71,16 @@ class CosmosDb(Account):
 
     @property
     def users(self) -> CosmosContainer:
-        """The container of user state, which has none."""
+        """The container of user state, which has no time to live."""
         name = self._settings.user_container
         return CosmosContainer(self._database.get_container_client(name))
 
     async def ensure_containers(self) -> None:
-        """Create the containers that are missing, and look at those that are there.
+        """Create missing containers, and check the others.
 
         Raises:
-            SettingsError: a container is missing and an identity cannot create it; or one is
-                there that state would not be safe in.
+            SettingsError: a container is missing and an identity cannot create it; or state would
+                not be safe in a container.
             StorageUnavailableError: no answer, or refused.
         """
         settings = self._settings
@@ -120,7 +120,7 @@ class CosmosDb(Account):
             found: Mapping[str, Any] = await self._database.get_container_client(name).read()
         except CosmosResourceNotFoundError:
             if self._identity:
-                # Microsoft Entra ID gives access to data, not to what an account is made of.
+                # Microsoft Entra ID gives access to data, but not to creating containers.
                 raise SettingsError(
                     f"{setting} is {name!r}; it must be a container of the database"
                     f" {self._settings.database!r}, which an identity cannot create: `azd"
@@ -152,7 +152,7 @@ class CosmosDb(Account):
     async def _check_time_to_live(
         self, setting: str, name: str, found: Mapping[str, Any], wanted: int | None
     ) -> None:
-        # -1: documents live for ever unless they say otherwise, and ours do not.
+        # -1: documents live for ever unless they set a time themselves; ours set none.
         actual = found.get("defaultTtl")
         actual = None if actual == -1 else actual
         if actual == wanted:

@@ -1,4 +1,4 @@
-"""What both stores in Cosmos DB share: users are documents, and bags are part of a document."""
+"""The common part of both stores in Cosmos DB: users and bags in documents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -55,7 +55,7 @@ class UserDocuments:
 
 
 class InDocuments(StateStore):
-    """What is the same for both stores: bags come with their conversation, users have documents."""
+    """The common methods of both stores: bags come with their conversation, users are documents."""
 
     _user_documents: UserDocuments
 

@@ -1,7 +1,7 @@
-"""Cosmos DB in the few verbs the stores need, with its errors told apart.
+"""Cosmos DB with the few operations that the stores need, and its errors translated.
 
 The partition key is `/id`, as in Microsoft's article: each document is a partition of its own, and
-no transaction spans two. Of what a document holds, only `users` is indexed.
+no transaction spans two. Only a document's `users` is indexed.
 """
 
 import math
@@ -30,7 +30,7 @@ from shared.domain.times import utc_now
 from shared.storage.account import reason
 from shared.telemetry import tracer
 
-# A 404 with another substatus is about the container, or about a copy that is not new enough yet.
+# A 404 with another substatus: the container is missing, or a copy is not new enough.
 _DOCUMENT_MISSING = (0, None)
 
 
@@ -38,8 +38,8 @@ _DOCUMENT_MISSING = (0, None)
 class Document:
     """One document: its columns, the users it is about, and the ETag it was read at.
 
-    `token` is the session token of its last write: a read that shows it sees that write, whatever
-    process it was done by. Source: learn.microsoft.com, "Consistency levels in Azure Cosmos DB".
+    `token` is the session token of its last write. A read with the token sees that write, even of
+    another process. Source: learn.microsoft.com, "Consistency levels in Azure Cosmos DB".
     """
 
     id: str
@@ -50,7 +50,7 @@ class Document:
 
 
 class Container(Protocol):
-    """The verbs. Each may raise StorageUnavailableError; a write that does may have happened."""
+    """The operations. Each may raise StorageUnavailableError; a write may still have happened."""
 
     async def read(self, document_id: str, token: str = "") -> Document | None:
         """One document, or None."""
@@ -59,7 +59,7 @@ class Container(Protocol):
         """Write a new document; returns it with its ETag and token.
 
         Raises:
-            ConflictError: there is one of that id.
+            ConflictError: there is a document with that id.
             StateTooLargeError: the service refused the size; nothing was written.
         """
 
@@ -72,14 +72,14 @@ class Container(Protocol):
         """
 
     async def delete(self, document_id: str, etag: str = "") -> None:
-        """Delete the document, with an ETag at that version; that it is gone is no error.
+        """Delete the document, with an ETag only at that version. It is no error if it is gone.
 
         Raises:
             ConflictError: it is another version by now.
         """
 
     def about(self, user: str, older_than: timedelta | None = None) -> AsyncIterator[str]:
-        """The ids of the documents about a user; those only that were written so long ago."""
+        """The ids of the documents about a user; with `older_than`, only those written before."""
 
 
 class CosmosContainer(Container):
@@ -145,7 +145,7 @@ class CosmosContainer(Container):
 
 
 class _DocumentMissingError(StorageUnavailableError):
-    """The service answered 404 for a document; where that cannot be, for what it is in."""
+    """The service answered 404: the document is missing, or for a new one, its container."""
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def errors_translated() -> Iterator[None]:
 
     Raises:
         _DocumentMissingError: the container has no such document.
-        ConflictError: the document is another version, or there already.
+        ConflictError: the document is another version, or exists already.
         StateTooLargeError: the service refused the size.
         StorageUnavailableError: every other error, and no answer.
     """
@@ -196,7 +196,7 @@ def _written(document: Document, answer: Any) -> Document:
 
 
 def to_json(value: Any) -> Any:
-    """A column's value as JSON: bytes and times become objects that say so."""
+    """A column's value as JSON: bytes and times become objects with their type."""
     match value:
         case bytes():
             return {"bytes": b64encode(value).decode()}
@@ -208,7 +208,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The value of what `to_json` made."""
+    """The value that `to_json` was given."""
     match value:
         case {"bytes": str(text)}:
             return b64decode(text)

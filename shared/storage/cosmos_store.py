@@ -1,13 +1,13 @@
 """State in Cosmos DB, rows in tables: `CosmosStore` is a `ConversationStore`.
 
-A conversation's row is in Table Storage as ever. It is the commit of every turn and of every
-expiry, and names a document with the session's bags:
+A conversation's row is in Table Storage, as without Cosmos DB. It is the commit of every turn and
+every expiry, and names a document with the session's bags:
 
     create the document ─► commit the row, which names it ─► delete the one it named before
 
-A document is written once, under an id that no other document has, and counts while a row names it.
-So nothing is half-written without a transaction over both. A crash leaves a document that no row
-names, until its time to live is over. docs/cosmos.md has the rest.
+A document is written once, with an id of its own, and counts while a row names it. So nothing is
+half-written, although no transaction spans both. A crash leaves a document that no row names, until
+its time to live is over. docs/cosmos.md has the rest.
 """
 
 import logging
@@ -40,7 +40,7 @@ from shared.storage.tables import Table
 
 logger = logging.getLogger(__name__)
 
-# A row that names another document each time it is looked at is one that is busy.
+# If a row names another document at each look, the conversation is busy.
 _MOST_LOOKS = 5
 
 
@@ -50,7 +50,7 @@ class CosmosStore(InDocuments, TableStore):
     Args:
         conversations: the table of conversations, due rows and dead letters.
         users: the table of users' lists.
-        shard_count: into how many partitions conversations are spread.
+        shard_count: the number of partitions that conversations are spread over.
         documents: the container of conversation state.
         user_documents: the container of user state.
         max_row_bytes: the most that a row, or a document, may hold.
@@ -73,7 +73,7 @@ class CosmosStore(InDocuments, TableStore):
         self._user_documents = UserDocuments(user_documents, max_row_bytes)
 
     async def load(self, address: Address) -> Conversation | None:
-        """See `StateStore.load`; a session whose document is gone comes back as expired."""
+        """See `StateStore.load`; if a session's document is gone, the session is expired."""
         for _ in range(_MOST_LOOKS):
             row = await super().load(address)
             if row is None or row.bags is None:
@@ -139,14 +139,14 @@ class CosmosStore(InDocuments, TableStore):
     async def save_user(
         self, user: str, row: UserRow | None, joining: Address | None = None
     ) -> tuple[UserRow | None, str]:
-        """See `StateStore.save_user`; the list comes first, so that it leads to all there is."""
+        """See `StateStore.save_user`; the list is written first, so that it is never incomplete."""
         index_etag = ""
         if joining is not None:
             _, index_etag = await super().save_user(user, None, joining)
         return (await self._user_documents.save(user, row) if row else None), index_etag
 
     async def delete_user(self, user: str) -> bool:
-        """See `StateStore.delete_user`; what crashes have left about the user goes too."""
+        """See `StateStore.delete_user`; also deletes documents about the user that crashes left."""
         async for document_id in self._documents.about(user, older_than=COMMIT_TAKES_AT_MOST):
             bags = Bags(document_id, session="")
             address = self.address(document_id.partition("|")[0])
@@ -154,12 +154,12 @@ class CosmosStore(InDocuments, TableStore):
         return await self._user_documents.delete(user)
 
     async def _delete_private_of(self, address: Address, session: str) -> None:
-        """Nothing: private bags have gone with the document."""
+        """Nothing: private bags went with the document."""
 
     async def _written(
         self, conversation: Conversation, private: Sequence[PrivateState]
     ) -> Bags | None:
-        """The document that the row is to name, written; None if there is nothing to keep."""
+        """Write the document that the row will name; None if there is nothing to keep."""
         before, state = conversation.bags, conversation.state or b""
         kept = merged_private(conversation, private)
         if not state and not kept:
@@ -169,7 +169,7 @@ class CosmosStore(InDocuments, TableStore):
             and before.session == conversation.session
             and (before.state, before.private) == (state, kept)
         ):
-            # Written all the same: that is what its time to live counts from.
+            # Written although it is equal: its time to live counts from the last write.
             document = await self._documents.replace(_bags_document(before, conversation))
             return replace(before, token=document.token)
         document_id = f"{conversation.address.key}|{uuid4().hex}"
@@ -189,12 +189,12 @@ class CosmosStore(InDocuments, TableStore):
         try:
             await self._documents.delete(bags.id)
         except StorageUnavailableError as error:
-            # No row names it any more, so this is about space alone.
+            # No row names it any more, so only space is at stake.
             logger.warning("cosmos: a document is left to its time to live: %s", error)
 
 
 def _no_state(conversation: Conversation) -> bytes | None:
-    """What the row holds of the state; None, which a store refuses, where it was not read."""
+    """Empty, because the state is in the document. None (not loaded) stays None: a save fails."""
     return None if conversation.state is None else b""
 
 

@@ -1,7 +1,7 @@
 """State in Cosmos DB without tables: `TimeToLiveStore` has no rows, and no sweep.
 
-A conversation is one document, with its tracking and its bags. It ends when Cosmos DB deletes the
-document, because its time to live is over. docs/cosmos.md has the rest.
+A conversation is one document, with its tracking and its bags. It ends when its time to live is
+over, because Cosmos DB then deletes the document. docs/cosmos.md has the rest.
 """
 
 from collections.abc import Sequence
@@ -30,17 +30,17 @@ from shared.storage.tables import Row
 
 
 class TimeToLiveStore(InDocuments):
-    """A `StateStore` without rows: Cosmos DB forgets conversations that are idle, in silence.
+    """A `StateStore` without rows: Cosmos DB deletes idle conversations, and nobody is told.
 
     Args:
         conversations: the container of conversations, which has a time to live.
         users: the container of user state, which has none.
-        shard_count: what addresses are made with; nothing is sharded here.
+        shard_count: needed for addresses; nothing is sharded here.
         max_row_bytes: the most that a document may hold.
     """
 
-    # What a conversation remembers in place of the version of an entry in its users' lists: its
-    # document names them, which takes no list.
+    # A conversation remembers this instead of the version of an entry in a user's list. There are
+    # no lists: its document names its users.
     LISTED = "document"
 
     def __init__(
@@ -105,7 +105,7 @@ class TimeToLiveStore(InDocuments):
         """Nothing: there are no work items."""
 
     async def file(self, row: DueRow) -> None:
-        """Nothing: there is no sweep that would go on with it."""
+        """Nothing: there is no sweep that would take it up."""
 
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
         """None: there are no work items."""
@@ -117,7 +117,7 @@ class TimeToLiveStore(InDocuments):
         return [Joined(self.address(key), etag="") async for key in self._conversations.about(user)]
 
     async def leave(self, user: str, entry: Joined) -> None:
-        """Nothing: a conversation names who takes part."""
+        """Nothing: a conversation names its users."""
 
     async def drop_listed(self, entry: Joined) -> bool:
         """False: there are no dead letters."""

@@ -11,9 +11,9 @@ from shared.telemetry import tracer
 
 
 class ObservedTable(Table):
-    """Passes every request on to another `Table`; each one is a span, and is counted.
+    """Passes every request on to another `Table`, with a span, and counts it.
 
-    A span names the partition, never a column. A page of a query is a request.
+    A span names the partition, never a column. Each page of a query is a request.
 
     Args:
         table: the table that answers.

@@ -21,8 +21,8 @@ from shared.storage.account import StorageAccount, code_of, reason
 
 _MOST_AT_ONCE = 32  # the service's limit
 
-# Source of the codes: learn.microsoft.com, "Queue Storage error codes". All but those that are
-# named below mean that the queue is unavailable: one that is being deleted is a 409, too.
+# Source of the codes: learn.microsoft.com, "Queue Storage error codes". All codes but those named
+# below mean that the queue is unavailable; a queue that is being deleted is also a 409.
 _QUEUE_MISSING = "QueueNotFound"
 
 
@@ -106,7 +106,7 @@ class Queues(StorageAccount):
 
     CLIENT = QueueServiceClient
     OPTIONS: ClassVar[dict[str, Any]] = {
-        # The SDK waits 15 s before it tries again, and 60 s for an answer.
+        # By default the SDK waits 15 s before it tries again, and 60 s for an answer.
         "connection_timeout": 3,
         "read_timeout": 10,
         "retry_total": 2,
@@ -114,7 +114,7 @@ class Queues(StorageAccount):
         "increment_base": 1,
         "random_jitter_range": 1,
         "use_env_settings": bool(getproxies()),
-        # The SDK asks for the newest, which Azurite learns of later only.
+        # By default the SDK asks for the newest version, which Azurite does not know yet.
         "api_version": "2023-11-03",
     }
 
@@ -146,7 +146,7 @@ def _message(message: QueueMessage) -> Message:
 
 
 def _decoded(content: str) -> str:
-    """The text; what is not base64 was put there by someone else, and is shown as it is."""
+    """The text. If it is not base64, another program wrote it, and it is shown as it is."""
     try:
         return b64decode(content, validate=True).decode()
     except ValueError:

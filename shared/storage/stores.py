@@ -1,4 +1,4 @@
-"""The stores of the app, as the settings choose them, over the clients of its accounts."""
+"""The stores of the app, which the settings choose, over the clients of its accounts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ _PROBE = Row(CONTROL, "doctor")
 
 @dataclass(frozen=True, slots=True)
 class TableProbe:
-    """A row was read: the storage answered at `answered_at`, between two looks at our clock.
+    """The storage's clock when it answered, and our clock before and after.
 
     The storage's clock has whole seconds.
     """
@@ -55,7 +55,7 @@ async def open_stores(settings: Settings) -> AsyncIterator["AzureStores"]:
 
 
 def _cosmos_of(settings: Settings) -> "CosmosDb | None":
-    """The client of the Cosmos DB account, where StateStore is cosmos."""
+    """The client of the Cosmos DB account, if StateStore is cosmos."""
     if settings.storage.state_store != "cosmos":
         return None
     from shared.storage.cosmos_account import CosmosDb  # noqa: PLC0415 - 0.3 s that others need not wait
@@ -69,12 +69,12 @@ def _cosmos_of(settings: Settings) -> "CosmosDb | None":
 
 
 class AzureStores(Stores):
-    """Makes the stores, and makes sure that what they need is there.
+    """Makes the stores, and creates missing tables and containers.
 
     Args:
         settings: of the storage account.
         tables: the client of the storage account.
-        cosmos: the client of the Cosmos DB account, where StateStore is cosmos.
+        cosmos: the client of the Cosmos DB account, if StateStore is cosmos.
         expires_by_time_to_live_alone: see `Settings`.
     """
 
@@ -161,7 +161,7 @@ class AzureStores(Stores):
         try:
             control = await store.control()
         except StorageUnavailableError:
-            # Most likely a first start; the control row is written when both tables are there.
+            # Most likely a first start. The control row is written when both tables exist.
             await self._tables.create(*names)
             control = await store.control()
         for setting, now, then in (
@@ -174,7 +174,7 @@ class AzureStores(Stores):
                 )
 
     async def probe_tables(self) -> TableProbe:
-        """Create the tables that are missing; write, read and delete a row.
+        """Create missing tables; write, read and delete a row.
 
         Raises:
             StorageUnavailableError: no answer, or refused.
@@ -195,6 +195,6 @@ class AzureStores(Stores):
 
         Raises:
             StorageUnavailableError: no answer, or refused.
-            SettingsError: the containers are not what the settings say.
+            SettingsError: the containers do not fit the settings.
         """
         return await self._cosmos.probe() if self._cosmos else True

@@ -15,7 +15,7 @@ class Tables(StorageAccount):
     """The tables of one storage account, over one client; an async context manager."""
 
     CLIENT = TableServiceClient
-    # The SDK's defaults (300 s timeouts, 10 retries, 120 s back-off) outlive a channel's patience.
+    # The SDK's defaults (300 s timeouts, 10 retries, 120 s back-off) are too long for a channel.
     OPTIONS: ClassVar[dict[str, Any]] = {
         "connection_timeout": 3,
         "read_timeout": 10,
@@ -35,7 +35,7 @@ class Tables(StorageAccount):
         return AzureTable(self._client.get_table_client(name))
 
     async def create(self, *names: str) -> None:
-        """Create the tables that are missing.
+        """Create missing tables.
 
         Raises:
             StorageUnavailableError: the service did not answer, or refused.

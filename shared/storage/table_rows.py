@@ -1,4 +1,4 @@
-"""What rows hold, and their keys: each kind of row from and to what the domain has."""
+"""Rows and their keys: translates each kind of row from and to the domain's values."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from shared.domain.users import Joined, UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.tables import Operation, Row
 
-# A binary property holds 64 KiB at most.
+# A binary property holds at most 64 KiB.
 CHUNK_BYTES = 64_000
 
 TRACKING = (
@@ -53,7 +53,7 @@ def check_size(columns: Mapping[str, Any], most_bytes: int) -> None:
     """Refuse a row that is too large.
 
     Raises:
-        StateTooLargeError: it is.
+        StateTooLargeError: it is too large.
     """
     size = sum(len(value) for value in columns.values() if isinstance(value, bytes | str))
     if size > most_bytes:
@@ -64,7 +64,7 @@ def check_size(columns: Mapping[str, Any], most_bytes: int) -> None:
 
 
 def write_over(row: Row) -> Operation:
-    """The write of a row over the version it was read at, which may be none."""
+    """The write of a row over the version that was read; an insert if there was none."""
     return Operation("replace" if row.etag else "insert", row)
 
 
@@ -185,12 +185,12 @@ def user_row_of(row: Row) -> UserRow:
 
 
 def seconds_or_none(value: int | None) -> timedelta | None:
-    """So many seconds, if there is a number."""
+    """This number of seconds, or None."""
     return None if value is None else timedelta(seconds=value)
 
 
 def due_row(row: DueRow) -> Row:
-    """The row of a work item; its key is all there is to it."""
+    """The row of a work item; it has only a key."""
     key = f"d|{row.due_seconds:010d}|{row.address.key}|{row.session}"
     return Row(row.address.shard, key)
 
@@ -202,7 +202,7 @@ def due_row_of(row: Row) -> DueRow:
 
 
 def dead_letter_key(letter: DeadLetter) -> str:
-    """The key of a dead letter's row: a session has one at most."""
+    """The key of a dead letter's row: a session has at most one."""
     return f"x|{letter.expired_seconds:010d}|{letter.address.key}|{letter.session}"
 
 
@@ -250,7 +250,7 @@ def dead_letter_of(row: Row) -> DeadLetter:
 
 
 def user_named_in(letter: DeadLetter) -> str:
-    """The hash of the user whom the letter names; empty for a group's."""
+    """The hash of the user whom the letter names; empty for a group's letter."""
     user = letter.reference.get("user")
     return user_hash(letter.reference["channelId"], user["id"]) if user else ""
 
@@ -284,13 +284,13 @@ def move_due_row(old: DueRow, new: DueRow) -> list[Operation]:
 
 
 def chunks(packed: bytes, name: str) -> dict[str, bytes]:
-    """The bytes in columns of CHUNK_BYTES, numbered so that a reader can tell one is missing."""
+    """The bytes in columns of CHUNK_BYTES, numbered so that a reader sees if one is missing."""
     chunks = [packed[at : at + CHUNK_BYTES] for at in range(0, len(packed), CHUNK_BYTES)]
     return {f"{name}{number:02d}": chunk for number, chunk in enumerate(chunks)}
 
 
 def joined_chunks(row: Row, name: str) -> bytes:
-    """The bytes that `chunks` cut up; a missing chunk shows when they are unpacked, or here."""
+    """The bytes that `chunks` cut up. A missing last chunk shows only when they are unpacked."""
     numbers = sorted(
         int(column.removeprefix(name))
         for column in row.columns

@@ -60,10 +60,10 @@ from shared.storage.table_rows import (
 )
 from shared.storage.tables import Operation, Row, Table
 
-# An entity holds 1 MiB, of which Azurite counts the base64 form.
+# An entity holds 1 MiB; Azurite counts its base64 form.
 MAX_ROW_BYTES = 700 * 1024
 
-# The SDK builds a transaction of 100 operations in one 63-82 ms stretch of the event loop.
+# The SDK blocks the event loop for 63-82 ms to build a transaction of 100 operations.
 REFILES_PER_TRANSACTION = 5
 
 CONTROL = "ctl"
@@ -71,12 +71,12 @@ USER = "user"
 
 
 class TableStore(ConversationStore):
-    """A `ConversationStore` over two tables; `KIND` is what the setting StateStore calls it.
+    """A `ConversationStore` over two tables; `KIND` is its value of the setting StateStore.
 
     Args:
         conversations: the table of conversations, their private bags and due rows.
         users: the table of users.
-        shard_count: into how many partitions conversations are spread.
+        shard_count: the number of partitions that conversations are spread over.
         max_row_bytes: the most that a row may hold.
     """
 
@@ -281,8 +281,8 @@ class TableStore(ConversationStore):
         address = conversation.address
         user = user_named_in(letter)
         if user:
-            # Before the letter, and beside the conversation's own entry, which goes: at any moment
-            # the user's list leads to whatever names the user.
+            # Written before the letter, and before the conversation's own entry goes: so at any
+            # moment the user's list leads to every row that names the user.
             await self._users.write([Operation("upsert", listed_letter(user, letter))])
         await self._delete_what_hangs_on(conversation)
         gone = Row(address.shard, f"c|{address.key}", {}, conversation.etag)
@@ -297,7 +297,7 @@ class TableStore(ConversationStore):
         except ConflictError:
             current = await self.load_tracking(address)
             if await self._conversations.get(address.shard, dead_letter_key(letter)):
-                return  # its own success: the answer to a first try was lost
+                return  # the first try succeeded, but its answer was lost
             if current is None or current.session != letter.session:
                 await self._delete_listed(letter)  # nobody will write that letter any more
             raise
@@ -341,7 +341,7 @@ class TableStore(ConversationStore):
         except ConflictError:
             return  # the user is back: the row belongs to the new session now
 
-    # What whoever runs the bot needs
+    # What the operator needs
 
     @override
     async def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
@@ -356,13 +356,13 @@ class TableStore(ConversationStore):
             return False
         users = {}
         if user:
-            # As a user's first message does: the list leads to the conversation before it is there.
+            # As at a user's first message: the list names the conversation before it exists.
             _, index_etag = await self.save_user(user, None, joining=address)
             users[user] = Participant(index_etag=index_etag)
         expired = Conversation(
             address,
             letter.session,
-            last_accessed=now,  # its age begins anew: whoever replays it wants it sent
+            last_accessed=now,  # its age begins anew: the operator wants it sent
             status=Status.EXPIRED,
             readable_key=letter.readable_key,
             reference=letter.reference,

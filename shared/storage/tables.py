@@ -1,4 +1,4 @@
-"""Table Storage in the few verbs the store needs, with its errors told apart."""
+"""Table Storage with the few operations that the store needs, and its errors translated."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,16 +42,16 @@ class Operation:
 
 
 class Table(Protocol):
-    """The verbs. Each may raise StorageUnavailableError; a write that does may have happened."""
+    """The operations. Each may raise StorageUnavailableError; a write may still have happened."""
 
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
-        """One row, or None; with `select`, those columns only."""
+        """One row, or None; with `select`, only those columns."""
 
     async def write(self, operations: Sequence[Operation]) -> list[str]:
         """Do one operation, or up to 100 of one partition as one transaction.
 
-        Returns the new ETags (empty for a delete), in the order of the operations. Deleting
-        what is not there is no error, except inside a transaction.
+        Returns the new ETags (empty for a delete), in the order of the operations. It is no error
+        to delete a row that is not there, except inside a transaction.
 
         Raises:
             ConflictError: an insert found the row, or a replace or conditional delete found
@@ -80,7 +80,7 @@ class AzureTable(Table):
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
         try:
             with errors_translated(_RowMissingError):
-                # The keys come along only when they are selected too.
+                # The keys come only if they are selected too.
                 entity = await self._client.get_entity(
                     partition, key, select=["PartitionKey", "RowKey", *select] if select else None
                 )
@@ -89,7 +89,7 @@ class AzureTable(Table):
         return _row(entity)
 
     async def service_time(self, partition: str, key: str) -> datetime:
-        """The service's clock, in whole seconds, as it answers for a row that is there."""
+        """The service's clock, in whole seconds, from its answer for an existing row."""
         dates: list[str] = []
         with errors_translated():
             await self._client.get_entity(
@@ -131,7 +131,7 @@ class AzureTable(Table):
         return str(answer["etag"])
 
     async def _delete(self, row: Row) -> None:
-        """Delete a row; the SDK takes every 404 for done, of a missing table too."""
+        """Delete a row. The SDK takes every 404 for success, also that of a missing table."""
         answers: list[Any] = []
         await self._client.delete_entity(
             row.partition, row.key, raw_response_hook=answers.append, **_if_match(row)
@@ -165,12 +165,12 @@ class AzureTable(Table):
 
 
 class _RowMissingError(StoreError):
-    """The table is there, the row is not."""
+    """The table exists, the row does not."""
 
 
-# What the service's codes mean; any other, and none, is unavailability: nothing is lost by it.
+# What the service's codes mean. Any other code, or none, means unavailable: that loses nothing.
 # Source: learn.microsoft.com, "Table Storage error codes" and "Common REST API error codes".
-# ContentLengthExceeded is what a transaction gets that is too large.
+# ContentLengthExceeded is the answer to a transaction that is too large.
 _MEANINGS: dict[str, type[StoreError]] = {
     "EntityAlreadyExists": ConflictError,
     "UpdateConditionNotSatisfied": ConflictError,
@@ -189,7 +189,7 @@ def errors_translated(*expected: type[StoreError]) -> Iterator[None]:
     """Turn the SDK's errors into ours, by the service's code, never by the HTTP status alone.
 
     Args:
-        expected: the meanings that the request can have; every other is unavailability.
+        expected: the errors that the request can have; every other means unavailable.
 
     Raises:
         StoreError: one of `expected`.
