@@ -1,12 +1,12 @@
-"""What goes wrong between the app and its store."""
+"""The errors of a store."""
 
 
 class StoreError(Exception):
-    """Something went wrong between the app and its store."""
+    """The base of all errors of a store."""
 
 
 class ConflictError(StoreError):
-    """Another writer was first: the row is not what it was when it was read."""
+    """Another writer was first: the row has changed since it was read."""
 
 
 class StorageUnavailableError(StoreError):
@@ -14,13 +14,13 @@ class StorageUnavailableError(StoreError):
 
 
 class StateTooLargeError(StoreError):
-    """A row would be larger than the store may hold; nothing was written."""
+    """The row is too large for the store; nothing was written."""
 
 
 class StateUnreadableError(StoreError):
-    """A stored row cannot be read back: it was damaged or written by something else.
+    """A stored row cannot be read: it is damaged, or another program wrote it.
 
-    `etag` is the row's, where it is known, so that it can be replaced.
+    `etag` is the row's, if it is known, so that the row can be replaced.
     """
 
     def __init__(self, message: str, etag: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What names a conversation and a user, and where in the store they are."""
+"""The names of a conversation and a user, and their place in the store."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 @dataclass(frozen=True)
 class ConversationKey:
-    """What names a conversation on its channel.
+    """The name of a conversation on its channel.
 
     Raises:
         ValueError: the channel id holds the separator `|`, so two keys could look the same.
@@ -23,7 +23,7 @@ class ConversationKey:
 
     @cached_property
     def hash(self) -> str:
-        """32 hexadecimal digits: ids of any shape and length become keys a table accepts."""
+        """32 hexadecimal digits, a key that a table accepts; ids may have any shape and length."""
         return sha256(f"{self.channel_id}|{self.conversation_id}".encode()).hexdigest()[:32]
 
 
@@ -41,7 +41,7 @@ def new_session_id() -> str:
 
 
 def user_hash(channel_id: str, user_id: str) -> str:
-    """What stands for a user in keys: 32 hexadecimal digits of channel and user id."""
+    """The hash of a user, for keys: 32 hexadecimal digits of channel and user id."""
     return sha256(f"{channel_id}/users/{user_id}".encode()).hexdigest()[:32]
 
 
@@ -51,8 +51,8 @@ def shard_name(number: int) -> str:
 
 
 def address_of(key: str, shard_count: int) -> Address:
-    """Where a store of so many shards keeps a conversation; `key` is `ConversationKey.hash`.
+    """The place of a conversation in a store with this number of shards.
 
-    It is also where the due row of a user's erasure is; `key` is then the user's hash.
+    `key` is `ConversationKey.hash`; or the user's hash, for the due row of an erasure.
     """
     return Address(shard_name(int(key[:4], 16) % shard_count), key)

@@ -1,11 +1,11 @@
-"""What a store must do: the whole port, as one protocol for each kind of caller.
+"""The port of a store, as one protocol for each kind of caller.
 
     StateStore          turns, state functions and erasures
     SweepStore          sweeps; it has all of StateStore
     DeadLetterStore     the commands for dead letters
-    ControlStore        what a changed timeout needs
+    ControlStore        a changed timeout
     StatusStore         the status page, and the records of sweeps
-    ConversationStore   all of these: a store with rows has it all
+    ConversationStore   all of these: for a store with rows
     Stores              the stores of one app
 
 Any method may raise StorageUnavailableError.
@@ -25,7 +25,7 @@ from shared.domain.work import DeadLetter, DueRow
 
 
 class StateStore(Protocol):
-    """What turns, the state functions and erasures need of a store.
+    """The store for turns, the state API and erasures.
 
     Every write of a conversation is conditional on the ETag it carries.
     """
@@ -50,10 +50,11 @@ class StateStore(Protocol):
     ) -> tuple[UserRow | None, str]:
         """Write the user's row over the version it was read at, and list a conversation there.
 
-        Either may be None. Returns the row with its new ETag, and the ETag of the list's entry.
+        `row` or `joining` may be None. Returns the row with its new ETag, and the ETag of the
+        list's entry.
 
         Raises:
-            ConflictError: the row is another version by now.
+            ConflictError: the row has changed meanwhile.
             StateTooLargeError: nothing was written.
         """
 
@@ -69,7 +70,7 @@ class StateStore(Protocol):
         `due` (Unix seconds) files a due row for a new session in the same transaction.
 
         Raises:
-            ConflictError: the row is another version by now.
+            ConflictError: the row has changed meanwhile.
             StateTooLargeError: nothing was written.
         """
 
@@ -77,17 +78,17 @@ class StateStore(Protocol):
         """Delete a conversation that cannot be read, at this version.
 
         Raises:
-            ConflictError: the conversation is another version by now.
+            ConflictError: the conversation has changed meanwhile.
         """
 
     async def drop_listed(self, entry: "Joined") -> bool:
-        """Delete the dead letter that an entry stands for; returns whether there was one."""
+        """Delete the dead letter of an entry; returns whether there was one."""
 
     async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
-        """Delete what a finished session left: its private bags, then its work item."""
+        """Delete the leftovers of a finished session: its private bags, then its work item."""
 
     async def file(self, row: DueRow) -> None:
-        """Add a work item that hangs on no conversation."""
+        """Add a work item that belongs to no conversation."""
 
     async def joined(self, user: str) -> Sequence["Joined"]:
         """The conversations that the user is listed in, and the dead letters that name the user."""
@@ -106,10 +107,10 @@ class StateStore(Protocol):
         """Delete the user's row; returns whether there was one."""
 
     async def delete_private(self, address: Address, user: str) -> bool:
-        """Delete the user's private bag, of whatever session; returns whether there was one."""
+        """Delete the user's private bag, of any session; returns whether there was one."""
 
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
-        """The conversation's work items, found among all of its shard."""
+        """The conversation's work items; reads all work items of its shard."""
 
 
 class Sharded(Protocol):
@@ -130,7 +131,7 @@ class DueRows(Sharded, Protocol):
 
 
 class SweepStore(StateStore, DueRows, Protocol):
-    """What the sweep needs of a store."""
+    """The store for sweeps."""
 
     async def load_tracking(self, address: Address) -> Conversation | None:
         """The row without its state, or None."""
@@ -142,16 +143,16 @@ class SweepStore(StateStore, DueRows, Protocol):
         """Lease an expired conversation until `due` and move its work item there, in one step.
 
         Raises:
-            ConflictError: the conversation is another version by now.
+            ConflictError: the conversation has changed meanwhile.
         """
 
     async def settle(self, conversation: Conversation) -> None:
-        """Delete the expired conversation at this version; that it is gone is no error.
+        """Delete the expired conversation at this version. It is no error if it is gone.
 
-        What hangs on its session goes first: private bags, and entries in its users' lists.
+        Its session's private bags and the entries in its users' lists go first.
 
         Raises:
-            ConflictError: the conversation is another version by now.
+            ConflictError: the conversation has changed meanwhile.
         """
 
     async def settle_dead(
@@ -159,31 +160,31 @@ class SweepStore(StateStore, DueRows, Protocol):
     ) -> None:
         """Settle the expired conversation at this version, and keep its notice as a dead letter.
 
-        In one step, with its work item: there is a dead letter if, and only if, this settled it.
+        This is one step, with its work item: there is a dead letter only if this settled it.
 
         Raises:
-            ConflictError: the conversation is another version, or gone; nothing was kept.
+            ConflictError: the conversation has changed, or is gone; nothing was kept.
         """
 
 
 class DeadLetterStore(Sharded, Protocol):
-    """What is done with notices that could not be delivered."""
+    """The store for the commands that handle dead letters."""
 
     def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
-        """Pages of the shard's dead letters, those that expired first, first."""
+        """Pages of the shard's dead letters, the oldest expiry first."""
 
     async def replay(self, letter: DeadLetter, now: datetime) -> bool:
         """Turn a dead letter back into an expired conversation whose notice is due `now`.
 
-        Returns False if the user was back first: then the letter is dropped; or if it is gone.
+        Returns False if the user was back first (the letter is then dropped), or if it is gone.
         """
 
     async def drop(self, letter: DeadLetter) -> None:
-        """Delete a dead letter; that it is gone is no error."""
+        """Delete a dead letter. It is no error if it is gone."""
 
 
 class ControlStore(Protocol):
-    """Where the control row is."""
+    """The store of the control row."""
 
     async def control(self) -> Control:
         """The row that describes the table; written now if the table is new.
@@ -196,43 +197,43 @@ class ControlStore(Protocol):
         """Write that row over the version it was read at; returns it with its new ETag.
 
         Raises:
-            ConflictError: it is another version by now.
+            ConflictError: it has changed meanwhile.
         """
 
 
 class StatusStore(DueRows, Protocol):
-    """What the status page needs of a store, and the records of sweeps."""
+    """The store for the status page and the records of sweeps."""
 
     def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
-        """Pages of when the conversations of the shard's dead letters expired, oldest first."""
+        """Pages of the times of expiry of the shard's dead letters, oldest first."""
 
     async def sweeps(self) -> Sequence[SweepRecord]:
         """The last sweeps, newest first."""
 
     async def record_sweep(self, record: SweepRecord, slot: int) -> None:
-        """Keep a sweep's record in place of what is in that slot: one request, no reading."""
+        """Write a sweep's record into that slot, over the old one: one request, no read."""
 
 
 class ConversationStore(SweepStore, DeadLetterStore, ControlStore, StatusStore, Protocol):
-    """A store with a row for each conversation: everything there is to do with it."""
+    """A store with a row for each conversation; it has every operation."""
 
 
 class Stores(Protocol):
     """The stores of one app."""
 
     def for_turns(self) -> StateStore:
-        """The store of turns, the state functions and erasures."""
+        """The store of turns, the state API and erasures."""
 
     def for_sweeps(self) -> ConversationStore:
-        """The store of sweeps, and of whatever else goes by rows."""
+        """The store of sweeps, and of all other work on rows."""
 
     def counted(self) -> tuple[ConversationStore, Callable[[], int]]:
         """The store of one sweep, and how many requests it has made."""
 
     def ready(self) -> AbstractAsyncContextManager[None]:
-        """Make sure of tables and containers, once; after a failure, again: they may be gone.
+        """Make sure of tables and containers, once. After a failure again, as they may be gone.
 
         Raises:
-            StorageUnavailableError: they could not be reached, or made.
-            SettingsError: they are not what the settings say.
+            StorageUnavailableError: they could not be reached or created.
+            SettingsError: they do not fit the settings.
         """

@@ -1,4 +1,4 @@
-"""What is kept of a sweep: the status page and the doctor read it."""
+"""The record of a sweep, which the status page and the doctor read."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class SweepRecord:
-    """What is kept of one sweep; `error` is the class of what it failed with, if it did."""
+    """The record of one sweep; `error` is the class of its exception, if it failed."""
 
     at: datetime
     counts: dict[str, int] = field(default_factory=dict)

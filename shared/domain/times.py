@@ -4,14 +4,15 @@ import math
 from datetime import UTC, datetime, timedelta
 
 # A message this close to the expiry saves its time of receipt before the dialog runs, so that a
-# sweep cannot expire the session under it. A dialog that runs on until then again does so again.
+# sweep cannot expire the session under it. A dialog that is still running at the next guard saves
+# the time again.
 MAX_GUARD = timedelta(seconds=30)
 
 # Clocks of two instances may differ by this much; the sweep leaves younger due rows alone.
 CLOCK_SKEW = timedelta(seconds=2)
 
-# Between the writes of one commit lie milliseconds. A turn that has not done the last one after
-# this long has crashed.
+# The two writes of a commit are milliseconds apart. A turn that has not done the second one after
+# this time has crashed.
 COMMIT_TAKES_AT_MOST = timedelta(seconds=30)
 
 # How long a claim keeps other sweeps away from an expired conversation.
@@ -24,5 +25,5 @@ def due_seconds(moment: datetime) -> int:
 
 
 def utc_now() -> datetime:
-    """The clock that everything but a test uses."""
+    """The clock of everything but tests."""
     return datetime.now(UTC)

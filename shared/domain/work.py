@@ -1,4 +1,4 @@
-"""Work items of the sweep, and what is left of a notice that cannot be delivered."""
+"""Work items of the sweep, and dead letters: notices that cannot be delivered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ ERASURE = "erase"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The notice of an expired session that could not be delivered, kept for whoever runs the bot.
+    """The notice of an expired session that could not be delivered, kept for the operator.
 
-    It holds what sending it again takes, and nothing that was said. The first attempt was right
-    after `expired_at`, the last one right before `dead_at`.
+    It holds what is needed to send it again, and nothing that anybody said. The first attempt was
+    right after `expired_at`, the last one right before `dead_at`.
 
     Attributes:
         reason: why it is not tried any more.
-        status: the channel's last HTTP status, None where it gave none.
-        code: the channel's own word for the failure, if it gave one.
+        status: the channel's last HTTP status, or None if it gave none.
+        code: the channel's own error code, if it gave one.
     """
 
     address: Address
@@ -39,7 +39,7 @@ class DeadLetter:
 
     @property
     def expired_seconds(self) -> int:
-        """Unix time of the expiry, part of its key: a session has one dead letter at most."""
+        """Unix time of the expiry. It is part of the key: a session has at most one dead letter."""
         return due_seconds(self.expired_at)
 
 

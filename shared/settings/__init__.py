@@ -27,7 +27,7 @@ __all__ = ["Settings", "SettingsError", "read_settings"]
 
 
 class Settings(BaseModel):
-    """What the app needs to know, read once at start from the environment."""
+    """All settings of the app, read once at start from the environment."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,7 +50,7 @@ class Settings(BaseModel):
 
     @property
     def expires_by_time_to_live_alone(self) -> bool:
-        """Nobody is told and nothing is tracked: Cosmos DB deletes what is idle."""
+        """Whether Cosmos DB alone ends idle conversations: nothing is tracked, nobody is told."""
         return self.storage.state_store == "cosmos" and self.expiry.timer_disabled
 
     @property
@@ -71,7 +71,7 @@ def read_settings(given: Mapping[str, str] | None = None) -> Settings:
     """Read and check the environment.
 
     Args:
-        given: variables that go before those of the environment.
+        given: variables that override those of the environment.
 
     Raises:
         SettingsError: one line that names each wrong setting, what it was and what it must be;
@@ -102,7 +102,7 @@ def _mistakes(variables: Mapping[str, object]) -> Iterator[str]:
 
 
 def _misfits(**groups: Any) -> Iterator[str]:
-    """What does not fit together, within the groups that could be read and between them."""
+    """The contradictions within the groups that could be read, and between them."""
     for group in groups.values():
         yield from group.misfits()
     expiry, storage, cosmos = (groups.get(name) for name in ("expiry", "storage", "cosmos"))

@@ -9,7 +9,7 @@ from shared.settings.group import SettingsGroup, setting
 
 
 class ApiSettings(SettingsGroup):
-    """Who may read and write state from outside, and see the status page."""
+    """Who may read and write state over HTTP, and see the status page."""
 
     state_api: Literal["key", "entra", "off"] = setting(
         "StateApi",
@@ -27,7 +27,7 @@ class ApiSettings(SettingsGroup):
     @override
     def misfits(self) -> Iterator[str]:
         if self.state_api == "entra" and self.easy_auth_enabled.lower() != "true":
-            # Only Easy Auth keeps strangers from sending its headers themselves.
+            # Only Easy Auth itself keeps strangers from sending its headers.
             yield (
                 "StateApi is 'entra'; it must be key or off where the app has no authentication"
                 " of App Service (Easy Auth)"

@@ -11,7 +11,7 @@ from shared.settings.group import ANOTHER_CLOUD, HttpsUrl, SettingsGroup, settin
 
 
 class CloudSettings(SettingsGroup):
-    """What differs from the public cloud; an empty address is that of the cloud."""
+    """Addresses that differ from the cloud's; empty: the cloud's address."""
 
     channel_service: Literal["", "https://botframework.azure.us"] = setting(
         "ChannelService",

@@ -1,4 +1,4 @@
-"""The Cosmos DB account, where StateStore is cosmos."""
+"""The Cosmos DB account, if StateStore is cosmos."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr
 from shared.settings.expiry import ExpirySettings
 from shared.settings.group import HttpsUrl, SettingsGroup, WholeSeconds, setting
 
-# How much longer Cosmos DB keeps a conversation's state than it may be idle, at least. A message in
+# Cosmos DB keeps a conversation's state at least this much longer than it may be idle. A message in
 # the last moment has 30 s (the guard) until its turn writes, clocks differ by 2 s, and Cosmos DB
 # counts whole seconds.
 TIME_TO_LIVE_MARGIN_SECONDS = 60
@@ -19,7 +19,7 @@ _NAME = "a Cosmos DB {}'s name: 1 to 255 characters, none of / \\ # ?"
 
 
 class CosmosSettings(SettingsGroup):
-    """How the account is reached, and its containers.
+    """The account's address and key, and its containers.
 
     The names are those of Microsoft's article "Expire a conversation".
     """
@@ -68,7 +68,7 @@ class CosmosSettings(SettingsGroup):
     )
 
     def misfits_with(self, expiry: ExpirySettings) -> Iterator[str]:
-        """What is wrong where StateStore is cosmos, one message for each mistake."""
+        """The mistakes if StateStore is cosmos, one message for each."""
         if not self.endpoint:
             yield (
                 "CosmosDbEndpoint is empty; where StateStore is cosmos it must be the https address"

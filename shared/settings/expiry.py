@@ -10,7 +10,7 @@ from shared.settings.group import MAX_SECONDS, ExplainedError, SettingsGroup, Wh
 
 
 def _ncrontab(value: str) -> str:
-    """What the Functions host takes for its timers, and what comes within ten years.
+    """Accept an expression that the Functions host accepts and that runs within ten years.
 
     Source: learn.microsoft.com, "Timer trigger for Azure Functions", NCRONTAB expressions.
     """

@@ -1,4 +1,4 @@
-"""What every group of settings is made of: how a field is read, checked and told of."""
+"""The base of every group of settings: how a field is read, checked and described."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ class ExplainedError(ValueError):
 
 
 def _whole_number(value: object) -> object:
-    """Refuse what int() would wave through: '30.0', '3_0', ' 30', True."""
+    """Refuse values that int() or pydantic would accept: '30.0', '3_0', ' 30', True."""
     if isinstance(value, str) and not re.fullmatch(r"[0-9]+", value):
         raise ValueError("not a whole number")
     return value
@@ -61,7 +61,7 @@ def setting(
 ) -> Any:
     """A field of a group.
 
-    App Service on Linux makes a period in a variable's name an underscore. Source:
+    App Service on Linux replaces a period in a variable's name by an underscore. Source:
     learn.microsoft.com, "Configure an App Service app".
 
     Args:
@@ -97,14 +97,14 @@ class SettingsGroup(BaseModel):
     """The settings of one part of the app.
 
     Every field's alias is the name of its environment variable (an app setting in Azure, a
-    value in local.settings.json on one's own machine).
+    value in local.settings.json on your own machine).
     """
 
     # Pydantic builds one validator, that of `Settings`. One for each group adds 15 ms to a start.
     model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     def misfits(self) -> Iterable[str]:
-        """What does not fit together within the group, one message for each mistake."""
+        """The contradictions within the group, one message for each mistake."""
         return ()
 
     @classmethod

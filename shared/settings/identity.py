@@ -1,4 +1,4 @@
-"""Who the bot is, and how it proves it."""
+"""The bot's identity, and its proof."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def _one_of_any_case(value: object) -> object:
 class IdentitySettings(SettingsGroup):
     """The bot's app registration, or its managed identity."""
 
-    # In lower case, as tokens carry it: the SDK compares it letter by letter.
+    # In lower case, as in tokens: the SDK compares it letter by letter.
     app_id: Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True)] = setting(
         "MicrosoftAppId",
         "the bot's app id",
@@ -99,7 +99,7 @@ class IdentitySettings(SettingsGroup):
     @override
     def misfits(self) -> Iterator[str]:
         if not self.app_id:
-            # Without an app id every caller would be believed: fine on one's own machine only.
+            # Without an app id no caller is checked: that is safe only on a developer's machine.
             if self.functions_environment != "Development":
                 yield (
                     "MicrosoftAppId is empty; it must be the bot's app id"

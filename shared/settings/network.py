@@ -1,4 +1,4 @@
-"""Whom connections trust."""
+"""The authorities that connections trust."""
 
 from shared.settings.group import FilePath, SettingsGroup, setting
 
@@ -6,7 +6,7 @@ _KNOWN = "Azure's authorities are known"
 
 
 class NetworkSettings(SettingsGroup):
-    """The authorities to trust in place of the system's, by the names that libraries know."""
+    """The authorities to trust instead of the system's, under the names that libraries use."""
 
     ssl_cert_file: FilePath = setting(
         "SSL_CERT_FILE",
@@ -23,5 +23,5 @@ class NetworkSettings(SettingsGroup):
 
     @property
     def ca_file(self) -> str:
-        """The authorities to trust in place of the system's; empty if these are good."""
+        """The authorities to trust instead of the system's; empty: the system's."""
         return self.ssl_cert_file or self.requests_ca_bundle

@@ -6,7 +6,7 @@ from shared.settings.group import SettingsGroup, setting
 
 
 class SendingSettings(SettingsGroup):
-    """Where the channels' limits stand."""
+    """The file with the channels' limits."""
 
     limits: Path = setting(
         "SendingLimits",

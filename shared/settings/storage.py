@@ -1,4 +1,4 @@
-"""The storage account, and what is kept in its tables."""
+"""The storage account and its tables."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ TableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")]
 
 
 class StorageSettings(SettingsGroup):
-    """How the account is reached, the tables in it, and which store has the state."""
+    """The account's address and credential, its tables, and which store has the state."""
 
     connection_string: SecretStr = setting(
         "AzureWebJobsStorage",
@@ -111,7 +111,7 @@ class StorageSettings(SettingsGroup):
             )
 
     def misfits_with(self, expiry: ExpirySettings) -> Iterator[str]:
-        """What does not fit the settings of expiry, one message for each mistake."""
+        """The contradictions with the settings of expiry, one message for each mistake."""
         if expiry.fan_out == "on" and not self.has_queues:
             yield (
                 "AzureWebJobsStorage__queueServiceUri is missing; where ExpiryFanOut is on it must"
