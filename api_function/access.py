@@ -22,7 +22,7 @@ PRINCIPAL = "x-ms-client-principal-id"
 def protected(
     route: Route, state_api: Literal["key", "entra", "off"]
 ) -> tuple[func.AuthLevel, Handler]:
-    """What the host asks of callers of this route, and the handler that asks for the rest."""
+    """The host's demand on callers of this route, and the handler that checks the rest."""
     if route.is_open:
         return func.AuthLevel.ANONYMOUS, route.handler
 

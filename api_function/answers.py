@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import azure.functions as func
 
-# What was true a moment ago must not be shown as true now.
+# An old answer must not be shown as a new one.
 NOT_STORED = {"Cache-Control": "no-store"}
 
 
@@ -19,10 +19,10 @@ def json_answer(
     """An answer whose body is JSON.
 
     Args:
-        status: of HTTP.
-        body: what `json.dumps` can write; `default` turns the rest into such values.
+        status: the HTTP status.
+        body: a value for `json.dumps`; `default` converts values that it cannot write.
         headers: besides Content-Type.
-        default: as of `json.dumps`; without it, the rest raises TypeError.
+        default: as of `json.dumps`; without it, such values raise TypeError.
     """
     return func.HttpResponse(
         json.dumps(body, default=default),
@@ -35,5 +35,5 @@ def json_answer(
 def error_answer(
     status: int, message: str, headers: Mapping[str, str] | None = None
 ) -> func.HttpResponse:
-    """An answer that says what is wrong."""
+    """An answer with an error message."""
     return json_answer(status, {"error": {"message": message}}, headers)

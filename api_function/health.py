@@ -17,7 +17,7 @@ async def live(req: func.HttpRequest) -> func.HttpResponse:
 
 
 async def ready(req: func.HttpRequest) -> func.HttpResponse:
-    """The storage answers and sweeps run; 503 names what does not, and no more."""
+    """Whether the storage answers and sweeps run; 503 names only what failed."""
     del req
     try:
         failed = list(await (await get_app()).health.failed_checks())

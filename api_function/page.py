@@ -1,4 +1,4 @@
-"""The status page: page.html with the facts in it. No script, and nothing from elsewhere."""
+"""The status page: page.html with the facts in it. No script, nothing from other servers."""
 
 from collections import Counter
 from functools import cache

@@ -1,4 +1,4 @@
-"""What a route is."""
+"""One route of the API, as data."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ Handler = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of the API. Without `is_open`, it is for callers whom access.py lets in.
+    """One route of the API. Without `is_open`, access.py decides who may call it.
 
     Args:
         name: of the function, as the host lists it.
         path: after /api/.
         methods: in capitals; the host answers 404 to every other one.
-        handler: answers a request that was let in.
-        headers: of the answer to a caller who was not let in.
-        is_open: anybody may call it.
+        handler: answers an accepted request.
+        headers: of the answer to a refused caller.
+        is_open: everybody may call it.
     """
 
     name: str

@@ -22,7 +22,7 @@ from shared.state.state_data import BotData, InvalidDataError, PreconditionFaile
 
 logger = logging.getLogger(__name__)
 
-# State may be 700 KiB compressed, and text compresses to a tenth or so.
+# State may be 700 KiB compressed, and text compresses to about a tenth.
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
 _Work = Callable[[App, func.HttpRequest], Awaitable[object]]
@@ -68,7 +68,7 @@ async def _answer(req: func.HttpRequest, work: _Work) -> func.HttpResponse:
     except tuple(_STATUSES) as error:
         status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.error("state: answered %d: %s", status, error)  # noqa: TRY400 - it says it all
+            logger.error("state: answered %d: %s", status, error)  # noqa: TRY400 - the message is enough
         return error_answer(status, str(error))
     if isinstance(result, BotData):
         result = {"data": result.data, "eTag": result.etag}
@@ -92,9 +92,9 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
 
 
 def _ids(req: func.HttpRequest, *names: str) -> list[str]:
-    """The ids, from the query if they are there: that is decoded once and whole.
+    """The ids: from the query, which is decoded once and completely, or from the path.
 
-    Of a path, hosts decode everything but %2F, so that is left to do here.
+    Hosts decode everything in a path but %2F, so it is decoded here.
     """
     ids = []
     for name in names:
@@ -122,7 +122,7 @@ def _bot_data(req: func.HttpRequest) -> BotData:
 
 
 def _refuse_constant(name: str) -> Any:
-    """NaN and the infinities, which Python would read."""
+    """Refuse NaN and the infinities, which Python would read."""
     raise ValueError(name)
 
 

@@ -1,4 +1,4 @@
-"""The queue: sweeps one shard for each message, where the setting ExpiryFanOut is on."""
+"""The queue: sweeps one shard for each message, if the setting ExpiryFanOut is on."""
 
 import logging
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_blueprint(settings: ExpirySettings) -> func.Blueprint:
-    """The queue trigger; nothing where fan-out is off, so that the host polls no queue."""
+    """The queue trigger; nothing if fan-out is off, so that the host polls no queue."""
     blueprint = func.Blueprint()
     if settings.fan_out == "on":
         trigger = blueprint.queue_trigger(
@@ -28,7 +28,7 @@ async def expiry_queue(message: func.QueueMessage) -> None:
     """Sweep the shard that the message names.
 
     Raises:
-        InvalidMessageError: it names none; after some attempts the host moves it to the poison
+        InvalidMessageError: it names no shard; after some attempts the host moves it to the poison
             queue.
         StorageUnavailableError: the host tries again.
     """

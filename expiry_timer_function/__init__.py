@@ -14,7 +14,7 @@ blueprint = func.Blueprint()
 @blueprint.function_name("expiry_timer")
 @blueprint.timer_trigger(arg_name="timer", schedule="%ExpirySchedule%", use_monitor=True)
 async def expiry_timer(timer: func.TimerRequest) -> None:
-    """Expire what is idle. What one run leaves over, the next one finds."""
+    """Expire idle conversations. The next run does what this one leaves over."""
     if timer.past_due:
         logger.warning("sweep: running late; catching up")
     app = await get_app()

@@ -23,8 +23,8 @@ blueprint = func.Blueprint()
 async def messages(req: func.HttpRequest) -> func.HttpResponse:
     """Take the turn of one activity.
 
-    400, 413 and 415 name what is wrong with the request; 401 is a bad token; 503 means that
-    nothing was sent and the channel may try again.
+    400, 413 and 415 name the fault of the request. 401 is a bad token. 503 means that nothing was
+    sent and the channel may try again.
     """
     try:
         activity = read_activity(req.headers.get("content-type") or "", req.get_body())
@@ -39,7 +39,7 @@ async def messages(req: func.HttpRequest) -> func.HttpResponse:
         logger.info("messages: answered 401: %s", error)  # escaped, and never the token
         return error_answer(401, "the bearer token was not accepted")
     except (StorageUnavailableError, SigningKeysUnavailableError, SettingsError) as error:
-        logger.error("messages: answered 503: %s", error)  # noqa: TRY400 - its cause says no more
+        logger.error("messages: answered 503: %s", error)  # noqa: TRY400 - its cause adds nothing
         return error_answer(503, "try again later")
     if response is None:
         return func.HttpResponse(status_code=200)
@@ -49,7 +49,7 @@ async def messages(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _plain(value: object) -> object:
-    """What the SDK leaves in an answer: its models (whose serialize() refuses some), exceptions."""
+    """JSON for the SDK's objects in an answer: models (serialize() refuses some), exceptions."""
     if isinstance(value, Model):
         fields = value._attribute_map  # noqa: SLF001 - msrest's models have no other way
         wire = {field["key"]: getattr(value, name) for name, field in fields.items()}

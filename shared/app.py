@@ -38,14 +38,14 @@ from shared.turn.turn import Turns
 
 
 class App:
-    """What the function folders call.
+    """The app, as the function folders use it.
 
     Args:
         settings: the checked settings.
         stores: where the state is.
-        authentication: who may call.
-        connector: what speaks to channels.
-        fan_out: where sweeps leave what they do not finish, if they do.
+        authentication: checks callers.
+        connector: speaks to channels.
+        fan_out: takes the shards that sweeps do not finish; None: the next sweep does.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class App:
 
         Raises:
             StorageUnavailableError: nothing was sent.
-            SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
+            SettingsError: tables or containers do not fit the settings; see `Stores.ready`.
         """
         self._service_urls.received(activity)
         async with self.with_storage():

@@ -1,4 +1,4 @@
-"""What the author of a bot may import of ours: what an activity means, and how a turn ends."""
+"""The module for authors of bots: the effect of an activity, and the end of a conversation."""
 
 from enum import Enum
 

@@ -26,7 +26,7 @@ from botframework.connector.auth import (
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
-from shared.connector.outbound import Held
+from shared.connector.outbound import HeldReply
 from shared.connector.retry import Retries, TurnRetries
 from shared.connector.service_urls import tenant_of
 
@@ -93,11 +93,11 @@ class BufferingAdapter(CloudAdapterBase):
         context.buffered_reply_activities.clear()
         context.turn_state.pop(self._INVOKE_RESPONSE_KEY, None)
 
-    def held(self, context: TurnContext) -> Sequence[Held]:
+    def held(self, context: TurnContext) -> Sequence[HeldReply]:
         """What the turn has held back so far."""
         return tuple(self._held(context) or ())
 
-    def hold(self, context: TurnContext, items: Sequence[Held]) -> None:
+    def hold(self, context: TurnContext, items: Sequence[HeldReply]) -> None:
         """Hold back what an earlier copy of this turn did, instead of running the bot."""
         context.turn_state[self._HELD] = list(items)
 
@@ -124,7 +124,7 @@ class BufferingAdapter(CloudAdapterBase):
                 )
                 return
 
-    async def _deliver(self, context: TurnContext, item: Held, retries: TurnRetries) -> None:
+    async def _deliver(self, context: TurnContext, item: HeldReply, retries: TurnRetries) -> None:
         what: Any = item.what
         if item.kind == "send" and what.type == "delay":  # the SDK would wait whole seconds only
             await retries.pause((what.value or 1000) / 1000)
@@ -162,7 +162,7 @@ class BufferingAdapter(CloudAdapterBase):
                 case ActivityTypes.trace if activity.channel_id != Channels.emulator:
                     pass  # no other channel takes them
                 case _:
-                    held.append(Held("send", activity))
+                    held.append(HeldReply("send", activity))
         return [ResourceResponse(id="") for _ in activities]
 
     async def update_activity(
@@ -173,7 +173,7 @@ class BufferingAdapter(CloudAdapterBase):
         if held is None:
             sent = await super().update_activity(context, activity)
             return cast("ResourceResponse | None", sent)
-        held.append(Held("update", activity))
+        held.append(HeldReply("update", activity))
         return ResourceResponse(id=activity.id)
 
     async def delete_activity(self, context: TurnContext, reference: ConversationReference) -> None:
@@ -182,10 +182,10 @@ class BufferingAdapter(CloudAdapterBase):
         if held is None:
             await super().delete_activity(context, reference)
         else:
-            held.append(Held("delete", reference))
+            held.append(HeldReply("delete", reference))
 
-    def _held(self, context: TurnContext) -> list[Held] | None:
-        return cast("list[Held] | None", context.turn_state.get(self._HELD))
+    def _held(self, context: TurnContext) -> list[HeldReply] | None:
+        return cast("list[HeldReply] | None", context.turn_state.get(self._HELD))
 
     async def _send_typing(self, context: TurnContext, activity: Activity) -> None:
         try:

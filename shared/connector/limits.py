@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from shared.connector.client import ConnectorError
 from shared.connector.limits_file import Limits
-from shared.expiry.notice import Place
+from shared.expiry.notice import Slot
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class SendingLimits:
         self._threads: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
 
-    def place(self, reference: Mapping[str, Any], within_seconds: float) -> Place:
+    def reserve(self, reference: Mapping[str, Any], within_seconds: float) -> Slot:
         """Give a notice its moment. One that is not granted is when to ask again.
 
         That is spread at the pace of the lane too, from the end of `within_seconds` on.
@@ -120,18 +120,18 @@ class SendingLimits:
             return self._later(reference, now, now + within_seconds)
         lane.next_at = at + lane.interval(now)
         self._note(reference, now + wait)
-        return Place(wait, at=at)
+        return Slot(wait, at=at)
 
-    def reached(self, reference: Mapping[str, Any], place: Place) -> Place:
-        """Look again at a place whose time has come: replies go first, and a lane may close."""
+    def confirm(self, reference: Mapping[str, Any], slot: Slot) -> Slot:
+        """Look again at a slot whose time has come: replies go first, and a lane may close."""
         now, lane = self.clock(), self._lane(reference)
         circuit = self._circuits.get(reference["serviceUrl"])
         if circuit and circuit.is_open and not circuit.is_probed:
             return self._later(reference, now, circuit.until)
         if now < lane.closed_until:
             return self._later(reference, now, lane.closed_until)
-        more = place.at + lane.behind - now
-        return Place(more if more > _A_MOMENT_SECONDS else 0, at=place.at)
+        more = slot.at + lane.behind - now
+        return Slot(more if more > _A_MOMENT_SECONDS else 0, at=slot.at)
 
     async def before_reply(self, reference: Mapping[str, Any]) -> None:
         """Count a reply, after waiting for its conversation's own limit, if need be."""
@@ -176,10 +176,10 @@ class SendingLimits:
                 "sending: a service URL does not answer; probed in %.0f s", circuit.until - now
             )
 
-    def _later(self, reference: Mapping[str, Any], now: float, earliest: float) -> Place:
+    def _later(self, reference: Mapping[str, Any], now: float, earliest: float) -> Slot:
         lane = self._lane(reference)
         lane.later_at = max(lane.later_at, earliest) + lane.interval(now)
-        return Place(lane.later_at - now, granted=False)
+        return Slot(lane.later_at - now, granted=False)
 
     def _lane(self, reference: Mapping[str, Any]) -> _Lane:
         limits = self.limits.of(reference["channelId"])

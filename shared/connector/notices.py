@@ -8,7 +8,7 @@ from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
-from shared.expiry.notice import NoticeResult, Place, Verdict
+from shared.expiry.notice import NoticeResult, Slot, Verdict
 from shared.texts import EXPIRED
 
 # What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs";
@@ -76,15 +76,15 @@ class NoticeSender:
         self._service_urls = service_urls
         self._limits = limits
 
-    def place(self, conversation: Conversation, within_seconds: float) -> Place:
-        """See `Pace.place`."""
+    def reserve(self, conversation: Conversation, within_seconds: float) -> Slot:
+        """See `Pace.reserve`."""
         if not conversation.reference:
-            return Place(0)
-        return self._limits.place(conversation.reference, within_seconds)
+            return Slot(0)
+        return self._limits.reserve(conversation.reference, within_seconds)
 
-    def reached(self, conversation: Conversation, place: Place) -> Place:
-        """See `Pace.reached`."""
-        return self._limits.reached(conversation.reference or {}, place)
+    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
+        """See `Pace.confirm`."""
+        return self._limits.confirm(conversation.reference or {}, slot)
 
     async def __call__(self, conversation: Conversation) -> NoticeResult:
         """Send one notice; what comes of it is in the result."""

@@ -13,7 +13,7 @@ _SERIALIZER = Serializer(
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldReply:
     """Something the bot did to the conversation, still to be done."""
 
     kind: Literal["send", "update", "delete"]

@@ -31,7 +31,7 @@ class Participant:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakenTurn:
     """A turn that was taken: the hash of its activity's id (empty: it had none) and its write."""
 
     activity: str
@@ -87,7 +87,7 @@ class Conversation:
     locale: str | None = None
     state: bytes | None = None
     state_version: str = ""
-    recent: tuple["Taken", ...] = ()
+    recent: tuple["TakenTurn", ...] = ()
     replies: bytes = b""
     trace: str = ""
     has_private: bool = False

@@ -20,7 +20,7 @@ from shared.domain.control import Control
 from shared.domain.conversation import Conversation, PrivateState
 from shared.domain.identity import Address
 from shared.domain.sweep_record import SweepRecord
-from shared.domain.users import Joined, UserRow
+from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
 
 
@@ -81,7 +81,7 @@ class StateStore(Protocol):
             ConflictError: the conversation has changed meanwhile.
         """
 
-    async def drop_listed(self, entry: "Joined") -> bool:
+    async def drop_listed(self, entry: "Membership") -> bool:
         """Delete the dead letter of an entry; returns whether there was one."""
 
     async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
@@ -90,10 +90,10 @@ class StateStore(Protocol):
     async def file(self, row: DueRow) -> None:
         """Add a work item that belongs to no conversation."""
 
-    async def joined(self, user: str) -> Sequence["Joined"]:
+    async def joined(self, user: str) -> Sequence["Membership"]:
         """The conversations that the user is listed in, and the dead letters that name the user."""
 
-    async def leave(self, user: str, entry: "Joined") -> None:
+    async def leave(self, user: str, entry: "Membership") -> None:
         """Remove an entry of the user's list, at its version.
 
         Raises:

@@ -30,7 +30,7 @@ class UserRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class Membership:
     """An entry of a user's list: a conversation that the user wrote in.
 
     With a `session` it stands for the dead letter of that session, which names the user.

@@ -15,7 +15,7 @@
                  ── ten refusals in a row that no channel signed ──────► keep them, stop the sweep
 
 The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
-again. Who waits for a place among the notices (docs/sending.md) holds no claim; what has to wait
+again. Who waits for a slot among the notices (docs/sending.md) holds no claim; what has to wait
 for longer than the sweep is re-filed. Every step: docs/protocol.md.
 """
 
@@ -33,7 +33,7 @@ from shared.domain.store import SweepStore
 from shared.domain.times import LEASE, due_seconds
 from shared.domain.timing import Timing
 from shared.domain.work import ERASURE, DeadLetter, DueRow
-from shared.expiry.notice import AtOnce, NoticeResult, Pace, SendNotice, Verdict
+from shared.expiry.notice import NoticeResult, Pace, SendNotice, Unlimited, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.workload import Workload
 
@@ -86,7 +86,7 @@ class Expirer:
         self._finish_erasure = finish_erasure
         self._timing = timing
         self._now = now
-        self._pace = pace or AtOnce()
+        self._pace = pace or Unlimited()
         self._max_notice_age_seconds = max_notice_age_seconds
         self._random = randomness
         self._work = work
@@ -143,25 +143,25 @@ class Expirer:
         if conversation.quiet or self._is_too_old(conversation, self._now()):
             await self._expire(conversation, row)  # nothing to send, so nothing to wait for
             return
-        place = self._pace.place(conversation, self._work.seconds_left)
-        while place.granted and place.seconds > 0:
-            async with self._work.without_slot(), self._work.waiting:
+        slot = self._pace.reserve(conversation, self._work.seconds_left)
+        while slot.granted and slot.seconds > 0:
+            async with self._work.idle(), self._work.waiting:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.stopped.wait(), place.seconds)
+                    await asyncio.wait_for(self._work.stopped.wait(), slot.seconds)
             if self._report.stopped:
                 return
-            place = self._pace.reached(conversation, place)
-            if not place.granted:
-                place = self._pace.place(conversation, self._work.seconds_left)
-        if place.granted:
-            async with self._work.without_slot():
+            slot = self._pace.confirm(conversation, slot)
+            if not slot.granted:
+                slot = self._pace.reserve(conversation, self._work.seconds_left)
+        if slot.granted:
+            async with self._work.idle():
                 await self._work.sends.acquire()
             try:
                 await self._expire(conversation, row)
             finally:
                 self._work.sends.release()
         else:
-            await self._tell_later(conversation, row, place.seconds)
+            await self._tell_later(conversation, row, slot.seconds)
 
     async def _tell_later(
         self, conversation: Conversation, row: DueRow, wait_seconds: float
@@ -208,7 +208,7 @@ class Expirer:
         if self._is_too_old(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
             return
-        async with self._work.without_slot():
+        async with self._work.idle():
             result = await self._send_notice(claimed)
         await self._conclude(claimed, row, result)
 

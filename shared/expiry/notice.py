@@ -1,4 +1,4 @@
-"""A notice as the sweep sees it: its place in the line, and what became of it."""
+"""A notice as the sweep sees it: its slot in the line, and what became of it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -48,12 +48,12 @@ SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A notice's place in the line.
+class Slot:
+    """A notice's slot in the line.
 
     Attributes:
-        seconds: until it may go or, if there is no place for it, until it may ask again.
-        granted: whether there is a place for it.
+        seconds: until it may go or, if there is no slot for it, until it may ask again.
+        granted: whether there is a slot for it.
         at: whatever the `Pace` knows it by.
     """
 
@@ -65,22 +65,22 @@ class Place:
 class Pace(Protocol):
     """How fast the channels take notices."""
 
-    def place(self, conversation: Conversation, within_seconds: float) -> Place:
-        """The notice's place in the line, if that is reached within so many seconds."""
+    def reserve(self, conversation: Conversation, within_seconds: float) -> Slot:
+        """The notice's slot in the line, if that is reached within so many seconds."""
 
-    def reached(self, conversation: Conversation, place: Place) -> Place:
-        """What has become of a place whose time has come: 0 seconds, or others went first."""
+    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
+        """What has become of a slot whose time has come: 0 seconds, or others went first."""
 
 
-class AtOnce:
+class Unlimited:
     """A `Pace` without limits."""
 
-    def place(self, conversation: Conversation, within_seconds: float) -> Place:
-        """See `Pace.place`."""
+    def reserve(self, conversation: Conversation, within_seconds: float) -> Slot:
+        """See `Pace.reserve`."""
         del conversation, within_seconds
-        return Place(0)
+        return Slot(0)
 
-    def reached(self, conversation: Conversation, place: Place) -> Place:
-        """See `Pace.reached`."""
+    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
+        """See `Pace.confirm`."""
         del conversation
-        return place
+        return slot

@@ -140,16 +140,16 @@ class Sweep:
             async for shard, row in self._oldest_first(shards):
                 async with self._work.waiting, self._work.sends:  # else what waits would pile up
                     pass
-                await self._work.slots.acquire()
+                await self._work.busy.acquire()
                 if self._must_stop:
-                    self._work.slots.release()
+                    self._work.busy.release()
                     break
                 tasks.create_task(self._look_at(row, until, shard.touched))
                 if len(shard.touched) >= REFILES_AT_ONCE:
-                    await self._work.slots.acquire()
+                    await self._work.busy.acquire()
                     tasks.create_task(self._refile(shard))
         for shard in shards:
-            await self._work.slots.acquire()
+            await self._work.busy.acquire()
             await self._refile(shard)
         self._report.unfinished = [each.name for each in shards if not each.looked_through]
         left = min((each.rows[0].due_seconds for each in shards if each.rows), default=math.inf)
@@ -213,7 +213,7 @@ class Sweep:
                 await self._isolated(self._store.refile(batch), f"shard {shard.name}")
                 self._report.refiled += len(batch)
         finally:
-            self._work.slots.release()
+            self._work.busy.release()
 
     async def _look_at(
         self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]
@@ -222,4 +222,4 @@ class Sweep:
             work = self._expirer.handle(row, until, touched)
             await self._isolated(work, f"conversation {row.address.shard}/{row.address.key}")
         finally:
-            self._work.slots.release()
+            self._work.busy.release()

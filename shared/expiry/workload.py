@@ -24,7 +24,7 @@ class Workload:
     """
 
     def __init__(self, budget_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.slots = asyncio.Semaphore(CONCURRENCY)
+        self.busy = asyncio.Semaphore(CONCURRENCY)
         self.sends = asyncio.Semaphore(SENDS_AT_ONCE)
         self.waiting = asyncio.Semaphore(WAITING_AT_ONCE)
         self.stopped = asyncio.Event()
@@ -47,10 +47,10 @@ class Workload:
         return max(self._budget_seconds - self.seconds, 0)
 
     @asynccontextmanager
-    async def without_slot(self) -> AsyncIterator[None]:
+    async def idle(self) -> AsyncIterator[None]:
         """Let others work while this one waits for something outside."""
-        self.slots.release()
+        self.busy.release()
         try:
             yield
         finally:
-            await self.slots.acquire()
+            await self.busy.acquire()

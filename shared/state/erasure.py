@@ -16,7 +16,7 @@ from shared.domain.errors import ConflictError, StateUnreadableError
 from shared.domain.identity import Address, new_session_id, user_hash
 from shared.domain.store import StateStore
 from shared.domain.times import due_seconds
-from shared.domain.users import Joined
+from shared.domain.users import Membership
 from shared.domain.work import ERASURE, DueRow
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Erasure:
         logger.info("erasure: user %s: %s", user, receipt)
         return receipt
 
-    async def _erase_from(self, user: str, entry: Joined, receipt: Receipt) -> None:
+    async def _erase_from(self, user: str, entry: Membership, receipt: Receipt) -> None:
         for _ in range(_MAX_ROUNDS):
             try:
                 await self._erase_conversation(user, entry, receipt)
@@ -108,7 +108,7 @@ class Erasure:
                 continue  # a turn or a sweep was first: look again
             return
 
-    async def _erase_conversation(self, user: str, entry: Joined, receipt: Receipt) -> None:
+    async def _erase_conversation(self, user: str, entry: Membership, receipt: Receipt) -> None:
         conversation = await self._load(entry)
         is_over = conversation is None or conversation.session != entry.session
         if entry.session and is_over:
@@ -138,7 +138,7 @@ class Erasure:
         over = Conversation(address, new_session_id(), now, Status.EXPIRED, state=b"")
         await self._store.save(over, due=due_seconds(now))
 
-    async def _load(self, entry: Joined) -> Conversation | None:
+    async def _load(self, entry: Membership) -> Conversation | None:
         try:
             return await self._store.load(entry.address)
         except StateUnreadableError as error:

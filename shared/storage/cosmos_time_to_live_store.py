@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from shared.domain.conversation import Bags, Conversation, PrivateState
 from shared.domain.identity import Address, address_of
-from shared.domain.users import Joined, UserRow
+from shared.domain.users import Membership, UserRow
 from shared.domain.work import DueRow
 from shared.storage.cosmos_bags import (
     InDocuments,
@@ -113,13 +113,15 @@ class TimeToLiveStore(InDocuments):
         return ()
 
     @override
-    async def joined(self, user: str) -> Sequence[Joined]:
-        return [Joined(self.address(key), etag="") async for key in self._conversations.about(user)]
+    async def joined(self, user: str) -> Sequence[Membership]:
+        return [
+            Membership(self.address(key), etag="") async for key in self._conversations.about(user)
+        ]
 
-    async def leave(self, user: str, entry: Joined) -> None:
+    async def leave(self, user: str, entry: Membership) -> None:
         """Nothing: a conversation names its users."""
 
-    async def drop_listed(self, entry: Joined) -> bool:
+    async def drop_listed(self, entry: Membership) -> bool:
         """False: there are no dead letters."""
         del entry
         return False

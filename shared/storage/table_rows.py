@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from shared.domain.conversation import Bags, Conversation, Participant, Status, Taken
+from shared.domain.conversation import Bags, Conversation, Participant, Status, TakenTurn
 from shared.domain.errors import StateTooLargeError, StateUnreadableError
 from shared.domain.identity import Address, user_hash
-from shared.domain.users import Joined, UserRow
+from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.tables import Operation, Row
 
@@ -117,7 +117,7 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             locale=columns.get("Locale"),
             state=joined_chunks(row, "State") if with_state else None,
             state_version=columns.get("StateVersion", ""),
-            recent=tuple(Taken(*each) for each in json.loads(columns.get("Recent") or "[]")),
+            recent=tuple(TakenTurn(*each) for each in json.loads(columns.get("Recent") or "[]")),
             replies=joined_chunks(row, "Replies") if with_state else b"",
             trace=columns.get("Trace", ""),
             has_private=columns.get("HasPrivate", False),
@@ -258,24 +258,24 @@ def user_named_in(letter: DeadLetter) -> str:
 def listed_letter(user: str, letter: DeadLetter) -> Row:
     """The entry of the user's list that stands for a dead letter."""
     address = letter.address
-    entry = Joined(address, "", letter.session, letter.expired_seconds)
+    entry = Membership(address, "", letter.session, letter.expired_seconds)
     return Row(user, entry_key(entry), {"Shard": address.shard})
 
 
-def entry_key(entry: Joined) -> str:
+def entry_key(entry: Membership) -> str:
     """The key of an entry of a user's list."""
     of_letter = f"|{entry.expired_seconds:010d}|{entry.session}" if entry.session else ""
     return f"in|{entry.address.key}{of_letter}"
 
 
-def listed_conversation(row: Row) -> Joined:
+def listed_conversation(row: Row) -> Membership:
     """The entry of a user's list in a row."""
     _, key, *of_letter = row.key.split("|")
     address = Address(str(row.columns["Shard"]), key)
     if not of_letter:
-        return Joined(address, row.etag)
+        return Membership(address, row.etag)
     expired, session = of_letter
-    return Joined(address, row.etag, session, int(expired))
+    return Membership(address, row.etag, session, int(expired))
 
 
 def move_due_row(old: DueRow, new: DueRow) -> list[Operation]:

@@ -33,7 +33,7 @@ from shared.domain.identity import Address, address_of, shard_name
 from shared.domain.store import ConversationStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
-from shared.domain.users import Joined, UserRow
+from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.table_rows import (
     LETTER,
@@ -309,7 +309,7 @@ class TableStore(ConversationStore):
         for user, participant in conversation.users.items():
             with suppress(ConflictError):  # the user is back, and listed anew
                 if participant.index_etag:
-                    await self.leave(user, Joined(address, participant.index_etag))
+                    await self.leave(user, Membership(address, participant.index_etag))
 
     @override
     async def discard(self, address: Address, etag: str) -> None:
@@ -401,7 +401,7 @@ class TableStore(ConversationStore):
     # What an erasure needs
 
     @override
-    async def drop_listed(self, entry: Joined) -> bool:
+    async def drop_listed(self, entry: Membership) -> bool:
         address = entry.address
         key = f"x|{entry.expired_seconds:010d}|{address.key}|{entry.session}"
         if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
@@ -414,12 +414,12 @@ class TableStore(ConversationStore):
         await self._conversations.write([Operation("upsert", due_row(row))])
 
     @override
-    async def joined(self, user: str) -> Sequence[Joined]:
+    async def joined(self, user: str) -> Sequence[Membership]:
         pages = self._users.query(user, "in|", "in|~", ["RowKey", "Shard"])
         return [listed_conversation(row) async for page in pages for row in page]
 
     @override
-    async def leave(self, user: str, entry: Joined) -> None:
+    async def leave(self, user: str, entry: Membership) -> None:
         row = Row(user, entry_key(entry), {}, entry.etag)
         await self._users.write([Operation("delete", row)])
 

@@ -10,7 +10,7 @@ from typing import Any
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ConversationReference
 
-from shared.connector.outbound import Held, wire_form
+from shared.connector.outbound import HeldReply, wire_form
 
 # Larger ones are not kept: they would slow every later turn's read, for a crash in milliseconds.
 MAX_PACKED_BYTES = 32 * 1024
@@ -21,7 +21,7 @@ class Replies:
     """What a turn sends and answers, and when it was committed."""
 
     committed_at: datetime
-    held: Sequence[Held]
+    held: Sequence[HeldReply]
     response: InvokeResponse | None
 
 
@@ -56,7 +56,7 @@ def unpack(packed: bytes) -> Replies | None:
     answer = data["response"]
     return Replies(
         committed_at=datetime.fromisoformat(data["at"]),
-        held=[Held(kind, _read(kind, wire)) for kind, wire in data["held"]],
+        held=[HeldReply(kind, _read(kind, wire)) for kind, wire in data["held"]],
         response=InvokeResponse(status=answer[0], body=answer[1]) if answer else None,
     )
 

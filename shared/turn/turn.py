@@ -29,7 +29,7 @@ from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry, texts
 from shared.authors import Effect, has_ended
-from shared.domain.conversation import Conversation, Status, Taken
+from shared.domain.conversation import Conversation, Status, TakenTurn
 from shared.domain.errors import (
     ConflictError,
     StateUnreadableError,
@@ -87,7 +87,7 @@ class _Attempts:
                 return self.contexts[taken.writer]
         return None
 
-    def earlier_copy(self, row: Conversation | None) -> Taken | None:
+    def earlier_copy(self, row: Conversation | None) -> TakenTurn | None:
         """The turn that the row says was taken for another copy of this activity, if any."""
         for taken in row.recent if row and self.activity_hash else ():
             if taken.activity == self.activity_hash:
@@ -242,7 +242,9 @@ class Turns:
         held = self._adapter.held(outcome.context)
         return pack(Replies(self._now(), held, outcome.response))
 
-    async def _answer_copy(self, context: TurnContext, row: Conversation, copy: Taken) -> _Outcome:
+    async def _answer_copy(
+        self, context: TurnContext, row: Conversation, copy: TakenTurn
+    ) -> _Outcome:
         """Answer an activity whose turn was taken; send its replies if nobody else will."""
         is_last = row.recent[-1] == copy
         replies = unpack(row.replies) if is_last else None
@@ -360,7 +362,7 @@ class Turns:
         ends = self._ends(context)
         if not (is_from_user or ends or state.is_changed or session != state.conversation):
             return outcome
-        taken = Taken(attempts.activity_hash, writer=uuid4().hex[:16])
+        taken = TakenTurn(attempts.activity_hash, writer=uuid4().hex[:16])
         attempts.contexts[taken.writer] = context
         self._my_writes.append(taken.writer)
         session = replace(session, replies=self._replies_to_keep(outcome))
@@ -425,7 +427,7 @@ class Turns:
         self,
         session: Conversation,
         state: TurnState,
-        taken: Taken,
+        taken: TakenTurn,
         begun: _Begun,
         *,
         ends: bool,

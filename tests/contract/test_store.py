@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.conversation import Conversation, Participant, PrivateState, Status, Taken
+from shared.domain.conversation import Conversation, Participant, PrivateState, Status, TakenTurn
 from shared.domain.errors import (
     ConflictError,
     StateTooLargeError,
@@ -118,7 +118,7 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
             conversation_id,
             reference={"conversation": {"id": conversation_id}, "user": {"id": conversation_id}},
             locale="it-IT",
-            recent=(Taken("a1", "w1"), Taken("", "w2")),
+            recent=(TakenTurn("a1", "w1"), TakenTurn("", "w2")),
             replies=b"packed replies",
             has_private=True,
             state_version="w1",
@@ -134,7 +134,7 @@ async def test_an_expired_conversation_comes_back_as_it_was_claimed(
     state_store: StateStore,
 ) -> None:
     saved = await state_store.save(
-        conversation(reference={"a": 1}, recent=(Taken("a", "w1"),)), due=DUE
+        conversation(reference={"a": 1}, recent=(TakenTurn("a", "w1"),)), due=DUE
     )
     claimed = await state_store.save(saved.claimed(NOW + timedelta(hours=1)))
     loaded = await state_store.load(saved.address)
@@ -143,7 +143,7 @@ async def test_an_expired_conversation_comes_back_as_it_was_claimed(
     assert claimed.state == b""
     assert claimed.expired_at == NOW + timedelta(hours=1)
     assert claimed.lease_until == NOW + timedelta(hours=1, seconds=60)
-    assert (claimed.attempts, claimed.recent) == (1, (Taken("a", "w1"),))
+    assert (claimed.attempts, claimed.recent) == (1, (TakenTurn("a", "w1"),))
 
 
 async def test_a_claim_for_the_second_time_keeps_the_time_of_expiry(

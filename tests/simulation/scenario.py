@@ -25,7 +25,7 @@ from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.domain.timing import Timing
-from shared.expiry.notice import Place, SendNotice
+from shared.expiry.notice import Slot, SendNotice
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout
@@ -338,11 +338,11 @@ class Simulation:
 
 
 class _Notices(NoticeSender):
-    def reached(self, conversation: Conversation, place: Place) -> Place:
+    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
         """Timers of less than a second go off at any time here, so that is as good as now."""
-        place = super().reached(conversation, place)
-        is_now = place.granted and place.seconds < SHORT_SECONDS
-        return replace(place, seconds=0) if is_now else place
+        slot = super().confirm(conversation, slot)
+        is_now = slot.granted and slot.seconds < SHORT_SECONDS
+        return replace(slot, seconds=0) if is_now else slot
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from shared.connector.client import ConnectorError
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import Limits
-from shared.expiry.notice import Place
+from shared.expiry.notice import Slot
 
 DOWN = ConnectorError("no answer")
 
@@ -51,10 +51,10 @@ def other(url: str = "https://webchat/") -> dict[str, Any]:
     return {"channelId": "webchat", "serviceUrl": url, "conversation": {"id": "a"}}
 
 
-def places(limits: SendingLimits, count: int, **where: str) -> list[float]:
-    granted = [limits.place(teams(f"talk {n}", **where), 60) for n in range(count)]
-    assert all(place.granted for place in granted)
-    return [place.seconds for place in granted]
+def slots(limits: SendingLimits, count: int, **where: str) -> list[float]:
+    granted = [limits.reserve(teams(f"talk {n}", **where), 60) for n in range(count)]
+    assert all(slot.granted for slot in granted)
+    return [slot.seconds for slot in granted]
 
 
 def refusal(status: int, retry_after_seconds: float | None = None) -> ConnectorError:
@@ -73,34 +73,34 @@ def fail(limits: SendingLimits, reference: dict[str, Any], times: int) -> None:
 
 
 def test_notices_of_one_tenant_go_evenly_a_little_below_its_limit(limits: SendingLimits) -> None:
-    seconds = places(limits, 99)
+    seconds = slots(limits, 99)
     assert seconds[0] == 0
     steps = [later - earlier for earlier, later in pairwise(seconds)]
     assert steps == pytest.approx([1 / 49] * 98)
 
 
 def test_tenants_do_not_wait_for_each_other_nor_do_other_channels(limits: SendingLimits) -> None:
-    places(limits, 100)
-    assert places(limits, 1, tenant="another") == [0]
-    assert limits.place(other(), 60).seconds == 0
+    slots(limits, 100)
+    assert slots(limits, 1, tenant="another") == [0]
+    assert limits.reserve(other(), 60).seconds == 0
 
 
 def test_other_channels_share_the_limit_of_their_service_url(limits: SendingLimits) -> None:
-    limits.place(other(), 60)
-    assert limits.place(other(), 60).seconds == pytest.approx(1 / 9.8)
-    assert limits.place(other("https://elsewhere/"), 60).seconds == 0
+    limits.reserve(other(), 60)
+    assert limits.reserve(other(), 60).seconds == pytest.approx(1 / 9.8)
+    assert limits.reserve(other("https://elsewhere/"), 60).seconds == 0
 
 
 def test_who_would_wait_too_long_is_told_when_to_come_back_at_the_same_pace(
     limits: SendingLimits,
 ) -> None:
-    places(limits, 50)  # a second and a bit
-    later = [limits.place(teams(f"late {n}"), 1) for n in range(98)]
-    assert not any(place.granted for place in later)
+    slots(limits, 50)  # a second and a bit
+    later = [limits.reserve(teams(f"late {n}"), 1) for n in range(98)]
+    assert not any(slot.granted for slot in later)
     assert later[0].seconds == pytest.approx(1 + 1 / 49)
     assert later[-1].seconds == pytest.approx(3)
     # Nothing was taken from those who come now.
-    assert limits.place(teams("now"), 60).seconds == pytest.approx(50 / 49)
+    assert limits.reserve(teams("now"), 60).seconds == pytest.approx(50 / 49)
 
 
 async def test_replies_go_at_once_and_notices_wait_for_them(
@@ -109,20 +109,20 @@ async def test_replies_go_at_once_and_notices_wait_for_them(
     for number in range(20):
         await limits.before_reply(teams(f"talk {number}"))
     assert time.slept == []
-    assert limits.place(teams("b"), 60).seconds == pytest.approx(20 / 49)
+    assert limits.reserve(teams("b"), 60).seconds == pytest.approx(20 / 49)
 
 
 async def test_those_who_wait_already_wait_for_a_reply_too(
     limits: SendingLimits, time: Time
 ) -> None:
-    first, second = (limits.place(teams(name), 60) for name in "ab")
+    first, second = (limits.reserve(teams(name), 60) for name in "ab")
     assert first.seconds == 0
     assert second.seconds == pytest.approx(1 / 49)
     await limits.before_reply(teams("c"))
     time.now += second.seconds
-    assert limits.reached(teams("b"), second).seconds == pytest.approx(1 / 49)
+    assert limits.confirm(teams("b"), second).seconds == pytest.approx(1 / 49)
     time.now += 1 / 49
-    assert limits.reached(teams("b"), second).seconds == 0
+    assert limits.confirm(teams("b"), second).seconds == 0
 
 
 async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
@@ -135,53 +135,53 @@ async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
 
 
 def test_a_429_closes_the_lane_and_slows_it_for_a_while(limits: SendingLimits, time: Time) -> None:
-    limits.place(teams("a"), 60)
+    limits.reserve(teams("a"), 60)
     answered(limits, teams("a"), refusal(429, 7))
-    assert limits.reached(teams("b"), Place(0)).seconds == pytest.approx(7 + 2 / 49)
-    assert limits.reached(teams("b", tenant="another"), Place(0)).seconds == 0
-    assert limits.place(teams("b"), 60).seconds == pytest.approx(7)
+    assert limits.confirm(teams("b"), Slot(0)).seconds == pytest.approx(7 + 2 / 49)
+    assert limits.confirm(teams("b", tenant="another"), Slot(0)).seconds == 0
+    assert limits.reserve(teams("b"), 60).seconds == pytest.approx(7)
     time.now += 7
-    assert limits.reached(teams("b"), Place(0)).seconds == 0
-    first, second = (limits.place(teams(name), 60).seconds for name in "cd")
+    assert limits.confirm(teams("b"), Slot(0)).seconds == 0
+    first, second = (limits.reserve(teams(name), 60).seconds for name in "cd")
     assert second - first == pytest.approx(2 / 49)
     time.now += 31
-    first, second = (limits.place(teams(name), 60).seconds for name in "ef")
+    first, second = (limits.reserve(teams(name), 60).seconds for name in "ef")
     assert second - first == pytest.approx(1 / 49)
 
 
 def test_a_429_closes_the_lane_for_five_minutes_at_most(limits: SendingLimits) -> None:
     answered(limits, teams(), refusal(429, 7200))
-    assert limits.place(teams(), 1000).seconds == pytest.approx(300)
+    assert limits.reserve(teams(), 1000).seconds == pytest.approx(300)
 
 
 def test_a_service_url_that_does_not_answer_is_left_alone_and_probed(
     limits: SendingLimits, time: Time
 ) -> None:
     fail(limits, teams(), 5)
-    assert not limits.reached(teams(), Place(0)).granted
-    place = limits.place(teams(), 60)
-    assert not place.granted
-    assert 12 <= place.seconds <= 19
+    assert not limits.confirm(teams(), Slot(0)).granted
+    slot = limits.reserve(teams(), 60)
+    assert not slot.granted
+    assert 12 <= slot.seconds <= 19
     time.now += 19
-    assert limits.place(teams("probe"), 60).granted
-    assert not limits.place(teams("another"), 60).granted
+    assert limits.reserve(teams("probe"), 60).granted
+    assert not limits.reserve(teams("another"), 60).granted
     answered(limits, teams("probe"))
-    assert limits.place(teams("another"), 60).granted
+    assert limits.reserve(teams("another"), 60).granted
 
 
 def test_a_probe_that_fails_makes_the_pause_longer(limits: SendingLimits, time: Time) -> None:
     fail(limits, teams(), 5)
     time.now += 19
-    limits.place(teams(), 60)
+    limits.reserve(teams(), 60)
     fail(limits, teams(), 1)
-    assert 24 <= limits.place(teams(), 60).seconds <= 37
+    assert 24 <= limits.reserve(teams(), 60).seconds <= 37
 
 
 def test_what_was_under_way_when_it_went_down_makes_the_pause_no_longer(
     limits: SendingLimits,
 ) -> None:
     fail(limits, teams(), 100)
-    assert limits.place(teams(), 60).seconds <= 19
+    assert limits.reserve(teams(), 60).seconds <= 19
 
 
 def test_a_probe_that_is_never_heard_of_is_followed_by_another(
@@ -189,9 +189,9 @@ def test_a_probe_that_is_never_heard_of_is_followed_by_another(
 ) -> None:
     fail(limits, teams(), 5)
     time.now += 19
-    assert limits.place(teams(), 60).granted
+    assert limits.reserve(teams(), 60).granted
     time.now += 16
-    assert limits.place(teams(), 60).granted
+    assert limits.reserve(teams(), 60).granted
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
@@ -200,16 +200,16 @@ def test_an_answer_is_an_answer(limits: SendingLimits, time: Time, status: int) 
     answered(limits, teams(), refusal(status))
     time.now += 3
     fail(limits, teams(), 4)
-    assert limits.place(teams(), 60).granted
+    assert limits.reserve(teams(), 60).granted
     answered(limits, teams(), refusal(503))
-    assert not limits.place(teams(), 60).granted
+    assert not limits.reserve(teams(), 60).granted
 
 
 def test_failures_among_answers_open_nothing(limits: SendingLimits, time: Time) -> None:
     answered(limits, teams())
     time.now += 1
     fail(limits, teams(), 20)
-    assert limits.place(teams(), 60).granted
+    assert limits.reserve(teams(), 60).granted
 
 
 def test_requests_that_hung_while_others_were_answered_open_nothing(
@@ -221,13 +221,13 @@ def test_requests_that_hung_while_others_were_answered_open_nothing(
     time.now += 9
     for _ in range(20):
         limits.answered(teams(), sent_at, DOWN)
-    assert limits.place(teams(), 60).granted
+    assert limits.reserve(teams(), 60).granted
 
 
 def test_a_reply_that_gets_through_ends_the_pause(limits: SendingLimits) -> None:
     fail(limits, teams(), 5)
     answered(limits, teams())
-    assert limits.place(teams(), 60).granted
+    assert limits.reserve(teams(), 60).granted
 
 
 def of(channel: str, conversation: str = "a", url: str = "https://bot/") -> dict[str, Any]:
@@ -253,7 +253,7 @@ def five_channels(time: Time) -> SendingLimits:
 def test_each_channel_has_the_pace_that_its_table_names(
     five_channels: SendingLimits, channel: str, per_second: int
 ) -> None:
-    first, second = (five_channels.place(of(channel, each), 60) for each in "ab")
+    first, second = (five_channels.reserve(of(channel, each), 60) for each in "ab")
     assert first.seconds == 0
     assert second.seconds == pytest.approx(1 / (0.98 * per_second))
 
@@ -262,13 +262,13 @@ def test_channels_with_tables_of_their_own_do_not_wait_for_each_other(
     five_channels: SendingLimits,
 ) -> None:
     for channel in ("msteams", "directline", "slack", "email"):
-        assert five_channels.place(of(channel), 60).seconds == 0
+        assert five_channels.reserve(of(channel), 60).seconds == 0
 
 
 def test_channels_that_name_no_pace_share_that_of_the_others(five_channels: SendingLimits) -> None:
-    five_channels.place(of("email"), 60)
-    assert five_channels.place(of("webchat"), 60).seconds == pytest.approx(1 / 19.6)
-    assert five_channels.place(of("webchat", url="https://elsewhere/"), 60).seconds == 0
+    five_channels.reserve(of("email"), 60)
+    assert five_channels.reserve(of("webchat"), 60).seconds == pytest.approx(1 / 19.6)
+    assert five_channels.reserve(of("webchat", url="https://elsewhere/"), 60).seconds == 0
 
 
 async def test_each_channel_has_its_own_limit_of_a_conversation(
@@ -289,5 +289,5 @@ def test_a_tenant_is_one_lane_on_any_channel_whose_table_says_so(time: Time) -> 
     here, there = (other(url) for url in ("https://here/", "https://there/"))
     for each in (here, there):
         each["conversation"]["tenantId"] = "t"
-    assert limits.place(here, 60).seconds == 0
-    assert limits.place(there, 60).seconds == pytest.approx(1 / 9.8)
+    assert limits.reserve(here, 60).seconds == 0
+    assert limits.reserve(there, 60).seconds == pytest.approx(1 / 9.8)

@@ -21,7 +21,7 @@ from shared.domain.identity import Address, ConversationKey
 from shared.domain.timing import Timing
 from shared.domain.work import DeadLetter
 from shared.expiry import sweep, workload
-from shared.expiry.notice import NoticeResult, Place, Verdict
+from shared.expiry.notice import NoticeResult, Slot, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.storage.table_store import TableStore
@@ -980,24 +980,24 @@ async def test_a_group_is_told_as_a_group() -> None:
 
 
 class FixedPace:
-    """Gives out the places it was made with, then none but the first in line."""
+    """Gives out the slots it was made with, then none but the first in line."""
 
-    def __init__(self, *places: Place, then: Sequence[Place] = ()) -> None:
-        self.places = list(places)
+    def __init__(self, *slots: Slot, then: Sequence[Slot] = ()) -> None:
+        self.slots = list(slots)
         self.then = list(then)
         self.asked = 0
 
-    def place(self, _: Conversation, __: float) -> Place:
+    def reserve(self, _: Conversation, __: float) -> Slot:
         self.asked += 1
-        return self.places.pop(0) if self.places else Place(0)
+        return self.slots.pop(0) if self.slots else Slot(0)
 
-    def reached(self, _: Conversation, __: Place) -> Place:
-        return self.then.pop(0) if self.then else Place(0)
+    def confirm(self, _: Conversation, __: Slot) -> Slot:
+        return self.then.pop(0) if self.then else Slot(0)
 
 
 async def test_a_notice_that_cannot_be_sent_in_this_sweep_waits_but_the_state_does_not() -> None:
     bot = await idle_bot()
-    report = await bot.sweep(pace=FixedPace(Place(50, granted=False)))
+    report = await bot.sweep(pace=FixedPace(Slot(50, granted=False)))
     assert (report.expired, report.told_later, report.notified) == (1, 1, 0)
     row = await bot.row()
     assert row
@@ -1013,7 +1013,7 @@ async def test_a_notice_that_cannot_be_sent_in_this_sweep_waits_but_the_state_do
 
 async def test_a_user_who_returns_to_a_notice_that_waits_is_not_told() -> None:
     bot = await idle_bot()
-    await bot.sweep(pace=FixedPace(Place(50, granted=False)))
+    await bot.sweep(pace=FixedPace(Slot(50, granted=False)))
     assert await bot.say() == [texts.WELCOME_BACK, "1"]
     bot.clock.sleep(60)
     report = await bot.sweep()
@@ -1024,9 +1024,9 @@ async def test_a_user_who_writes_while_a_place_is_waited_for_keeps_the_conversat
     bot = await idle_bot()
 
     class Pace(FixedPace):
-        def place(self, _: Conversation, __: float) -> Place:
+        def reserve(self, _: Conversation, __: float) -> Slot:
             asyncio.get_running_loop().create_task(bot.say())
-            return Place(0.05)
+            return Slot(0.05)
 
     report = await bot.sweep(pace=Pace())
     assert (report.came_back, report.expired) == (1, 0)
@@ -1035,8 +1035,8 @@ async def test_a_user_who_writes_while_a_place_is_waited_for_keeps_the_conversat
 
 async def test_a_lane_that_closes_while_a_place_is_waited_for_tells_later() -> None:
     bot = await idle_bot()
-    nowhere = Place(30, granted=False)
-    pace = FixedPace(Place(0.01), nowhere, then=[Place(0.01), nowhere])
+    nowhere = Slot(30, granted=False)
+    pace = FixedPace(Slot(0.01), nowhere, then=[Slot(0.01), nowhere])
     report = await bot.sweep(pace=pace)
     assert (report.told_later, report.notified, pace.then) == (1, 0, [])
 
@@ -1046,7 +1046,7 @@ async def test_who_waits_for_a_place_holds_up_nobody_else() -> None:
     for number in range(100):
         await bot.say(conversation={"id": f"talk{number}"})
     bot.clock.sleep(IDLE)
-    report = await bot.sweep(pace=FixedPace(*[Place(0.1)] * 60))
+    report = await bot.sweep(pace=FixedPace(*[Slot(0.1)] * 60))
     assert report.notified == 100
 
 
@@ -1061,16 +1061,16 @@ async def test_never_more_notices_wait_for_their_places_than_may(
     waiting = most = 0
 
     class Pace(FixedPace):
-        def place(self, _: Conversation, __: float) -> Place:
+        def reserve(self, _: Conversation, __: float) -> Slot:
             nonlocal waiting, most
             waiting += 1
             most = max(most, waiting)
-            return Place(0.01)
+            return Slot(0.01)
 
-        def reached(self, _: Conversation, __: Place) -> Place:
+        def confirm(self, _: Conversation, __: Slot) -> Slot:
             nonlocal waiting
             waiting -= 1
-            return Place(0)
+            return Slot(0)
 
     report = await bot.sweep(pace=Pace())
     assert report.notified == 100
@@ -1083,13 +1083,13 @@ async def test_a_sweep_that_is_stopped_waits_for_no_place() -> None:
         await bot.say(conversation={"id": f"talk{number}"})
     bot.clock.sleep(IDLE)
     bot.connector.refuse = refusing(401)
-    report = await bot.sweep(pace=FixedPace(Place(600), Place(600)))
+    report = await bot.sweep(pace=FixedPace(Slot(600), Slot(600)))
     assert report.stopped
     assert report.expired == 1
 
 
 async def test_a_notice_that_is_too_old_takes_no_place() -> None:
     bot = await idle_bot()
-    pace = FixedPace(Place(50, granted=False))
+    pace = FixedPace(Slot(50, granted=False))
     report = await bot.sweep(pace=pace, max_notice_age_seconds=1)
     assert (report.too_old, pace.asked) == (1, 0)
