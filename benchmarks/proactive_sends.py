@@ -21,6 +21,7 @@ from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import Address
+from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.expiry.notice import Verdict
 from shared.texts import EXPIRED
@@ -35,14 +36,14 @@ STALL_CHECK_SECONDS = 0.02
 Send = Callable[[int], Awaitable[None]]
 
 
-def _reference(channel: Channel, number: int) -> dict[str, object]:
-    return {
-        "channelId": "test",
-        "serviceUrl": channel.service_url,
-        "user": {"id": f"user-{number}", "role": "user"},
-        "bot": {"id": f"28:{APP_ID}", "role": "bot"},
-        "conversation": {"id": f"conversation-{number}"},
-    }
+def _reference(channel: Channel, number: int) -> Reference:
+    return Reference(
+        channel="test",
+        service_url=channel.service_url,
+        conversation_id=f"conversation-{number}",
+        user=Account(f"user-{number}", role="user"),
+        bot=Account(f"28:{APP_ID}", role="bot"),
+    )
 
 
 def our_send(channel: Channel, connector: Connector) -> Send:
@@ -68,7 +69,7 @@ def stock_send(channel: Channel, adapter: CloudAdapterBase | BotFrameworkAdapter
         await context.send_activity(EXPIRED)
 
     async def send(number: int) -> None:
-        reference = ConversationReference.deserialize(_reference(channel, number))
+        reference = ConversationReference.deserialize(_reference(channel, number).to_json())
         await adapter.continue_conversation(reference, say_expired, APP_ID)
 
     return send

@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from botbuilder.schema import Activity
 
@@ -31,6 +30,7 @@ from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
+from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
 from shared.expiry.garbage import full_collections_put_off, keep_what_is_there
@@ -95,14 +95,15 @@ async def _fill(store: TableStore, channel: Channel, notices: int) -> None:
         )
 
 
-def _reference(channel: Channel, conversation: str, tenant: int) -> dict[str, Any]:
-    return {
-        "channelId": "msteams",
-        "serviceUrl": channel.service_url,
-        "user": {"id": f"user of {conversation}"},
-        "bot": {"id": "bot"},
-        "conversation": {"id": conversation, "tenantId": f"tenant {tenant}"},
-    }
+def _reference(channel: Channel, conversation: str, tenant: int) -> Reference:
+    return Reference(
+        channel="msteams",
+        service_url=channel.service_url,
+        conversation_id=conversation,
+        tenant=f"tenant {tenant}",
+        user=Account(f"user of {conversation}"),
+        bot=Account("bot"),
+    )
 
 
 async def _chat(channel: Channel, connector: Connector, limits: SendingLimits) -> list[float]:
@@ -112,8 +113,8 @@ async def _chat(channel: Channel, connector: Connector, limits: SendingLimits) -
         for number in range(sys.maxsize):
             reference = _reference(channel, f"chat {number}", number % TENANTS)
             reply = Activity().deserialize(
-                {"type": "message", "text": "hi", "channelId": "msteams"}
-                | {"conversation": reference["conversation"], "from": reference["bot"]}
+                {"type": "message", "text": "hi", "channelId": "msteams", "from": {"id": "bot"}}
+                | {"conversation": {"id": f"chat {number}", "tenantId": reference.tenant}}
             )
             before = time.perf_counter()
             await limits.before_reply(reference)

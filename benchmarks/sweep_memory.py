@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
+from shared.domain.reference import Account, Reference
 from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Pace, Verdict
 from shared.expiry.sweep import Sweep
@@ -38,12 +40,13 @@ EXPIRE_AFTER = timedelta(minutes=30)
 LONG_AGO = datetime(2026, 11, 20, tzinfo=UTC)
 NOW = LONG_AGO + timedelta(days=2)
 STATE = os.urandom(1500)
-REFERENCE = {
-    "channelId": "msteams",
-    "serviceUrl": "https://smba.trafficmanager.net/emea/",
-    "user": {"id": "29:1" + "u" * 80},
-    "bot": {"id": "28:" + "b" * 36},
-}
+REFERENCE = Reference(
+    channel="msteams",
+    service_url="https://smba.trafficmanager.net/emea/",
+    conversation_id="a:1",
+    user=Account("29:1" + "u" * 80),
+    bot=Account("28:" + "b" * 36),
+)
 TENANTS = 4
 SIZES = {"memory": 100_000, "paced": 100_000, "azurite": 5_000}
 PACED_BUDGET_SECONDS = 45
@@ -70,13 +73,11 @@ async def _fill(store: TableStore, size: int) -> None:
                     session=session.session,
                     last_accessed=session.last_accessed + timedelta(seconds=number),
                     readable_key=session.readable_key,
-                    reference={
-                        **REFERENCE,
-                        "conversation": {
-                            "id": f"a:1{number:0120}",
-                            "tenantId": f"{number % TENANTS:036}",
-                        },
-                    },
+                    reference=replace(
+                        REFERENCE,
+                        conversation_id=f"a:1{number:0120}",
+                        tenant=f"{number % TENANTS:036}",
+                    ),
                     state=STATE,
                 ),
                 due=session.due(Timing(EXPIRE_AFTER)) + number,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from benchmarks.report import note, progress, ratio, table
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
+from shared.domain.reference import Reference
 from shared.domain.times import due_seconds
 from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Verdict
@@ -47,7 +48,7 @@ async def fill(conversations: MemoryTable, size: int) -> None:
                 session=f"{number:016x}",
                 last_accessed=written,
                 readable_key=f"test|conversation-{number}",
-                reference={"channelId": "test", "conversation": {"id": key.conversation_id}},
+                reference=Reference("test", "https://channel.example/", key.conversation_id),
                 state=b"state",
             ),
             due=due_seconds(filed + EXPIRE_AFTER),

@@ -85,7 +85,7 @@ async def _letters(
 
 
 def _line(letter: DeadLetter) -> str:
-    channel = letter.reference.get("channelId", "?")
+    channel = letter.reference.channel if letter.reference else "?"
     expired, dead = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (letter.expired_at, letter.dead_at))
     # The code comes from the channel. `!a` escapes it, so that this stays one line.
     code = f" {letter.code!a}" if letter.code else ""

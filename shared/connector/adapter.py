@@ -27,8 +27,8 @@ from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.outbound import HeldReply
+from shared.connector.references import reference_of
 from shared.connector.retry import Retries, TurnRetries
-from shared.connector.service_urls import tenant_of
 
 logger = logging.getLogger(__name__)
 
@@ -198,14 +198,7 @@ def _limited(
     activity: Activity, limits: SendingLimits, send: Callable[[], Awaitable[None]]
 ) -> Callable[[], Awaitable[None]]:
     """The same, counted: a reply goes first, and what comes of it is worth knowing."""
-    reference = {
-        "channelId": activity.channel_id,
-        "serviceUrl": activity.service_url,
-        "conversation": {
-            "id": activity.conversation.id,
-            "tenantId": tenant_of(activity.conversation),
-        },
-    }
+    reference = reference_of(activity)
 
     async def limited() -> None:
         await limits.before_reply(reference)

@@ -10,13 +10,14 @@ import logging
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from shared.connector.client import ConnectorError
 from shared.connector.limits_file import Limits
+from shared.domain.reference import Reference
 from shared.expiry.notice import Slot
 
 logger = logging.getLogger(__name__)
@@ -81,8 +82,6 @@ class _Circuit:
 class SendingLimits:
     """When the next request may go to whom.
 
-    `reference` is a ConversationReference as it is stored: channelId, serviceUrl and conversation.
-
     Args:
         limits: of the settings file.
         clock: a monotonic clock, in seconds.
@@ -100,13 +99,13 @@ class SendingLimits:
         self._threads: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
 
-    def reserve(self, reference: Mapping[str, Any], within_seconds: float) -> Slot:
+    def reserve(self, reference: Reference, within_seconds: float) -> Slot:
         """Give a notice its moment. One that is not granted is when to ask again.
 
         That is spread at the pace of the lane too, from the end of `within_seconds` on.
         """
         now = self.clock()
-        circuit = self._circuits.get(reference["serviceUrl"])
+        circuit = self._circuits.get(reference.service_url)
         if circuit and circuit.is_open:
             if now < circuit.until:
                 return self._later(reference, now, circuit.until)
@@ -122,10 +121,10 @@ class SendingLimits:
         self._note(reference, now + wait)
         return Slot(wait, at=at)
 
-    def confirm(self, reference: Mapping[str, Any], slot: Slot) -> Slot:
+    def confirm(self, reference: Reference, slot: Slot) -> Slot:
         """Look again at a slot whose time has come: replies go first, and a lane may close."""
         now, lane = self.clock(), self._lane(reference)
-        circuit = self._circuits.get(reference["serviceUrl"])
+        circuit = self._circuits.get(reference.service_url)
         if circuit and circuit.is_open and not circuit.is_probed:
             return self._later(reference, now, circuit.until)
         if now < lane.closed_until:
@@ -133,7 +132,7 @@ class SendingLimits:
         more = slot.at + lane.behind - now
         return Slot(more if more > _A_MOMENT_SECONDS else 0, at=slot.at)
 
-    async def before_reply(self, reference: Mapping[str, Any]) -> None:
+    async def before_reply(self, reference: Reference) -> None:
         """Count a reply, after waiting for its conversation's own limit, if need be."""
         now = self.clock()
         wait = self._thread_free_at(reference, now) - now
@@ -148,10 +147,10 @@ class SendingLimits:
         self._note(reference, now)
 
     def answered(
-        self, reference: Mapping[str, Any], sent_at: float, error: ConnectorError | None = None
+        self, reference: Reference, sent_at: float, error: ConnectorError | None = None
     ) -> None:
         """Learn from what became of a request that was sent then, by `clock`."""
-        url, now = reference["serviceUrl"], self.clock()
+        url, now = reference.service_url, self.clock()
         if error is not None and error.status == HTTPStatus.TOO_MANY_REQUESTS:
             lane = self._lane(reference)
             wait = min(max(error.retry_after_seconds or 0, 1.0), _LONGEST_PAUSE_SECONDS)
@@ -176,43 +175,43 @@ class SendingLimits:
                 "sending: a service URL does not answer; probed in %.0f s", circuit.until - now
             )
 
-    def _later(self, reference: Mapping[str, Any], now: float, earliest: float) -> Slot:
+    def _later(self, reference: Reference, now: float, earliest: float) -> Slot:
         lane = self._lane(reference)
         lane.later_at = max(lane.later_at, earliest) + lane.interval(now)
         return Slot(lane.later_at - now, granted=False)
 
-    def _lane(self, reference: Mapping[str, Any]) -> _Lane:
-        limits = self.limits.of(reference["channelId"])
+    def _lane(self, reference: Reference) -> _Lane:
+        limits = self.limits.of(reference.channel)
         shared = {
-            "tenant": str(reference["conversation"].get("tenantId")),
-            "service_url": reference["serviceUrl"],
+            "tenant": str(reference.tenant),
+            "service_url": reference.service_url,
         }[limits.shared_by]
         requests, seconds = limits.lane
         return _remembered(
             self._lanes, (limits.table, shared), lambda: _Lane(_USED_SHARE * requests / seconds)
         )
 
-    def _thread_free_at(self, reference: Mapping[str, Any], now: float) -> float:
+    def _thread_free_at(self, reference: Reference, now: float) -> float:
         sent = self._threads.get(_thread(reference), ())
         return max(
             (
                 sent[-most] + seconds / _USED_SHARE
-                for most, seconds in self.limits.of(reference["channelId"]).thread
+                for most, seconds in self.limits.of(reference.channel).thread
                 if len(sent) >= most
             ),
             default=now,
         )
 
-    def _note(self, reference: Mapping[str, Any], at: float) -> None:
-        windows = self.limits.of(reference["channelId"]).thread
+    def _note(self, reference: Reference, at: float) -> None:
+        windows = self.limits.of(reference.channel).thread
         if windows:
             most = max(most for most, _ in windows)
             _remembered(self._threads, _thread(reference), lambda: deque(maxlen=most)).append(at)
 
 
-def _thread(reference: Mapping[str, Any]) -> tuple[str, str]:
+def _thread(reference: Reference) -> tuple[str, str]:
     """A conversation: channels may give the same id to different ones."""
-    return reference["channelId"], reference["conversation"]["id"]
+    return reference.channel, reference.conversation_id
 
 
 def _remembered(kept: OrderedDict[_K, _V], key: _K, make: Callable[[], _V]) -> _V:

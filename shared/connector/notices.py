@@ -8,6 +8,7 @@ from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
+from shared.domain.reference import Reference
 from shared.expiry.notice import NoticeResult, Slot, Verdict
 from shared.texts import EXPIRED
 
@@ -34,15 +35,13 @@ _WRONG_SERVICE_URL = "InvalidBotApiHost"
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
 
 
-def notice_for(conversation: Conversation) -> Activity | None:
-    """The notice as an activity, or None if the conversation has no reference to send it to.
+def notice_for(conversation: Conversation, to: Reference) -> Activity:
+    """The notice as an activity.
 
     Where clients can read it, channelData has the session's id: a client that sees the same notice
     twice can tell.
     """
-    if not conversation.reference:
-        return None
-    reference = ConversationReference.deserialize(dict(conversation.reference))
+    reference = ConversationReference.deserialize(to.to_json())
     notice = Activity(
         type=ActivityTypes.message,
         text=EXPIRED,
@@ -84,24 +83,26 @@ class NoticeSender:
 
     def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
         """See `Pace.confirm`."""
-        return self._limits.confirm(conversation.reference or {}, slot)
+        if not conversation.reference:
+            return slot
+        return self._limits.confirm(conversation.reference, slot)
 
     async def __call__(self, conversation: Conversation) -> NoticeResult:
         """Send one notice; what comes of it is in the result."""
-        notice = notice_for(conversation)
-        if notice is None:
+        reference = conversation.reference
+        if reference is None:  # there is nowhere to send it
             return NoticeResult(Verdict.NOT_WANTED)
         with telemetry.tracer.start_as_current_span(
             "notice",
             links=telemetry.links_to(conversation.trace),
             attributes={"conversation": conversation.address.key},
         ):
-            return await self._send(notice, conversation)
+            return await self._send(conversation, reference)
 
-    async def _send(self, notice: Activity, conversation: Conversation) -> NoticeResult:
-        reference, sent_at = conversation.reference or {}, self._limits.clock()
+    async def _send(self, conversation: Conversation, reference: Reference) -> NoticeResult:
+        notice, sent_at = notice_for(conversation, reference), self._limits.clock()
         try:
-            await self._connector.for_service_url(notice.service_url).send(notice)
+            await self._connector.for_service_url(reference.service_url).send(notice)
         except ConnectorError as error:
             self._limits.answered(reference, sent_at, error)
             return _failure(conversation, error, self._service_urls)

@@ -1,11 +1,12 @@
 """Which address to send to when a channel says that a conversation's own is the wrong one."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
 
-from botbuilder.schema import Activity, ConversationAccount
+from botbuilder.schema import Activity
 from botframework.connector import Channels
+
+from shared.connector.references import reference_of
+from shared.domain.reference import Reference
 
 # Where the conversations of Teams' government tenants (GCC) are, whatever the activity said.
 # Source: Teams documentation, "Status codes retry guidance" and "Proactive messages".
@@ -26,32 +27,25 @@ class ServiceUrls:
 
     def received(self, activity: Activity) -> None:
         """An activity of an authenticated caller came."""
-        tenant = tenant_of(activity.conversation)
-        self._saw(activity.channel_id, tenant, activity.service_url)
+        self._saw(reference_of(activity))
 
-    def delivered(self, reference: Mapping[str, Any]) -> None:
-        """The channel took something that was sent to this conversation reference."""
-        tenant = reference["conversation"].get("tenantId")
-        self._saw(reference["channelId"], tenant, reference["serviceUrl"])
+    def delivered(self, reference: Reference) -> None:
+        """The channel took something that was sent to this reference."""
+        self._saw(reference)
 
-    def other_than(self, reference: Mapping[str, Any]) -> str:
-        """Another service URL for this conversation reference; empty if there is none."""
-        channel, refused = reference["channelId"], reference["serviceUrl"]
-        newest = self._newest.get((channel, reference["conversation"].get("tenantId") or ""))
-        for url in (newest, TEAMS_GCC if channel == Channels.ms_teams else None):
-            if url and url.rstrip("/") != refused.rstrip("/"):
+    def other_than(self, reference: Reference) -> str:
+        """Another service URL for this reference; empty if there is none."""
+        newest = self._newest.get((reference.channel, reference.tenant or ""))
+        for url in (newest, TEAMS_GCC if reference.channel == Channels.ms_teams else None):
+            if url and url.rstrip("/") != reference.service_url.rstrip("/"):
                 return url
         return ""
 
-    def _saw(self, channel: str, tenant: str | None, url: str) -> None:
-        if not tenant:
+    def _saw(self, reference: Reference) -> None:
+        if not reference.tenant:
             return  # tenants have addresses of their own, and this might be anyone's
-        self._newest[channel, tenant] = url
-        self._newest.move_to_end((channel, tenant))
+        key = reference.channel, reference.tenant
+        self._newest[key] = reference.service_url
+        self._newest.move_to_end(key)
         if len(self._newest) > _MOST:
             self._newest.popitem(last=False)
-
-
-def tenant_of(where: ConversationAccount) -> str | None:
-    """The conversation's tenant: the SDK knows it by another name than Teams sends it by."""
-    return where.tenant_id or (where.additional_properties or {}).get("tenantId")

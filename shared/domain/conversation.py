@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from shared.domain.identity import Address, ConversationKey, new_session_id
+from shared.domain.reference import Reference
 from shared.domain.times import LEASE, due_seconds
 from shared.domain.timing import Timing
 
@@ -83,7 +83,7 @@ class Conversation:
     last_accessed: datetime
     status: Status = Status.ACTIVE
     readable_key: str = ""
-    reference: Mapping[str, Any] | None = None
+    reference: Reference | None = None
     locale: str | None = None
     state: bytes | None = None
     state_version: str = ""
@@ -173,8 +173,8 @@ class Conversation:
 
     def is_personal(self, user: str) -> bool:
         """Whether it is between the bot and this user (by hash) alone."""
-        where = self.reference["conversation"] if self.reference else {}
-        return bool(where) and not where.get("isGroup") and set(self.users) <= {user}
+        where = self.reference
+        return where is not None and not where.is_group and set(self.users) <= {user}
 
     def claimed(self, now: datetime) -> "Conversation":
         """The row after a sweep's claim: state gone, expired, leased to that sweep."""
@@ -191,6 +191,5 @@ class Conversation:
 
     def moved_to(self, service_url: str) -> "Conversation":
         """The row with another address for what is sent to it; done once in a session."""
-        return replace(
-            self, reference={**(self.reference or {}), "serviceUrl": service_url}, moved=True
-        )
+        reference = self.reference and replace(self.reference, service_url=service_url)
+        return replace(self, reference=reference, moved=True)

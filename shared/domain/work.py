@@ -1,11 +1,10 @@
 """Work items of the sweep, and dead letters: notices that cannot be delivered."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from shared.domain.identity import Address
+from shared.domain.reference import Reference
 from shared.domain.times import due_seconds
 
 # The session in the due row of an erasure, whose key is the user's hash.
@@ -34,7 +33,7 @@ class DeadLetter:
     status: int | None = None
     code: str = ""
     readable_key: str = ""
-    reference: Mapping[str, Any] = field(default_factory=dict)
+    reference: Reference | None = None
     locale: str | None = None
 
     @property

@@ -278,7 +278,7 @@ class Expirer:
             status=result.status,
             code=result.code[:_LONGEST_CODE],
             readable_key=claimed.readable_key,
-            reference=claimed.reference or {},
+            reference=claimed.reference,
             locale=claimed.locale,
         )
         try:

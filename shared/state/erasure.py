@@ -149,16 +149,15 @@ class Erasure:
 
 def _without(conversation: Conversation, user: str) -> Conversation:
     """The shared conversation with no trace of the user among its own data."""
-    reference = dict(conversation.reference or {})
-    account = reference.get("user")
-    if account and user_hash(reference["channelId"], account["id"]) == user:
-        del reference["user"]
+    reference = conversation.reference
+    if reference and reference.user_hash == user:
+        reference = replace(reference, user=None)
     others = {other: each for other, each in conversation.users.items() if other != user}
     return replace(
         conversation,
         # One made from outside may be a personal one, which channels may name after its user.
         readable_key=conversation.readable_key if conversation.reference else "",
         users=others,
-        reference=reference or None,
+        reference=reference,
         replies=b"",  # they name whom they go to, and may say anything about them
     )

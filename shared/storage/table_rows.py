@@ -7,7 +7,8 @@ from typing import Any
 
 from shared.domain.conversation import Bags, Conversation, Participant, Status, TakenTurn
 from shared.domain.errors import StateTooLargeError, StateUnreadableError
-from shared.domain.identity import Address, user_hash
+from shared.domain.identity import Address
+from shared.domain.reference import Reference
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.tables import Operation, Row
@@ -77,7 +78,7 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "SessionId": conversation.session,
         "Status": str(conversation.status),
         "LastAccessed": conversation.last_accessed,
-        "Reference": compact_json(conversation.reference),
+        "Reference": _reference_json(conversation.reference),
         "Locale": conversation.locale,
         "StateVersion": conversation.state_version or None,
         "Recent": compact_json([(each.activity, each.writer) for each in conversation.recent]),
@@ -113,7 +114,7 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             last_accessed=columns["LastAccessed"],
             status=Status(columns["Status"]),
             readable_key=columns["ConversationKey"],
-            reference=json.loads(columns.get("Reference") or "null"),
+            reference=_reference_of(columns),
             locale=columns.get("Locale"),
             state=joined_chunks(row, "State") if with_state else None,
             state_version=columns.get("StateVersion", ""),
@@ -135,6 +136,15 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}", row.etag) from error
+
+
+def _reference_json(reference: Reference | None) -> str | None:
+    return compact_json(reference.to_json()) if reference else None
+
+
+def _reference_of(columns: Mapping[str, Any]) -> Reference | None:
+    stored = columns.get("Reference")
+    return Reference.from_json(json.loads(stored)) if stored else None
 
 
 def _bags(columns: Mapping[str, Any]) -> Bags | None:
@@ -210,7 +220,7 @@ def dead_letter_row(letter: DeadLetter) -> Row:
     """The row of a dead letter."""
     columns = {
         "ConversationKey": letter.readable_key,
-        "Reference": compact_json(letter.reference),
+        "Reference": _reference_json(letter.reference),
         "Locale": letter.locale,
         "Reason": letter.reason,
         "HttpStatus": letter.status,
@@ -242,17 +252,16 @@ def dead_letter_of(row: Row) -> DeadLetter:
             status=columns.get("HttpStatus"),
             code=columns.get("Code", ""),
             readable_key=columns["ConversationKey"],
-            reference=json.loads(columns.get("Reference", "{}")),
+            reference=_reference_of(columns),
             locale=columns.get("Locale"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}", row.etag) from error
 
 
 def user_named_in(letter: DeadLetter) -> str:
     """The hash of the user whom the letter names; empty for a group's letter."""
-    user = letter.reference.get("user")
-    return user_hash(letter.reference["channelId"], user["id"]) if user else ""
+    return letter.reference.user_hash if letter.reference else ""
 
 
 def listed_letter(user: str, letter: DeadLetter) -> Row:

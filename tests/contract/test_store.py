@@ -16,6 +16,7 @@ from shared.domain.errors import (
     StorageUnavailableError,
 )
 from shared.domain.identity import ConversationKey, address_of, user_hash
+from shared.domain.reference import Account, Reference
 from shared.domain.store import StateStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import UserRow
@@ -93,6 +94,10 @@ def conversation(conversation_id: str = "talk", **changes: Any) -> Conversation:
     )
 
 
+def reference(conversation_id: str, **changes: Any) -> Reference:
+    return Reference("directline", "https://channel.example/", conversation_id, **changes)
+
+
 async def due_rows(store: TableStore, until: datetime = NOW) -> list[DueRow]:
     return [row for shard in store.shards async for page in store.due(shard, until) for row in page]
 
@@ -116,7 +121,7 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
     saved = await state_store.save(
         conversation(
             conversation_id,
-            reference={"conversation": {"id": conversation_id}, "user": {"id": conversation_id}},
+            reference=reference(conversation_id, user=Account(conversation_id)),
             locale="it-IT",
             recent=(TakenTurn("a1", "w1"), TakenTurn("", "w2")),
             replies=b"packed replies",
@@ -134,7 +139,7 @@ async def test_an_expired_conversation_comes_back_as_it_was_claimed(
     state_store: StateStore,
 ) -> None:
     saved = await state_store.save(
-        conversation(reference={"a": 1}, recent=(TakenTurn("a", "w1"),)), due=DUE
+        conversation(reference=reference("talk"), recent=(TakenTurn("a", "w1"),)), due=DUE
     )
     claimed = await state_store.save(saved.claimed(NOW + timedelta(hours=1)))
     loaded = await state_store.load(saved.address)
@@ -414,13 +419,8 @@ async def put_aside(
     store: TableStore, conversation_id: str = "talk", **changes: Any
 ) -> tuple[Conversation, DueRow, DeadLetter]:
     """A conversation that expired, its due row, and the dead letter that it may become."""
-    reference = {
-        "channelId": "directline",
-        "serviceUrl": "https://channel.example/",
-        "user": {"id": "ann"},
-        "conversation": {"id": conversation_id},
-    }
-    opened = conversation(conversation_id, **{"reference": reference, **changes})
+    told = reference(conversation_id, user=Account("ann"))
+    opened = conversation(conversation_id, **{"reference": told, **changes})
     address = opened.address
     _, index_etag = await store.save_user(ANN, None, joining=address)
     users = {ANN: Participant(index_etag=index_etag)}
@@ -438,7 +438,7 @@ async def put_aside(
         status=500,
         code="ServiceError",
         readable_key=claimed.readable_key,
-        reference=claimed.reference or {},
+        reference=claimed.reference,
         locale=claimed.locale,
     )
     return claimed, DueRow(address, claimed.session, DUE), letter
@@ -476,8 +476,8 @@ async def test_a_dead_letter_takes_the_place_of_conversation_and_due_row(
 async def test_a_dead_letter_without_status_code_user_or_locale_comes_back(
     store: TableStore, tables: tuple[Table, Table]
 ) -> None:
-    reference = {"channelId": "c", "conversation": {"id": "talk", "isGroup": True}}
-    claimed, row, letter = await put_aside(store, reference=reference)
+    group = reference("talk", is_group=True)
+    claimed, row, letter = await put_aside(store, reference=group)
     letter = replace(letter, status=None, code="")
     await store.settle_dead(claimed, row, letter)
     assert await all_dead_letters(store) == [letter]

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from scripts import processes
+from shared.domain.reference import Account
 from shared.domain.work import DeadLetter
 from shared.storage.table_store import TableStore
 from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User
@@ -26,6 +27,7 @@ HTML = b"<html><body>Oops</body></html>"
 
 # The bot gives a channel less time for an answer, as one of them hangs.
 CHANGES = """
+from shared.domain.reference import Account, Reference
 from shared.connector.client import Connector
 Connector.__init__.__kwdefaults__["total_timeout_seconds"] = 2
 """
@@ -144,7 +146,8 @@ async def test_each_answer_has_its_own_outcome_in_one_sweep(
     assert put_aside.keys() == DEAD.keys()
     for name, letter in put_aside.items():
         assert (str(letter.status), letter.attempts) == (name[:3], 1)
-        assert letter.reference["user"]["id"] == f"user of {name}"
+        assert letter.reference is not None
+        assert letter.reference.user == Account(f"user of {name}")
     assert put_aside["500"].code == "ServiceError"
     assert put_aside["500 in HTML"].code == ""
 

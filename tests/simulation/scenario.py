@@ -25,7 +25,7 @@ from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.domain.timing import Timing
-from shared.expiry.notice import Slot, SendNotice
+from shared.expiry.notice import SendNotice, Slot
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout

@@ -8,7 +8,7 @@ import pytest
 from botbuilder.schema import Activity
 
 from shared.connector.inbound import MAX_BODY_BYTES, BadRequestError, read_activity
-from shared.connector.service_urls import tenant_of
+from shared.connector.references import reference_of
 
 MESSAGE: dict[str, Any] = {
     "type": "message",
@@ -227,7 +227,7 @@ def test_the_tenant_is_that_of_channel_data_where_the_conversation_has_none(
     conversation: dict[str, Any], data: object, tenant: str | None
 ) -> None:
     body = {**MESSAGE, "conversation": {"id": "talk"} | conversation, "channelData": data}
-    assert tenant_of(taken(body).conversation) == tenant
+    assert reference_of(taken(body)).tenant == tenant
 
 
 @pytest.mark.parametrize("path", ["conversation.id", "from.id", "recipient.id", "locale"])

@@ -1,13 +1,14 @@
 """When a notice or a reply may go, by a clock that is set by hand."""
 
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from shared.connector.client import ConnectorError
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import Limits
+from shared.domain.reference import Reference
 from shared.expiry.notice import Slot
 
 DOWN = ConnectorError("no answer")
@@ -40,15 +41,12 @@ def limits(time: Time) -> SendingLimits:
     return SendingLimits(Limits(given), time, time.sleep)
 
 
-def teams(
-    conversation: str = "a", tenant: str = "t", url: str = "https://teams/"
-) -> dict[str, Any]:
-    where = {"id": conversation, "tenantId": tenant}
-    return {"channelId": "msteams", "serviceUrl": url, "conversation": where}
+def teams(conversation: str = "a", tenant: str = "t", url: str = "https://teams/") -> Reference:
+    return Reference("msteams", url, conversation, tenant=tenant)
 
 
-def other(url: str = "https://webchat/") -> dict[str, Any]:
-    return {"channelId": "webchat", "serviceUrl": url, "conversation": {"id": "a"}}
+def other(url: str = "https://webchat/") -> Reference:
+    return Reference("webchat", url, "a")
 
 
 def slots(limits: SendingLimits, count: int, **where: str) -> list[float]:
@@ -62,12 +60,12 @@ def refusal(status: int, retry_after_seconds: float | None = None) -> ConnectorE
 
 
 def answered(
-    limits: SendingLimits, reference: dict[str, Any], error: ConnectorError | None = None
+    limits: SendingLimits, reference: Reference, error: ConnectorError | None = None
 ) -> None:
     limits.answered(reference, limits.clock(), error)
 
 
-def fail(limits: SendingLimits, reference: dict[str, Any], times: int) -> None:
+def fail(limits: SendingLimits, reference: Reference, times: int) -> None:
     for _ in range(times):
         answered(limits, reference, DOWN)
 
@@ -230,8 +228,8 @@ def test_a_reply_that_gets_through_ends_the_pause(limits: SendingLimits) -> None
     assert limits.reserve(teams(), 60).granted
 
 
-def of(channel: str, conversation: str = "a", url: str = "https://bot/") -> dict[str, Any]:
-    return {"channelId": channel, "serviceUrl": url, "conversation": {"id": conversation}}
+def of(channel: str, conversation: str = "a", url: str = "https://bot/") -> Reference:
+    return Reference(channel, url, conversation)
 
 
 @pytest.fixture
@@ -286,8 +284,6 @@ async def test_each_channel_has_its_own_limit_of_a_conversation(
 
 def test_a_tenant_is_one_lane_on_any_channel_whose_table_says_so(time: Time) -> None:
     limits = SendingLimits(Limits({"other": {"tenant": [10, 1]}}), time, time.sleep)
-    here, there = (other(url) for url in ("https://here/", "https://there/"))
-    for each in (here, there):
-        each["conversation"]["tenantId"] = "t"
+    here, there = (replace(other(url), tenant="t") for url in ("https://here/", "https://there/"))
     assert limits.reserve(here, 60).seconds == 0
     assert limits.reserve(there, 60).seconds == pytest.approx(1 / 9.8)

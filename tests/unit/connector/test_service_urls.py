@@ -1,23 +1,18 @@
 """Which address to send to when a channel says that a conversation's own is the wrong one."""
 
-from typing import Any
-
 import pytest
 
 from shared.connector import service_urls
 from shared.connector.service_urls import TEAMS_GCC, ServiceUrls
+from shared.domain.reference import Reference
 from tests.bot_in_memory import activity
 
 PUBLIC = "https://smba.trafficmanager.net/amer/"
 OTHER = "https://smba.trafficmanager.net/emea/"
 
 
-def reference(url: str = PUBLIC, tenant: str | None = "t1", channel: str = "msteams") -> Any:
-    return {
-        "channelId": channel,
-        "serviceUrl": url,
-        "conversation": {"id": "talk", **({"tenantId": tenant} if tenant else {})},
-    }
+def reference(url: str = PUBLIC, tenant: str | None = "t1", channel: str = "msteams") -> Reference:
+    return Reference(channel, url, "talk", tenant=tenant)
 
 
 def received(urls: ServiceUrls, url: str, tenant: str | None = "t1") -> None:

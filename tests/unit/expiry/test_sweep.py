@@ -18,6 +18,7 @@ from shared.connector.service_urls import TEAMS_GCC
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.identity import Address, ConversationKey
+from shared.domain.reference import Reference
 from shared.domain.timing import Timing
 from shared.domain.work import DeadLetter
 from shared.expiry import sweep, workload
@@ -158,16 +159,12 @@ def test_other_channels_get_no_channel_data(channel: str) -> None:
 
 
 def notice_on(channel: str) -> Activity:
-    reference = {"channelId": channel, "serviceUrl": "https://channel.example/"}
     conversation = Conversation(
         Address("s000", ConversationKey(channel, "talk").hash),
         session="session-1",
         last_accessed=datetime(2026, 1, 1, tzinfo=UTC),
-        reference=reference | {"conversation": {"id": "talk"}},
     )
-    notice = notice_for(conversation)
-    assert notice
-    return notice
+    return notice_for(conversation, Reference(channel, "https://channel.example/", "talk"))
 
 
 async def test_with_notices_off_state_goes_and_nothing_is_said() -> None:
@@ -475,7 +472,8 @@ async def test_a_service_url_that_is_wrong_again_is_a_dead_letter() -> None:
     assert (report.dead_lettered, report.retried_later) == (1, 0)
     (letter,) = await bot.dead_letters()
     assert (letter.status, letter.code, letter.attempts) == (403, "InvalidBotApiHost", 2)
-    assert letter.reference["serviceUrl"] == TEAMS_GCC
+    assert letter.reference
+    assert letter.reference.service_url == TEAMS_GCC
 
 
 async def test_where_no_other_service_url_is_known_it_is_a_dead_letter_at_once() -> None:
@@ -507,7 +505,8 @@ async def test_a_service_url_is_refreshed_once_though_others_are_known() -> None
     bot.clock.sleep(15)
     assert (await bot.sweep()).dead_lettered == 1
     (letter,) = await bot.dead_letters()
-    assert letter.reference["serviceUrl"] == new
+    assert letter.reference
+    assert letter.reference.service_url == new
 
 
 async def test_a_delivered_notice_tells_its_tenants_service_url() -> None:
@@ -524,7 +523,7 @@ async def test_a_delivered_notice_tells_its_tenants_service_url() -> None:
     row = await bot.store.load(bot.address("talk", "msteams"))
     assert row is not None
     assert row.reference is not None
-    assert row.reference["serviceUrl"] == new
+    assert row.reference.service_url == new
 
 
 # Dead letters

@@ -16,6 +16,7 @@ from shared.connector.client import ConnectorError
 from shared.domain.conversation import Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.identity import user_hash
+from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
 from shared.expiry import sweep
@@ -348,8 +349,8 @@ async def test_other_activities_refresh_the_reference_and_leave_last_accessed_al
     assert after is not None
     assert after.reference is not None
     assert after.last_accessed == before.last_accessed
-    assert after.reference["serviceUrl"] == "https://moved/"
-    assert after.reference["user"] == {"id": "ann"}
+    assert after.reference.service_url == "https://moved/"
+    assert after.reference.user == Account("ann")
 
 
 async def _say_nothing(_bot: FunctionBot, _context: TurnContext) -> None:
@@ -370,13 +371,13 @@ async def test_the_reference_and_locale_follow_every_message() -> None:
     await bot.say(serviceUrl="https://moved/")
     row = await bot.row()
     assert row is not None
-    assert row.reference == {
-        "channelId": "directline",
-        "serviceUrl": "https://moved/",
-        "user": {"id": "ann"},
-        "bot": {"id": "bot"},
-        "conversation": {"id": "talk"},
-    }
+    assert row.reference == Reference(
+        channel="directline",
+        service_url="https://moved/",
+        conversation_id="talk",
+        user=Account("ann"),
+        bot=Account("bot"),
+    )
     assert row.locale == "it-IT"
 
 
@@ -386,8 +387,8 @@ async def test_a_groups_reference_names_no_user() -> None:
     row = await bot.row()
     assert row is not None
     assert row.reference is not None
-    assert "user" not in row.reference
-    assert row.reference["conversation"] == {"id": "talk", "isGroup": True, "tenantId": "t"}
+    assert row.reference.user is None
+    assert (row.reference.is_group, row.reference.tenant) == (True, "t")
 
 
 async def test_a_missing_recipient_is_made_up_for() -> None:
