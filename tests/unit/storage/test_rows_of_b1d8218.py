@@ -194,17 +194,10 @@ async def test_the_bot_goes_on_with_every_bag(old: Old) -> None:
 
 async def test_a_notice_tried_again_goes_to_the_other_address(old: Old) -> None:
     old.bot.clock.sleep(10)
-    addresses: list[str] = []
-    for_service_url = old.bot.connector.for_service_url
-
-    def noted(service_url: str) -> Any:
-        addresses.append(service_url)
-        return for_service_url(service_url)
-
-    old.bot.connector.for_service_url = noted  # type: ignore[method-assign] # to note the address
     report = await old.bot.sweep()
     assert (report.looked_at, report.notified) == (2, 1)  # Dan's erasure is due too
-    assert addresses == ["https://smba.infra.gcc.teams.microsoft.com/teams/"]
+    (sent,) = [body for _, _, body in old.bot.connector.sent]
+    assert sent["serviceUrl"] == "https://smba.infra.gcc.teams.microsoft.com/teams/"
     assert not await old.bot.store.has_user(DAN)
     assert all(row.session != ERASURE for row in await _due(old))
 
