@@ -79,14 +79,14 @@ class App:
         self.state_data = StateData(stores.for_turns(), timing=timing, now=utc_now)
         self.sweeps = SweepRunner(
             stores,
-            settings,
+            settings.expiry,
             notices or say_nothing,
             self.erasure.finish,
             timing=timing,
             pace=notices,
             fan_out=fan_out,
         )
-        self.health = Health(stores, settings, timing)
+        self.health = Health(stores, settings.expiry, timing)
 
     async def take_turn(
         self, activity: Activity, caller: AuthenticateRequestResult

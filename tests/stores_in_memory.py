@@ -14,6 +14,7 @@ class StoresInMemory(Stores):
     """The stores of a bot in memory; while `down`, they are not ready."""
 
     REQUESTS = 7  # that each sweep is said to have made
+    has_rows = True
 
     def __init__(self, bot: BotInMemory) -> None:
         self._bot = bot

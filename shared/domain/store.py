@@ -221,6 +221,10 @@ class ConversationStore(SweepStore, DeadLetterStore, ControlStore, StatusStore, 
 class Stores(Protocol):
     """The stores of one app."""
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether conversations have rows; without rows there is nothing to sweep."""
+
     def for_turns(self) -> StateStore:
         """The store of turns, the state API and erasures."""
 

@@ -12,7 +12,8 @@ from shared.domain.store import Stores
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
 from shared.expiry.status import Schedule, Status, gather_status, is_recent
-from shared.settings import Settings, SettingsError
+from shared.settings import SettingsError
+from shared.settings.expiry import ExpirySettings
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Health:
 
     Args:
         stores: where the conversations are.
-        settings: the checked settings.
+        settings: of expiry.
         timing: what holds for the time of conversations.
         now: the clock, in aware UTC.
         clock: a monotonic clock, in seconds; it says when to check again.
@@ -34,7 +35,7 @@ class Health:
     def __init__(
         self,
         stores: Stores,
-        settings: Settings,
+        settings: ExpirySettings,
         timing: Timing,
         *,
         now: Callable[[], datetime] = utc_now,
@@ -58,16 +59,16 @@ class Health:
         """
         now = self._now()
         async with self._stores.ready():
-            if self._settings.expires_by_time_to_live_alone:
+            if not self._stores.has_rows:
                 return Status.of_no_rows(now)
             status = await gather_status(
                 self._stores.for_sweeps(),
                 self._schedule(now),
-                self._settings.expiry.sweep_budget_seconds,
+                self._settings.sweep_budget_seconds,
                 self._timing,
                 now,
             )
-        return replace(status, timer="off" if self._settings.expiry.timer_disabled else "on")
+        return replace(status, timer="off" if self._settings.timer_disabled else "on")
 
     async def failed_checks(self) -> Sequence[str]:
         """What keeps the app from being ready; checked again only after `HEALTH_SECONDS`."""
@@ -81,15 +82,15 @@ class Health:
         now = self._now()
         try:
             async with self._stores.ready():
-                if self._settings.expiry.timer_disabled:
+                if self._settings.timer_disabled:
                     await self._stores.for_turns().has_user("nobody")  # the storage answers
                     return []
                 sweeps = await self._stores.for_sweeps().sweeps()
         except (StorageUnavailableError, SettingsError) as error:
             logger.error("health: %s", error)  # noqa: TRY400 - the message is enough
             return ["storage"]
-        budget = self._settings.expiry.sweep_budget_seconds
+        budget = self._settings.sweep_budget_seconds
         return [] if is_recent(sweeps, self._schedule(now), budget, now) else ["sweep"]
 
     def _schedule(self, now: datetime) -> Schedule:
-        return Schedule.of(self._settings.expiry.schedule, now)
+        return Schedule.of(self._settings.schedule, now)

@@ -18,7 +18,7 @@ from shared.expiry.report import SweepReport, record_of
 from shared.expiry.status import Schedule
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout
-from shared.settings import Settings
+from shared.settings.expiry import ExpirySettings
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class SweepRunner:
 
     Args:
         stores: where the conversations are.
-        settings: the checked settings.
+        settings: of expiry.
         send_notice: tells a user that the conversation expired; see `Sweep`.
         finish_erasure: goes on with an erasure that a crash interrupted; see `Sweep`.
         timing: what holds for the time of conversations.
@@ -40,7 +40,7 @@ class SweepRunner:
     def __init__(
         self,
         stores: Stores,
-        settings: Settings,
+        settings: ExpirySettings,
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
@@ -65,7 +65,7 @@ class SweepRunner:
             StorageUnavailableError: the tables could not be reached at all.
             SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
         """
-        if self._settings.expires_by_time_to_live_alone:
+        if not self._stores.has_rows:
             logger.warning("sweep: there is nothing to sweep: Cosmos DB forgets what is idle")
             return SweepReport()
         try:
@@ -131,9 +131,9 @@ class SweepRunner:
             self._send_notice,
             self._finish_erasure,
             timing=self._timing,
-            budget_seconds=self._settings.expiry.sweep_budget_seconds,
+            budget_seconds=self._settings.sweep_budget_seconds,
             pace=self._pace,
-            max_notice_age_seconds=self._settings.expiry.max_notice_age_seconds,
+            max_notice_age_seconds=self._settings.max_notice_age_seconds,
             shards=shards,
             ahead=ahead,
             now=self._now,
@@ -141,7 +141,7 @@ class SweepRunner:
         return await sweep.run()
 
     async def _record(self, record: SweepRecord) -> None:
-        slot = Schedule.of(self._settings.expiry.schedule, record.at).slot(record.at)
+        slot = Schedule.of(self._settings.schedule, record.at).slot(record.at)
         try:
             await self._stores.for_sweeps().record_sweep(record, slot)
         except StorageUnavailableError as error:  # the sweep itself is done, or has said so

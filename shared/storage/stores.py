@@ -95,6 +95,11 @@ class AzureStores(Stores):
         self._ensuring = asyncio.Lock()
         self._is_ready = False
 
+    @property
+    @override
+    def has_rows(self) -> bool:
+        return not self._by_time_to_live_alone
+
     @override
     def for_turns(self) -> StateStore:
         if self._cosmos and self._by_time_to_live_alone:
@@ -152,7 +157,7 @@ class AzureStores(Stores):
     async def _ensure(self) -> None:
         if self._cosmos:
             await self._cosmos.ensure_containers()
-        if not self._by_time_to_live_alone:
+        if self.has_rows:
             await self._ensure_tables()
 
     async def _ensure_tables(self) -> None:

@@ -36,11 +36,10 @@ class Fixture:
     def runner(self, budget_seconds: int) -> SweepRunner:
         settings = read_settings()
         expiry = settings.expiry.model_copy(update={"sweep_budget_seconds": budget_seconds})
-        settings = settings.model_copy(update={"expiry": expiry})
         fan_out = FanOut(self.queue, self.poison, most=SHARDS) if self.fan_out_is_on else None
         return SweepRunner(
             StoresInMemory(self.bot),
-            settings,
+            expiry,
             self.bot.notices,
             self.bot.erasure.finish,
             timing=Timing(settings.expire_after),

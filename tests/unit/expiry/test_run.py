@@ -8,7 +8,7 @@ import pytest
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry.health import HEALTH_SECONDS, Health
 from shared.expiry.run import SweepRunner
-from shared.settings import Settings, read_settings
+from shared.settings.expiry import ExpirySettings
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.faults import FaultyTable, once
 from tests.memory_table import MemoryTable
@@ -19,7 +19,7 @@ LATE = 3 * 10 + 45 + 1  # seconds: three intervals, one budget
 
 @dataclass
 class Fixture:
-    settings: Settings
+    settings: ExpirySettings
     table: FaultyTable = field(default_factory=lambda: FaultyTable(MemoryTable()))
 
     def __post_init__(self) -> None:
@@ -43,15 +43,9 @@ class Fixture:
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Fixture:
-    for name, value in {
-        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
-        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-        "ExpireAfterSeconds": "100",
-        "ExpirySchedule": "*/10 * * * * *",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return Fixture(read_settings())
+def app() -> Fixture:
+    variables = {"ExpireAfterSeconds": "100", "ExpirySchedule": "*/10 * * * * *"}
+    return Fixture(ExpirySettings.model_validate(variables))
 
 
 async def test_a_sweep_is_recorded_with_its_requests(app: Fixture) -> None:
@@ -104,7 +98,14 @@ async def test_health_asks_the_storage_every_five_seconds_at_most(app: Fixture) 
 
 async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:
     assert (await app.health.status()).timer == "on"
-    no_timer = app.settings.expiry.model_copy(update={"timer_disabled": True})
-    off = app.settings.model_copy(update={"expiry": no_timer})
+    off = app.settings.model_copy(update={"timer_disabled": True})
     health = Health(app.stores, off, app.bot.timing, now=app.bot.clock)
     assert (await health.status()).timer == "off"
+
+
+async def test_without_rows_nothing_is_swept(app: Fixture) -> None:
+    await app.bot.say()
+    app.bot.clock.sleep(103)
+    app.stores.has_rows = False
+    assert (await app.runner.run()).expired == 0
+    assert await app.bot.store.sweeps() == []
