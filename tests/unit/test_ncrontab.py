@@ -131,6 +131,7 @@ def test_what_never_comes_has_no_gaps() -> None:
     assert Ncrontab.read("0 0 0 31 2 *").gaps(NEW_YEAR) is None
 
 
+# No deadlines below: how long an example takes is a matter of the load of the machine.
 some_values = st.tuples(
     *(
         st.lists(st.integers(*ends), min_size=1, max_size=5, unique=True)
@@ -140,12 +141,14 @@ some_values = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(some_values)
 def test_a_list_is_its_values(values: tuple[list[int], ...]) -> None:
     expression = " ".join(",".join(map(str, field)) for field in values)
     assert Ncrontab.read(expression) == Ncrontab(*(tuple(sorted(field)) for field in values))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 59), st.integers(0, 59), st.integers(1, 100))
 def test_a_range_with_a_step_begins_at_its_lower_end(one: int, other: int, step: int) -> None:
     low, high = min(one, other), max(one, other)
@@ -153,6 +156,7 @@ def test_a_range_with_a_step_begins_at_its_lower_end(one: int, other: int, step:
     assert Ncrontab.read(f"0 {one}-{other}/{step} * * * *").minutes == expected
 
 
+@settings(deadline=None)
 @given(st.text("0123456789*/-,?LW#\t+. monjaf:", max_size=30))
 def test_whatever_is_written_is_taken_or_refused(expression: str) -> None:
     with suppress(NcrontabError):
@@ -164,8 +168,8 @@ def matches(values: tuple[list[int], ...], at: datetime) -> bool:
     return all(each in field for each, field in zip(of_at, values, strict=True))
 
 
+@settings(deadline=None)
 @given(some_values, st.integers(0, 15 * 366 * 86400))
-@settings(deadline=None)  # a schedule that never comes is looked for in forty years
 def test_the_next_time_matches_and_none_was_passed_over(
     values: tuple[list[int], ...], seconds: int
 ) -> None:
@@ -181,6 +185,7 @@ def test_the_next_time_matches_and_none_was_passed_over(
         at += timedelta(seconds=1)
 
 
+@settings(deadline=None)
 @given(some_values)
 def test_the_gaps_of_a_week_are_among_those_that_are_said(values: tuple[list[int], ...]) -> None:
     every_day = (*values[:3], *(list(range(low, high + 1)) for low, high in RANGES[3:]))
