@@ -114,41 +114,6 @@ async def test_a_field_that_nobody_reads_never_costs_the_message(
     assert NAME in (await user.say("Bus", **changed))[0]
 
 
-@pytest.mark.parametrize(
-    ("channel_id", "before", "after", "written"),
-    [
-        ("msteams", "<at>Bot</at>&nbsp;", "\n", "<at>Bot</at>"),
-        ("msteams", "\r\n<at>Bot</at> ", "&nbsp;", "<at>Bot</at>"),
-        ("msteams", "", " <at>Bot</at>", "<at>Bot</at>"),
-        ("slack", "@Bot ", "", "@Bot"),
-        ("slack", "<@B024BE7LH>: ", "", "<@B024BE7LH>"),
-        ("slack", "<@B024BE7LH|Bot> ", "", None),
-    ],
-)
-async def test_in_a_thread_answers_to_the_bot_are_understood(
-    user: User, channel_id: str, before: str, after: str, written: str | None
-) -> None:
-    bot = {"id": "28:bot" if channel_id == "msteams" else "B024BE7LH:T061EG9R6", "name": "Bot"}
-    user.conversation = f"19:{user.conversation}@thread.tacv2;messageid=1"
-    user.fields = {
-        "channelId": channel_id,
-        "recipient": bot,
-        "from": {"id": "29:ann", "name": "Ann"},
-        "conversation": {"id": user.conversation, "isGroup": True, "conversationType": "channel"},
-        "entities": [{"type": "mention", "mentioned": bot, "text": written}],
-    }
-    for answer in ("hello", "Bus", "Ann", "yes"):
-        await user.say(f"{before}{answer}{after}")
-    await user.say(f"{before}31{after}")
-    everything = " ".join(user.heard)
-    if channel_id != "msteams":  # there, no picture is asked for
-        everything += (await user.say(f"{before}none{after}"))[0]
-    assert "Ann travels by bus" in everything
-    assert "31" in everything
-    assert "@" not in everything
-    assert "<" not in everything
-
-
 async def test_flags_may_be_strings_and_names_may_hold_lone_surrogates(user: User) -> None:
     conversation = {"id": user.conversation, "isGroup": "false", "name": "\ud83d"}
     sender = {"id": "ann", "name": "Ann \ud83d", "role": "user"}
