@@ -71,11 +71,9 @@ class Effects:
         return _BY_TYPE.get(activity.type, Effect.NONE)
 
 
-def was_handled(activity: Activity, response: InvokeResponse | None) -> bool:
-    """Whether the bot handled the activity; an invoke that it refused (4xx, 501) was not."""
-    if activity.type != ActivityTypes.invoke or response is None:
-        return True
-    return response.status < HTTPStatus.BAD_REQUEST
+def was_handled(response: InvokeResponse | None) -> bool:
+    """Whether the bot handled an invoke, by its answer: one that it refused (4xx, 501) was not."""
+    return response is None or response.status < HTTPStatus.BAD_REQUEST
 
 
 def _is_from_the_bot(activity: Activity) -> bool:

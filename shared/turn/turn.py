@@ -299,8 +299,7 @@ class Turns:
             now=self._now,
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
-        is_word = begun.effect is Effect.OPENS and activity.type != ActivityTypes.invoke
-        if begun.starts_over and is_word:
+        if begun.starts_over and _is_word(activity, begun.effect):
             await context.send_activity(texts.WELCOME_BACK)
         # A sweep sees only what is stored, not what this turn will store.
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
@@ -308,12 +307,12 @@ class Turns:
             await self._adapter.run_pipeline(context, self._bot.on_turn)
         if state.failure:
             raise state.failure
-        if not was_handled(activity, self._adapter.response(context)):
+        if activity.type == ActivityTypes.invoke and not was_handled(
+            self._adapter.response(context)
+        ):
             if keeps_alive and begun.row:
                 state.set_last_accessed(begun.row.last_accessed)
             begun = replace(begun, effect=Effect.NONE)
-        if begun.starts_over and not is_word and self._opens(context, state, begun):
-            await self._welcome_back_first(context, begun.effect)
         return await self._save(context, state, begun, attempts)
 
     async def _begin(
@@ -337,21 +336,22 @@ class Turns:
                 row = session = await self._store.save(session)
         return _Begun(row, session, effect, is_new=False)
 
-    def _opens(self, context: TurnContext, state: TurnState, begun: _Begun) -> bool:
-        """Whether to store a new session: a user spoke, there is state, or a session ended."""
-        return (
-            begun.effect is Effect.OPENS
-            or state.has_session_change
-            or (begun.row is not None and self._ends(context))
-        )
-
     async def _save(
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
     ) -> _Outcome:
-        outcome = _Outcome(context, self._adapter.response(context))
-        if begun.is_new and not self._opens(context, state, begun):
+        ends = self._ends(context)
+        # A user spoke, there is state, or a session ended: only then a new session is stored.
+        opens = (
+            begun.effect is Effect.OPENS
+            or state.has_session_change
+            or (begun.row is not None and ends)
+        )
+        if begun.is_new and not opens:
             await state.save_user_alone()
-            return outcome
+            return _Outcome(context, self._adapter.response(context))
+        if begun.starts_over and not _is_word(context.activity, begun.effect):
+            await self._welcome_back_first(context, begun.effect)
+        outcome = _Outcome(context, self._adapter.response(context))
         if begun.is_new and state.conversation.needs_guard(self._now(), self._timing):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.set_last_accessed(self._now())
@@ -359,7 +359,6 @@ class Turns:
         session = with_reference(state.conversation, context.activity, is_from_user=is_from_user)
         if begun.is_new or begun.effect is Effect.OPENS:
             session = replace(session, quiet=begun.effect is not Effect.OPENS)
-        ends = self._ends(context)
         if not (is_from_user or ends or state.is_changed or session != state.conversation):
             return outcome
         taken = TakenTurn(attempts.activity_hash, writer=uuid4().hex[:16])
@@ -452,3 +451,8 @@ class Turns:
         )
         due = session.due(self._timing) if begun.is_new or ends else None
         return await self._store.save(session, due=due, private=private)
+
+
+def _is_word(activity: Activity, effect: Effect) -> bool:
+    """Whether a user speaks. Of an invoke that is known only once the bot has handled it."""
+    return effect is Effect.OPENS and activity.type != ActivityTypes.invoke
