@@ -41,11 +41,11 @@ class BufferingAdapter(CloudAdapterBase):
     `create_conversation`) everything goes out at once.
 
     Args:
-        connector: what speaks to the channels.
+        connector: speaks to the channels.
         authentication: the SDK's, for the user token client (OAuthPrompt).
         app_id: the bot's app id; empty in development.
-        retries: how replies are sent again that the channel did not take.
-        limits: how fast the channels take what is sent; None: nobody counts.
+        retries: sends replies again that the channel did not take.
+        limits: how fast the channels take messages; None: no limits.
     """
 
     _HELD = "shared.connector.adapter.held"
@@ -85,7 +85,7 @@ class BufferingAdapter(CloudAdapterBase):
 
     @staticmethod
     async def _no_callback(_: TurnContext) -> None:
-        """The SDK keeps a turn's callback for streaming connections, which there are none of."""
+        """The SDK keeps a turn's callback for streaming connections; there are none here."""
 
     def discard(self, context: TurnContext) -> None:
         """Forget everything held back so far."""
@@ -102,10 +102,10 @@ class BufferingAdapter(CloudAdapterBase):
         context.turn_state[self._HELD] = list(items)
 
     async def deliver(self, context: TurnContext) -> None:
-        """Send what the turn held back, in order, each again while that may help (`Retries`).
+        """Send what the turn held back, in order; each again while that may help (`Retries`).
 
-        What follows a failed send is not sent: answers out of context confuse more than silence.
-        The failure is logged; the turn is saved by then, and stays so.
+        After a failed send, the rest is not sent: answers out of context confuse more than silence.
+        The failure is logged; the turn is saved already, and stays so.
         """
         held = self._held(context) or []
         context.turn_state.pop(self._HELD, None)
@@ -114,7 +114,7 @@ class BufferingAdapter(CloudAdapterBase):
             try:
                 await self._deliver(context, item, retries)
             except Exception as error:
-                # Whatever it is, the turn is saved, and the channel must not send it again.
+                # After any error: the turn is saved, and the channel must not send it again.
                 logger.warning(
                     "turn: saved, but %d of %d replies could not be delivered: %s",
                     len(held) - position,
@@ -143,13 +143,13 @@ class BufferingAdapter(CloudAdapterBase):
         await retries.call(send if limits is None else _limited(context.activity, limits, send))
 
     def response(self, context: TurnContext) -> InvokeResponse | None:
-        """What belongs in the HTTP response: for an invoke or expectReplies, else None."""
+        """The body of the HTTP response for an invoke or expectReplies; None for others."""
         return self._process_turn_results(context)
 
     async def send_activities(
         self, context: TurnContext, activities: list[Activity]
     ) -> list[ResourceResponse]:
-        """Hold the activities back, or outside of a turn send them."""
+        """Hold the activities back; outside of a turn, send them."""
         held = self._held(context)
         if held is None:
             return list(await super().send_activities(context, activities))
@@ -168,7 +168,7 @@ class BufferingAdapter(CloudAdapterBase):
     async def update_activity(
         self, context: TurnContext, activity: Activity
     ) -> ResourceResponse | None:
-        """Hold the update back, or outside of a turn make it."""
+        """Hold the update back; outside of a turn, make it."""
         held = self._held(context)
         if held is None:
             sent = await super().update_activity(context, activity)
@@ -177,7 +177,7 @@ class BufferingAdapter(CloudAdapterBase):
         return ResourceResponse(id=activity.id)
 
     async def delete_activity(self, context: TurnContext, reference: ConversationReference) -> None:
-        """Hold the deletion back, or outside of a turn make it."""
+        """Hold the deletion back; outside of a turn, make it."""
         held = self._held(context)
         if held is None:
             await super().delete_activity(context, reference)
@@ -197,7 +197,7 @@ class BufferingAdapter(CloudAdapterBase):
 def _limited(
     activity: Activity, limits: SendingLimits, send: Callable[[], Awaitable[None]]
 ) -> Callable[[], Awaitable[None]]:
-    """The same, counted: a reply goes first, and what comes of it is worth knowing."""
+    """`send`, counted by the limits; they also learn from its result."""
     reference = reference_of(activity)
 
     async def limited() -> None:
@@ -214,7 +214,7 @@ def _limited(
 
 
 class _OwnConnector(BotFrameworkAuthentication):
-    """The SDK's authentication, but for the connector: that is ours."""
+    """The SDK's authentication, with our connector."""
 
     def __init__(self, connector: Connector, sdk: BotFrameworkAuthentication) -> None:
         self._factory = _Factory(connector)

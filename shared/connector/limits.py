@@ -1,8 +1,8 @@
-"""How fast to send: the channels' limits, kept before they complain, and a circuit.
+"""How fast to send: keeps the channels' limits before they answer 429, and has a circuit breaker.
 
-Per process. A reply goes at once, and makes notices wait; only a conversation's own limit can hold
-it up. A notice gets a moment of its own: evenly, a little below the limit, so that jitter on the
-way does not breach it.
+Per process. A reply goes at once, and makes notices wait; only the limit of its own conversation
+can delay it. A notice gets a slot: evenly, a little below the limit, so that jitter on the way does
+not break it.
 """
 
 import asyncio
@@ -25,14 +25,15 @@ logger = logging.getLogger(__name__)
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-# Of a limit. What a channel counts is when requests arrive, not when they leave.
+# The share of a limit that is used: a channel counts when requests arrive, not when they leave.
 _USED_SHARE = 0.98
-# After a 429 a lane goes on at this share of its pace, and is back at the whole after 30 s.
+# After a 429 a lane goes on at this share of its pace, and reaches its full pace after 30 s.
 _AFTER_429 = 0.5
 _RECOVERED_AFTER_SECONDS = 30.0
 
-# All of: so many in a row, for so long without an answer, and sent after the last one. Requests
-# that hang give up together and late: what was sent after them may have been answered long ago.
+# The circuit opens if all hold: this many failures in a row, no answer for this time, and all sent
+# after the last answer. Requests that hang end together and late: later requests may have been
+# answered long ago.
 _FAILURES_UNTIL_OPEN = 5
 _SILENT_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 15.0
@@ -42,7 +43,7 @@ _DOWN = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATE
 
 _A_MOMENT_SECONDS = 0.001
 
-# So many lanes and conversations are remembered; the least recently used go first.
+# This many lanes and conversations are remembered; the least recently used are dropped first.
 _REMEMBERED = 10_000
 # A reply waits no longer than this for its conversation's limit: the channel waits for the turn.
 _LONGEST_REPLY_WAIT_SECONDS = 5.0
@@ -50,10 +51,10 @@ _LONGEST_REPLY_WAIT_SECONDS = 5.0
 
 @dataclass(slots=True)
 class _Lane:
-    """What shares one limit: a tenant, or a service URL."""
+    """The requests that share one limit: of a tenant, or a service URL."""
 
     per_second: float
-    # Places are on a clock of the lane's own, which stands still for as long as replies take.
+    # `next_at` counts lane time: it stops while replies are sent; `behind` is by how much.
     next_at: float = 0.0
     behind: float = 0.0
     later_at: float = 0.0
@@ -68,7 +69,7 @@ class _Lane:
 
 @dataclass(slots=True)
 class _Circuit:
-    """One service URL: how often in a row it did not answer, and until when it is left alone."""
+    """One service URL: its failures in a row, and until when nothing is sent to it."""
 
     answered_at: float = float("-inf")
     failures: int = 0
@@ -80,13 +81,13 @@ class _Circuit:
 
 @dataclass
 class SendingLimits:
-    """When the next request may go to whom.
+    """Decides when the next request to a channel may go.
 
     Args:
         limits: of the settings file.
         clock: a monotonic clock, in seconds.
-        sleep: waits for so many seconds.
-        randomness: spreads what comes back after a pause.
+        sleep: waits for the given number of seconds.
+        randomness: spreads the tests of service URLs after a pause.
     """
 
     limits: Limits
@@ -100,16 +101,16 @@ class SendingLimits:
         self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
 
     def reserve(self, reference: Reference, within_seconds: float) -> Slot:
-        """Give a notice its moment. One that is not granted is when to ask again.
+        """Reserve a slot for a notice. If it is not granted, its seconds say when to ask again.
 
-        That is spread at the pace of the lane too, from the end of `within_seconds` on.
+        These times are also spread at the pace of the lane, from the end of `within_seconds` on.
         """
         now = self.clock()
         circuit = self._circuits.get(reference.service_url)
         if circuit and circuit.is_open:
             if now < circuit.until:
                 return self._later(reference, now, circuit.until)
-            # This one finds out; the others wait for it.
+            # This notice tests the service URL; the others wait for it.
             circuit.is_probed, circuit.until = True, now + _PROBE_SECONDS
         lane = self._lane(reference)
         free = max(lane.closed_until, self._thread_free_at(reference, now), now)
@@ -122,7 +123,7 @@ class SendingLimits:
         return Slot(wait, at=at)
 
     def confirm(self, reference: Reference, slot: Slot) -> Slot:
-        """Look again at a slot whose time has come: replies go first, and a lane may close."""
+        """Check a slot whose time has come: replies go first, and a lane may close."""
         now, lane = self.clock(), self._lane(reference)
         circuit = self._circuits.get(reference.service_url)
         if circuit and circuit.is_open and not circuit.is_probed:
@@ -133,7 +134,7 @@ class SendingLimits:
         return Slot(more if more > _A_MOMENT_SECONDS else 0, at=slot.at)
 
     async def before_reply(self, reference: Reference) -> None:
-        """Count a reply, after waiting for its conversation's own limit, if need be."""
+        """Wait for the limit of the reply's own conversation, if it is reached; then count it."""
         now = self.clock()
         wait = self._thread_free_at(reference, now) - now
         if wait > 0:
@@ -149,7 +150,7 @@ class SendingLimits:
     def answered(
         self, reference: Reference, sent_at: float, error: ConnectorError | None = None
     ) -> None:
-        """Learn from what became of a request that was sent then, by `clock`."""
+        """Learn from the result of a request; `sent_at` is the time of `clock` when it was sent."""
         url, now = reference.service_url, self.clock()
         if error is not None and error.status == HTTPStatus.TOO_MANY_REQUESTS:
             lane = self._lane(reference)

@@ -68,9 +68,9 @@ class ChannelLimits:
 
     Args:
         table: the table that names the lane's limit: the channel's own, or `other`.
-        shared_by: what the requests of one lane have in common.
-        lane: so many requests in so many seconds.
-        thread: the same for one conversation; all of them hold.
+        shared_by: the property that all requests of one lane share.
+        lane: the number of requests, and in how many seconds.
+        thread: the same for one conversation; all of these limits hold.
     """
 
     table: str
@@ -148,7 +148,7 @@ def _read(path: Path) -> dict[str, _Table]:
 
 
 def _mistakes(tables: dict[str, Any], error: ValidationError) -> Iterator[str]:
-    """What is wrong: the channel, the key, what it is and what it must be."""
+    """The mistakes: the channel, the key, its value and the rule."""
     for each in error.errors():
         channel, *keys = map(str, each["loc"])
         table = tables[channel]

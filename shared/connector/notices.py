@@ -1,4 +1,4 @@
-"""The words the bot says about expiry, and the sending of an expiry notice."""
+"""The notice of an expiry, and its sending."""
 
 from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
 
@@ -12,8 +12,8 @@ from shared.domain.reference import Reference
 from shared.expiry.notice import NoticeResult, Slot, Verdict
 from shared.texts import EXPIRED
 
-# What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs";
-# no answer is for later too, and any other is not tried again: Teams asks for that, of 500 as well.
+# What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs".
+# No answer at all is retried. Every other status, 500 included, is final, as Teams asks.
 _VERDICTS = {
     None: Verdict.TRY_LATER,
     401: Verdict.STOP,  # our own credentials: every other notice would fail the same way
@@ -30,16 +30,16 @@ _VERDICTS = {
 # With a 403: the conversation is fine, but lives at another address.
 _WRONG_SERVICE_URL = "InvalidBotApiHost"
 
-# Channels whose clients are handed channelData as it is. Elsewhere it is the channel's own format:
-# Slack answers 400 "Invalid ChannelData" to fields that it does not know.
+# Channels whose clients get channelData unchanged. Elsewhere it is the channel's own format: Slack
+# answers 400 "Invalid ChannelData" to fields that it does not know.
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
 
 
 def notice_for(conversation: Conversation, to: Reference) -> Activity:
     """The notice as an activity.
 
-    Where clients can read it, channelData has the session's id: a client that sees the same notice
-    twice can tell.
+    If clients can read channelData, it has the session's id: a client that gets the same notice
+    twice can recognise it.
     """
     reference = ConversationReference.deserialize(to.to_json())
     notice = Activity(
@@ -63,9 +63,9 @@ class NoticeSender:
     """Sends notices through the connector, and knows when: a `SendNotice` and a `Pace`.
 
     Args:
-        connector: what speaks to channels.
-        service_urls: what is known of where tenants are.
-        limits: how fast the channels take them.
+        connector: speaks to channels.
+        service_urls: the known addresses of tenants.
+        limits: how fast the channels take notices.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class NoticeSender:
         return self._limits.confirm(conversation.reference, slot)
 
     async def __call__(self, conversation: Conversation) -> NoticeResult:
-        """Send one notice; what comes of it is in the result."""
+        """Send one notice."""
         reference = conversation.reference
-        if reference is None:  # there is nowhere to send it
+        if reference is None:  # there is no address to send it to
             return NoticeResult(Verdict.NOT_WANTED)
         with telemetry.tracer.start_as_current_span(
             "notice",
@@ -126,7 +126,7 @@ def _failure(
     if not is_signed:
         verdict = Verdict.TRY_LATER  # a firewall's word, perhaps: the user is not to lose by it
     if verdict is Verdict.REFUSED and error.code == _WRONG_SERVICE_URL:
-        # Never an address out of the answer: it would get the bot's token.
+        # Never take the address from the answer: it would get the bot's token.
         if conversation.reference and not conversation.moved:
             service_url = service_urls.other_than(conversation.reference)
         verdict = Verdict.TRY_LATER if service_url else Verdict.DEAD

@@ -1,4 +1,4 @@
-"""Which address to send to when a channel says that a conversation's own is the wrong one."""
+"""The address to use when a channel says that a conversation's own is wrong."""
 
 from collections import OrderedDict
 
@@ -8,7 +8,7 @@ from botframework.connector import Channels
 from shared.connector.references import reference_of
 from shared.domain.reference import Reference
 
-# Where the conversations of Teams' government tenants (GCC) are, whatever the activity said.
+# The address of all conversations of Teams' government tenants (GCC), whatever the activity said.
 # Source: Teams documentation, "Status codes retry guidance" and "Proactive messages".
 TEAMS_GCC = "https://smba.infra.gcc.teams.microsoft.com/teams/"
 
@@ -16,10 +16,10 @@ _MOST = 1_000  # tenants
 
 
 class ServiceUrls:
-    """The newest service URL of each tenant of each channel, as far as this process has seen any.
+    """The newest service URL of each tenant of each channel that this process has seen.
 
-    Only what an authenticated activity or a delivered notice has used is ever given: whoever is
-    sent to gets the bot's token.
+    Only addresses of an authenticated activity or a delivered notice are used: the receiver gets
+    the bot's token.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a table says of itself: its shards, and the timeout that its due rows are filed by."""
+"""The description of a table: its shards, and the timeout that its due rows are filed by."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,9 +14,9 @@ class Control:
         shard_count: the table's, for life.
         expire_after: the timeout that due rows are filed by now; None before the first sweep.
         longest: the longest timeout that rows may still be filed by, while that matters.
-        looked_until: due rows up to this time have been looked at since the change.
-        over_at: when no row filed by `longest` is left.
-        state_store: where the state of its conversations and users is, for life.
+        looked_until: sweeps have looked at due rows up to this time since the change.
+        over_at: from then on no row filed by `longest` is left.
+        state_store: the store of its state, for life.
         etag: the row's version.
     """
 
@@ -29,7 +29,7 @@ class Control:
     etag: str = ""
 
     def with_timeout(self, timing: Timing, now: datetime) -> "Control":
-        """With the timeout of this timing in force from now on."""
+        """The row with the timeout of this timing, valid from now on."""
         expire_after = timing.expire_after
         if self.over_at is not None and now >= self.over_at:
             return replace(
@@ -49,7 +49,7 @@ class Control:
         )
 
     def range_ahead(self, now: datetime) -> tuple[datetime, datetime] | None:
-        """The due times (after, until) that a sweep looks at besides what is due now, if any."""
+        """The due times (after, until) that a sweep also looks at, if any, beyond those due now."""
         if self.longest is None or self.expire_after is None or self.looked_until is None:
             return None
         return max(self.looked_until, now), now + (self.longest - self.expire_after)

@@ -1,4 +1,4 @@
-"""One conversation and its session: when it is stale, and what it becomes. No I/O."""
+"""One conversation and its session: when it is stale, and its next states. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """What a conversation knows of a user who wrote in it.
+    """A conversation's entry for a user who wrote in it.
 
     `writer` is the turn whose write of the user's state belongs to this session, if any.
     `index_etag` is the version of the row that lists the conversation with the user.
@@ -42,7 +42,7 @@ class TakenTurn:
 class PrivateState:
     """One user's private bag in one conversation, packed; it counts for its session only.
 
-    `version` is another after each change.
+    `version` changes with each change.
     """
 
     user: str
@@ -52,7 +52,7 @@ class PrivateState:
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """A session's bags where they are kept apart from its row, all in one document.
+    """A session's bags, if they are in a document instead of its row.
 
     `private` are those of its users, by their hash. `token` tells the store how new a copy of the
     document must be.
@@ -69,13 +69,13 @@ class Bags:
 class Conversation:
     """One conversation's row: tracking, and the packed state its dialogs left.
 
-    `etag` is empty for a row that was never stored. `state` is None where it was not read, and
-    `state_version` is another after each change of it. `users` are who wrote in this session, by
-    their hash. `recent` are the last turns, which outlive a session; `replies` is what the very
-    last one sends, packed, unless it is known to be sent; `trace` is its span, where it was traced.
-    `quiet` says that no user has spoken in this session: it ends without a notice.
-    `moved` tells that a notice was refused at the address that the channel gave, and another took
-    its place. `bags` are as they were stored, where that is not in this row.
+    `etag` is empty for a row that was never stored. `state` is None if it was not read;
+    `state_version` changes with it. `users` wrote in this session, by their hash. `recent` are the
+    last turns, which outlive a session. `replies` are those of the very last turn, packed, unless
+    they are known to be sent; `trace` is its span, if it was traced. `quiet`: no user has spoken in
+    this session, so it ends without a notice. `moved`: a notice was refused at the address that the
+    channel gave, and another address replaced it. `bags` are the stored ones, if they are in a
+    document.
     """
 
     address: Address
@@ -112,15 +112,15 @@ class Conversation:
         )
 
     def deadline(self, timing: Timing) -> datetime:
-        """When it is stale, if it is not used by then."""
+        """When it becomes stale, unless it is used before."""
         return timing.deadline(self.last_accessed)
 
     def due(self, timing: Timing) -> int:
-        """Its deadline in Unix seconds, as due rows have it."""
+        """Its deadline in Unix seconds, as in due rows."""
         return due_seconds(self.deadline(timing))
 
     def is_stale(self, now: datetime, timing: Timing) -> bool:
-        """Its deadline is reached, or it is expired already.
+        """Whether its deadline is reached, or it is expired already.
 
         Source: "Expire a conversation" (Bot Framework documentation): the boundary is inclusive.
         """
@@ -128,21 +128,21 @@ class Conversation:
 
     @property
     def is_replayed(self) -> bool:
-        """Made of a dead letter: which turns its session took, nobody knows any more."""
+        """Whether it was made of a dead letter, which does not know its session's turns."""
         return self.expired_at is not None and self.expired_at <= self.last_accessed
 
     def needs_guard(self, now: datetime, timing: Timing) -> bool:
-        """So close to its expiry that a sweep might come before the turn's commit."""
+        """Whether its expiry is so close that a sweep might come before the turn's commit."""
         return self.guard_begins(timing) <= now
 
     def guard_begins(self, timing: Timing) -> datetime:
-        """When it gets so close to its expiry."""
+        """From when on `needs_guard` is true."""
         return self.deadline(timing) - timing.guard
 
     def after_its_end(self, at: datetime) -> "Conversation":
-        """The row once the bot or its client has ended the conversation: a new, quiet session.
+        """The row after bot or client ended the conversation: a new, quiet session.
 
-        What users wrote of their own state still counts, as this turn's commit says so.
+        Users' changes of their own state still count, because this turn's commit names them.
         """
         return replace(
             self,
@@ -159,9 +159,9 @@ class Conversation:
         )
 
     def succeeding(self, ended: "Conversation") -> "Conversation":
-        """This new session in the place of one that has ended, with what outlives that."""
-        # An expired row's users are being taken off their lists by a sweep. And what users wrote
-        # of their own state belongs to the session that has ended.
+        """This new session instead of one that has ended, with the data that outlive it."""
+        # A sweep removes the entries for an expired row from its users' lists. And users' changes
+        # of their own state belong to the session that has ended.
         listed = ended.users if ended.status is Status.ACTIVE else {}
         return replace(
             self,
@@ -172,7 +172,7 @@ class Conversation:
         )
 
     def is_personal(self, user: str) -> bool:
-        """Whether it is between the bot and this user (by hash) alone."""
+        """Whether only the bot and this user (by hash) are in it."""
         where = self.reference
         return where is not None and not where.is_group and set(self.users) <= {user}
 
@@ -190,6 +190,6 @@ class Conversation:
         )
 
     def moved_to(self, service_url: str) -> "Conversation":
-        """The row with another address for what is sent to it; done once in a session."""
+        """The row with another address to send to; done at most once in a session."""
         reference = self.reference and replace(self.reference, service_url=service_url)
         return replace(self, reference=reference, moved=True)

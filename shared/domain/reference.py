@@ -1,4 +1,4 @@
-"""What it takes to reach a conversation later, as its row and its dead letter keep it."""
+"""The reference that reaches a conversation later, as its row and its dead letter keep it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,8 +50,8 @@ class Reference:
         is_group: whether there are several users; None: the channel did not say.
         conversation_type: the channel's word for the kind, if it gave one.
         tenant: the id of the Microsoft Entra tenant, if there is one.
-        user: who is told; None in a group, whose notice goes to all.
-        bot: who tells.
+        user: who gets the notice; None in a group, whose notice goes to all.
+        bot: the bot's account.
         others: fields of the stored JSON that this code does not know; they stay there.
         conversation_others: the same, of the field `conversation`.
     """
@@ -94,7 +94,7 @@ class Reference:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The reference as it is stored, in the order in which rows have always had it."""
+        """The reference as it is stored, with its fields in the order of all earlier rows."""
         where = _present(
             id=self.conversation_id,
             isGroup=self.is_group,

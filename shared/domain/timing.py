@@ -1,4 +1,4 @@
-"""What holds for the time of a conversation."""
+"""The rules for the time of a conversation."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from shared.domain.times import MAX_GUARD
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What holds for the time of a conversation: whatever decides about its expiry takes this.
+    """The rules for the time of a conversation. Every decision about its expiry takes this.
 
     Attributes:
         expire_after: how long it may be idle.
@@ -18,9 +18,9 @@ class Timing:
 
     @property
     def guard(self) -> timedelta:
-        """How long before its deadline a conversation is close to its expiry."""
+        """From this long before its deadline on, a conversation is close to its expiry."""
         return min(MAX_GUARD, self.expire_after / 4)
 
     def deadline(self, last_accessed: datetime) -> datetime:
-        """When a session is stale that was last used then."""
+        """When a session becomes stale that was last used at this time."""
         return last_accessed + self.expire_after

@@ -8,13 +8,13 @@ from shared.domain.identity import Address
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """One user's bag, packed, and who wrote it last.
+    """One user's bag, packed, and its last writer.
 
     A turn writes the user's row before the conversation's, and the conversation's write is the
-    commit. Until then `before` is the user's state that still counts: `writer` (the turn),
-    `address`, `session` and `base_etag` tell whose commit decides. The session was in use at
-    `last_accessed` and lasted until `lasts_until` at least, with the timeout it had then (rows of
-    older versions do not have that).
+    commit. Until then `before` is the user's state that counts. `writer` (the turn), `address`,
+    `session` and `base_etag` name the commit that decides. The session was in use at
+    `last_accessed`. With the timeout of that time it lasted at least until `lasts_until` (rows of
+    older versions do not have it).
     """
 
     state: bytes

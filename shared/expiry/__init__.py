@@ -1,1 +1,1 @@
-"""The timer comes round: what is idle is expired and its user told."""
+"""A timer run: idle conversations expire, and their users are told."""

@@ -1,4 +1,4 @@
-"""What becomes of one due row: the protocol of expiry.
+"""The protocol of expiry: what a sweep does with one due row.
 
     due row ── conversation gone, or of another session ──────────────► delete the due row
             ── touched since it was filed ────────────────────────────► re-file it
@@ -14,9 +14,9 @@
                  ── our own credentials refused ──────────────────────► stop the sweep
                  ── ten refusals in a row that no channel signed ──────► keep them, stop the sweep
 
-The claim is the commit. The due row stays until the end, so whatever a crash leaves undone is due
-again. Who waits for a slot among the notices (docs/sending.md) holds no claim; what has to wait
-for longer than the sweep is re-filed. Every step: docs/protocol.md.
+The claim is the commit. The due row stays until the end, so everything that a crash leaves undone
+is due again. While a conversation waits for a slot (docs/sending.md), nothing is claimed; if it has
+to wait for longer than the sweep, it is re-filed. Every step: docs/protocol.md.
 """
 
 import asyncio
@@ -41,30 +41,31 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(hours=1)
-LONGEST_ASKED_FOR = timedelta(days=1)  # a channel that asks for more is tried all the same
+LONGEST_ASKED_FOR = timedelta(days=1)  # a channel that asks for more is still tried then
 GIVE_UP_AFTER = timedelta(hours=24)
-# So many refusals in a row that no channel signed, and a sweep stops: they are about the way there.
+# After this many refusals in a row that no channel signed, a sweep stops: something on the way
+# refuses.
 MOST_UNSIGNED = 10
 
 _LONGEST_CODE = 100
 
 
 class Expirer:
-    """Does with each due row what is to be done with it, and counts it in the report.
+    """Handles each due row, and counts it in the report.
 
     Args:
-        store: where the conversations are.
+        store: the store of the conversations.
         send_notice: tells a user that the conversation expired; never raises for a channel's
-            refusal, and answers within half a lease.
-        finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted;
-            answers whether it is complete.
-        timing: what holds for the time of conversations.
-        pace: how fast the channels take notices; None: as fast as they are sent.
-        max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
+            refusal, and returns within half a lease.
+        finish_erasure: continues the erasure of a user (by hash) that a crash interrupted; returns
+            whether it is complete.
+        timing: the rules for the time of conversations.
+        pace: how fast the channels take notices; None: without limits.
+        max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
         now: the clock, in aware UTC.
         randomness: spreads retries.
-        work: how much is done at once.
-        report: where it is counted.
+        work: the limits of work at once.
+        report: counts the outcomes.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Expirer:
         self._unsigned_in_a_row = 0
 
     async def handle(self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]) -> None:
-        """Look at one due row, and do what is to be done; what is in use goes onto `touched`."""
+        """Handle one due row; a conversation in use is added to `touched`."""
         self._report.looked_at += 1
         if row.session == ERASURE:
             if await self._finish_erasure(row.address.key):
@@ -108,7 +109,7 @@ class Expirer:
             await self._store.discard(row.address, error.etag)
             conversation = None
         if conversation is None or conversation.session != row.session:
-            # The session ended without this row, and nothing says any more what it left.
+            # The session ended without this row, and nothing else says what it left.
             await self._store.clean_up(row, has_private=True)
             if conversation is None:
                 self._report.finished_already += 1
@@ -127,7 +128,7 @@ class Expirer:
     async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
         """The due row, moved if a longer timeout filed it.
 
-        Whatever comes in between from here on, what is left to do must not wait until then.
+        If a crash follows, the rest of the work must not wait until that later time.
         """
         due = conversation.due(self._timing)
         if row.due_seconds <= due:
@@ -138,7 +139,8 @@ class Expirer:
     async def _expire_in_turn(self, conversation: Conversation, row: DueRow) -> None:
         """Expire it when its notice may go; if that is not in this sweep, tell later.
 
-        Who waits holds neither slot nor claim: the user may still come back.
+        While it waits, it is not claimed and keeps no other row from being handled: the user may
+        still come back.
         """
         if conversation.quiet or self._is_too_old(conversation, self._now()):
             await self._expire(conversation, row)  # nothing to send, so nothing to wait for
@@ -166,7 +168,7 @@ class Expirer:
     async def _tell_later(
         self, conversation: Conversation, row: DueRow, wait_seconds: float
     ) -> None:
-        """Expire it now, and file its notice for when it may go: one transaction."""
+        """Expire it now, and re-file it for the time when its notice may go: one transaction."""
         now = self._now()
         wait = timedelta(seconds=max(wait_seconds, 1))
         claimed = replace(
@@ -201,7 +203,7 @@ class Expirer:
             return
         self._count_expired(conversation, claimed_at)
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
-            return  # held up: by the time the channel answers, another sweep may hold the lease
+            return  # delayed: when the channel answers, another sweep may hold the lease
         if conversation.quiet:
             await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
             return
@@ -230,9 +232,9 @@ class Expirer:
                 await self._settle(claimed, row, result.verdict)
 
     def _watch_signatures(self, result: NoticeResult) -> None:
-        """Stop if something on the way answers in the channel's place; what was sent is kept."""
+        """Stop if something on the way answers instead of the channel; the notices are kept."""
         if result.status is None:
-            return  # no answer at all says nothing of who answers
+            return  # no answer does not say who would have answered
         self._unsigned_in_a_row = 0 if result.is_signed else self._unsigned_in_a_row + 1
         if self._unsigned_in_a_row >= MOST_UNSIGNED:
             because = (
@@ -241,7 +243,7 @@ class Expirer:
             self._stop(because, f"{because}: {result.detail}")
 
     def _stop(self, because: str, in_full: str) -> None:
-        if self._report.stopped:  # once: whatever is under way fails the same way
+        if self._report.stopped:  # log it once: the notices under way fail in the same way
             return
         logger.error("sweep: stopped: %s", in_full)
         self._report.stopped = True

@@ -1,4 +1,4 @@
-"""A notice as the sweep sees it: its slot in the line, and what became of it."""
+"""A notice as the sweep sees it: its slot, and its result."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from shared.domain.conversation import Conversation
 
 
 class Verdict(Enum):
-    """What became of one notice."""
+    """The result of one notice."""
 
     DELIVERED = "delivered"
-    NOT_WANTED = "not wanted"  # notices are off, or there is nowhere to send one
+    NOT_WANTED = "not wanted"  # notices are off, or there is no address to send one to
     TOO_OLD = "too old"  # not sent: the expiry is too long ago
     REFUSED = "refused"  # the channel takes no more for this conversation
     TRY_LATER = "try later"
     DEAD = "dead"  # sending it again would fail the same way
-    STOP = "stop"  # our own credentials: no other notice would fare better
+    STOP = "stop"  # our own credentials: every other notice would fail too
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeResult:
-    """What became of one notice.
+    """The result of one notice.
 
     Attributes:
         verdict: what to do with it.
-        status: the channel's HTTP status, None where it gave none.
-        retry_after_seconds: how long the channel asks to be left alone, if it says so.
-        code: the channel's own word for a failure, if it gave one.
+        status: the channel's HTTP status, or None if it gave none.
+        retry_after_seconds: how long the channel asks us to wait, if it says so.
+        code: the channel's own error code, if it gave one.
         service_url: with TRY_LATER, the address to try then; empty: the same again.
         detail: a failure in words, for the log.
-        is_signed: whether the answer can only be the channel's. False: a refusal without an error
-            code, as a firewall or a gateway on the way gives it, too.
+        is_signed: whether only the channel can have given the answer. False: a refusal without an
+            error code, which a firewall or a gateway on the way may give, too.
     """
 
     verdict: Verdict
@@ -49,12 +49,12 @@ SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A notice's slot in the line.
+    """A notice's slot: the time when it may go.
 
     Attributes:
-        seconds: until it may go or, if there is no slot for it, until it may ask again.
+        seconds: until it may go; if not `granted`, until it may ask again.
         granted: whether there is a slot for it.
-        at: whatever the `Pace` knows it by.
+        at: for the `Pace` only.
     """
 
     seconds: float
@@ -66,10 +66,10 @@ class Pace(Protocol):
     """How fast the channels take notices."""
 
     def reserve(self, conversation: Conversation, within_seconds: float) -> Slot:
-        """The notice's slot in the line, if that is reached within so many seconds."""
+        """Reserve a slot for the notice, if there is one within these seconds."""
 
     def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
-        """What has become of a slot whose time has come: 0 seconds, or others went first."""
+        """The slot when its time has come: 0 seconds to wait, or more if replies went first."""
 
 
 class Unlimited:

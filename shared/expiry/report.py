@@ -1,4 +1,4 @@
-"""What a sweep did, and what is kept of it."""
+"""The report of a sweep, and its record."""
 
 import math
 from collections import Counter
@@ -10,26 +10,25 @@ from shared.domain.sweep_record import SweepRecord
 
 @dataclass
 class Outcomes:
-    """What became of the due rows that a sweep looked at: a number for each outcome.
+    """The outcomes of the due rows that a sweep looked at, with a number for each.
 
-    The log line, the sweep's record, the status page, the metrics and the docs have these, and no
-    list of their own.
+    The log line, the sweep's record, the status page, the metrics and the docs all use this list.
 
     Attributes:
         refiled: conversations in use.
         expired: claimed for the first time.
-        came_back: not claimed, as another writer was first.
+        came_back: not claimed, because another writer was first.
         notified: the channel took the notice.
-        silent: no notice, as they are off, or there is nowhere to send one.
-        too_old: no notice, as the expiry is too long ago.
+        silent: no notice, because they are off, or there is no address to send one to.
+        too_old: no notice, because the expiry is too long ago.
         refused: the channel takes no more for the conversation.
         dead_lettered: the notice is kept as a dead letter.
-        superseded: the user was back before the expiry, or its notice, was done.
-        retried_later: notices re-filed, as they failed.
-        told_later: notices re-filed before they were sent, as their channel takes no more now.
+        superseded: the user was back before the expiry or its notice was done.
+        retried_later: notices re-filed because they failed.
+        told_later: notices re-filed before they were sent: their channel takes no more now.
         left_to_others: another sweep has the conversation, or a later one will see the user back.
-        finished_already: due rows of what had ended before.
-        failed: what failed unexpectedly, and stays due.
+        finished_already: due rows of conversations that had ended before.
+        failed: rows that failed unexpectedly, and stay due.
     """
 
     refiled: int = 0
@@ -56,8 +55,7 @@ class Outcomes:
 
 OUTCOMES = tuple(each.name for each in fields(Outcomes))
 
-# Each expiry is counted once among these, by the sweep that ended it, unless the store's answer to
-# that is lost.
+# The sweep that ended an expiry counts it once among these, unless the store's answer is lost.
 ENDINGS = ("notified", "silent", "too_old", "refused", "dead_lettered", "superseded")
 
 
@@ -68,12 +66,12 @@ def in_words(outcome: str) -> str:
 
 @dataclass
 class SweepReport(Outcomes):
-    """What one sweep did. Lateness runs from the moment a conversation became stale.
+    """The report of one sweep. Lateness counts from when a conversation became stale.
 
     Attributes:
         looked_at: due rows.
         notice_failures: by the channel's HTTP status.
-        backlog_seconds: how overdue the oldest due row is that was not reached.
+        backlog_seconds: by how much the oldest due row that was not reached is overdue.
     """
 
     looked_at: int = 0
@@ -118,7 +116,7 @@ class SweepReport(Outcomes):
 
 
 def record_of(report: SweepReport, at: datetime) -> SweepRecord:
-    """What is kept of a sweep that ended at `at`."""
+    """The record of a sweep that ended at `at`."""
     late = bool(report.lateness_seconds)
     return SweepRecord(
         at=at,

@@ -1,4 +1,4 @@
-"""Runs sweeps: each with its span, metrics and record. What one leaves over goes to the fan-out."""
+"""Runs sweeps, each with its span, metrics and record. Unfinished shards go to the fan-out."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence

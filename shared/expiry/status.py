@@ -60,15 +60,15 @@ class Status:
     """The facts at `at`.
 
     Attributes:
-        waiting: how many conversations may expire how soon.
-        overdue: how many due rows the next sweep finds by now.
+        waiting: numbers of conversations by the time until they may expire.
+        overdue: the number of due rows that the next sweep will find.
         oldest_overdue_seconds: the age of the oldest of them.
-        more: there are more rows than were counted.
+        more: whether there are more rows than were counted.
         dead_letters: notices that could not be delivered.
         oldest_dead_letter: when the conversation of the oldest one expired.
         sweeps: the last ones, newest first.
-        late_after_seconds: what is older than this, is late.
-        timer: whether sweeps are to run; or `none`, where a time to live is all there is.
+        late_after_seconds: a sweep or a row that is older than this is late.
+        timer: whether sweeps run; `none` if a time to live works alone.
     """
 
     at: datetime
@@ -84,7 +84,7 @@ class Status:
 
     @classmethod
     def of_no_rows(cls, now: datetime) -> "Status":
-        """Where conversations have no rows, and so no sweeps: there is nothing to read."""
+        """The status if conversations have no rows, and so no sweeps: there is nothing to read."""
         return cls(
             at=now,
             waiting={},
@@ -105,7 +105,7 @@ class Status:
 
     @property
     def verdict(self) -> tuple[str, str]:  # noqa: PLR0911 - one return for each verdict
-        """How it is (good, warn, bad), and the headline that says so."""
+        """The health (good, warn, bad), and its headline."""
         if self.timer == "none":
             return "good", "Cosmos DB forgets what is idle; no sweep, no notices"
         if self.timer == "off":

@@ -1,6 +1,6 @@
 """One sweep: look at every due row, the oldest first, within a budget.
 
-What becomes of each is the `Expirer`'s; a page of each shard is all that is in memory.
+The `Expirer` handles each row. Memory holds one page of each shard.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 SHARDS_AT_ONCE = 4
 REFILES_AT_ONCE = 50
 
-# How often a long sweep says how far it is.
+# How often a long sweep logs its progress.
 PROGRESS_SECONDS = 10
 
 
 @dataclass
 class _Shard:
-    """A shard during a sweep: the rest of its page, and rows to be filed again."""
+    """A shard during a sweep: the rest of its page, and the rows to re-file."""
 
     name: str
     pages: AsyncIterator[Sequence[DueRow]]
@@ -47,19 +47,17 @@ class Sweep:
     """One run over all shards, oldest first.
 
     Args:
-        store: where the conversations are.
-        send_notice: tells a user that the conversation expired; never raises for a channel's
-            refusal, and answers within half a lease.
-        finish_erasure: goes on with the erasure of a user (by hash) that a crash interrupted;
-            answers whether it is complete.
-        timing: what holds for the time of conversations.
-        budget_seconds: no further due row is looked at once this is spent.
-        pace: how fast the channels take notices; None: as fast as they are sent.
-        max_notice_age_seconds: no notice is sent of an expiry later than this; None: always.
+        store: the store of the conversations.
+        send_notice: see `Expirer`.
+        finish_erasure: see `Expirer`.
+        timing: the rules for the time of conversations.
+        budget_seconds: when it is spent, no further due row is looked at.
+        pace: how fast the channels take notices; None: without limits.
+        max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
         now: the clock, in aware UTC.
-        shards: sweep these only; None: all of them.
-        ahead: the due times (after, until) to look at as well: see `shared.expiry.timeout_change`.
-        clock: what the budget is measured by: a monotonic clock, in seconds.
+        shards: sweep only these; None: all of them.
+        ahead: due times (after, until) to look at as well: see `shared.expiry.timeout_change`.
+        clock: the clock of the budget: a monotonic clock, in seconds.
         randomness: spreads retries, and decides between rows of the same second.
     """
 
@@ -103,8 +101,8 @@ class Sweep:
     async def run(self) -> SweepReport:
         """Sweep once.
 
-        One conversation's failure is logged and counted, and stops no other; what was not
-        reached within the budget is due at the next run.
+        One conversation's failure is logged and counted, and stops no other. Rows that were not
+        reached within the budget are due at the next run.
         """
         self._work.begin()
         progress = asyncio.create_task(self._log_progress())
@@ -129,7 +127,7 @@ class Sweep:
         try:
             await work
         except Exception:
-            # Whatever it is, it must not keep the other conversations from expiring.
+            # No error may keep the other conversations from expiring.
             self._report.failed += 1
             logger.exception("sweep: %s failed; it stays due", what)
 
@@ -138,7 +136,7 @@ class Sweep:
         shards = [_Shard(name, self._pages(name, until)) for name in self._shards]
         async with asyncio.TaskGroup() as tasks:
             async for shard, row in self._oldest_first(shards):
-                async with self._work.waiting, self._work.sends:  # else what waits would pile up
+                async with self._work.waiting, self._work.sends:  # or waiting notices would pile up
                     pass
                 await self._work.busy.acquire()
                 if self._must_stop:
@@ -158,7 +156,7 @@ class Sweep:
     async def _oldest_first(
         self, shards: Sequence["_Shard"]
     ) -> AsyncIterator[tuple["_Shard", DueRow]]:
-        """The due rows of all shards, merged; in memory is one page of each."""
+        """The due rows of all shards, merged; memory holds one page of each."""
         at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
 
         async def begin(shard: _Shard) -> None:
@@ -166,8 +164,8 @@ class Sweep:
                 await self._next_page(shard)
 
         await asyncio.gather(*(begin(shard) for shard in shards))
-        # The random number decides between rows of the same second: two sweeps at once should
-        # not go for the same ones.
+        # The random number decides between rows of the same second, so that two sweeps at once do
+        # not take the same ones.
         heap = [
             (each.rows[0].due_seconds, self._random.random(), each) for each in shards if each.rows
         ]
@@ -184,12 +182,12 @@ class Sweep:
                 heapq.heappop(heap)
 
     async def _next_page(self, shard: "_Shard") -> None:
-        # A failure must not leave the task group, which would cancel the notices under way: they
+        # A failure must not reach the task group. That would cancel the notices under way, and they
         # would be sent again.
         await self._isolated(self._read_page(shard), f"shard {shard.name}")
 
     async def _read_page(self, shard: "_Shard") -> None:
-        """Read the shard's next page that is not empty, if there is one and time for it."""
+        """Read the shard's next page that is not empty, if there is one and there is time."""
         while not shard.rows and not self._must_stop:
             page = await anext(shard.pages, None)
             if page is None:
@@ -206,7 +204,7 @@ class Sweep:
                 yield page
 
     async def _refile(self, shard: "_Shard") -> None:
-        # Taken out before the wait: rows still being looked at go on adding to the list.
+        # Taken out before the wait, because rows at work still add to the list.
         batch, shard.touched[:] = list(shard.touched), []
         try:
             if batch:

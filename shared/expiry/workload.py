@@ -1,22 +1,23 @@
-"""How much a sweep does at once, and for how long."""
+"""How much a sweep does at once, and its budget."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-# Shares the process and its event loop with the messages function: more only adds lag there.
+# A sweep shares the process and its event loop with the messages function: more rows at once would
+# only delay messages.
 CONCURRENCY = 16
-# Sends only wait, most of the time. With this many, a tenth of them hanging until their timeout
-# leaves the others their pace.
+# Sends mostly wait. With this many, the others keep their pace even if a tenth of them hang until
+# their timeout.
 SENDS_AT_ONCE = 256
-# Each that waits for its place is 8 KiB, and work for every garbage collection, which stalls the
-# loop: 100 ms for 5,000. A lane of 49 a second fills 45 s with 2,205.
+# Each waiting notice takes 8 KiB, and time in every garbage collection, which stalls the loop:
+# 100 ms for 5,000. At 49 notices a second, a budget of 45 s takes 2,205.
 WAITING_AT_ONCE = 2_500
 
 
 class Workload:
-    """The slots of one sweep, its places for sends and for waiting notices, and its budget.
+    """The limits of one sweep: rows at work, sends under way, waiting notices, and its budget.
 
     Args:
         budget_seconds: no further due row is looked at once this is spent.
@@ -33,22 +34,22 @@ class Workload:
         self._started = clock()
 
     def begin(self) -> None:
-        """The budget runs from now on."""
+        """Start the budget."""
         self._started = self._clock()
 
     @property
     def seconds(self) -> float:
-        """How long it has been at work."""
+        """How long the sweep has been running."""
         return self._clock() - self._started
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the budget."""
+        """The rest of the budget."""
         return max(self._budget_seconds - self.seconds, 0)
 
     @asynccontextmanager
     async def idle(self) -> AsyncIterator[None]:
-        """Let others work while this one waits for something outside."""
+        """Let another row be worked on while this one waits."""
         self.busy.release()
         try:
             yield

@@ -1,1 +1,1 @@
-"""What is remembered: the three bags, as a turn, REST and an erasure see them."""
+"""The state: the three bags, as a turn, REST and an erasure see them."""

@@ -1,7 +1,7 @@
-"""Erasing a user: all that is kept about one user, in every conversation, and a receipt for it.
+"""Erasing a user: deletes everything about one user, in every conversation, with a receipt.
 
-Shared conversation data stays, as the Bot State service had it ("Manage state data", Delete user
-data): what the bot's author puts there must not be about a user.
+Shared conversation data stays, as in the Bot State service ("Manage state data", Delete user data):
+the bot's author must not put anything about a user there.
 """
 
 import logging
@@ -21,13 +21,13 @@ from shared.domain.work import ERASURE, DueRow
 
 logger = logging.getLogger(__name__)
 
-# The user may be writing at this moment; each time around, only what is new is left to erase.
+# The user may be writing at this moment. Each round has only the new data left to erase.
 _MAX_ROUNDS = 10
 
 
 @dataclass
 class Receipt:
-    """What was removed, counted by kind, and what was found left when looked for again."""
+    """The numbers of what was removed, by kind, and of what a second look found."""
 
     user_data: int = 0
     private_conversation_data: int = 0
@@ -42,7 +42,7 @@ class Receipt:
 
 
 def asks_for_erasure(activity: Activity) -> bool:
-    """Whether a channel says with this activity that its user's data must go.
+    """Whether this activity means that its user's data must go.
 
     Source: "Manage state data", Delete user data; for installationUpdate the Teams documentation:
     "remove-upgrade" is an update of the app, after which its users are still there.
@@ -59,7 +59,7 @@ class Erasure:
     """Erases users.
 
     Args:
-        store: where the rows are.
+        store: the store of the rows.
         now: the clock, in aware UTC.
     """
 
@@ -68,13 +68,13 @@ class Erasure:
         self._now = now
 
     async def erase(self, channel_id: str, user_id: str) -> Receipt:
-        """Erase all about a user of a channel; done again, it finds nothing.
+        """Erase everything about a user of a channel; a second call finds nothing.
 
         Raises:
-            StorageUnavailableError: it is not complete; a sweep goes on with it.
+            StorageUnavailableError: it is not complete; a sweep finishes it.
         """
         user = user_hash(channel_id, user_id)
-        # If this process dies, a sweep goes on with it.
+        # If this process dies, a sweep finishes the erasure.
         work = DueRow(self._store.address(user), ERASURE, due_seconds(self._now()))
         await self._store.file(work)
         receipt = await self._erase_user(user)
@@ -83,7 +83,7 @@ class Erasure:
         return receipt
 
     async def finish(self, user: str) -> bool:
-        """Go on with a filed erasure, of a user named by their hash; answers if it is complete."""
+        """Continue a filed erasure of a user, named by their hash; returns if it is complete."""
         return not (await self._erase_user(user)).left
 
     async def _erase_user(self, user: str) -> Receipt:
@@ -112,10 +112,10 @@ class Erasure:
         conversation = await self._load(entry)
         is_over = conversation is None or conversation.session != entry.session
         if entry.session and is_over:
-            # Before that, a sweep might write the letter yet: not once the conversation is changed.
+            # Not earlier: a sweep might still write the letter until the conversation is changed.
             receipt.dead_letters += await self._store.drop_listed(entry)
             return
-        # Before the conversation: if that is still the version read, nobody wrote this again.
+        # Before the conversation: if its version is still the one read, nobody wrote this again.
         receipt.private_conversation_data += await self._store.delete_private(entry.address, user)
         if conversation is None:
             await self._stop_first_turn(entry.address)
@@ -129,10 +129,10 @@ class Erasure:
             await self._store.save(_without(conversation, user))
 
     async def _stop_first_turn(self, address: Address) -> None:
-        """Make the commit fail of a turn that has listed the conversation but not yet saved it.
+        """Make the commit of a turn fail that has listed the conversation but not yet saved it.
 
-        It would keep data that no list leads to. The row in its way says that a session is over,
-        which the next sweep settles without a word.
+        It would keep data that no list names. The row that blocks it says that a session is over;
+        the next sweep settles it without a notice.
         """
         now = self._now()
         over = Conversation(address, new_session_id(), now, Status.EXPIRED, state=b"")
@@ -142,22 +142,22 @@ class Erasure:
         try:
             return await self._store.load(entry.address)
         except StateUnreadableError as error:
-            # Nobody can tell whose it is any more: the sweep would remove it, so it goes now.
+            # Its user cannot be read any more. The sweep would remove it, so it goes now.
             await self._store.discard(entry.address, error.etag)
             return None
 
 
 def _without(conversation: Conversation, user: str) -> Conversation:
-    """The shared conversation with no trace of the user among its own data."""
+    """The shared conversation without the user in its own data."""
     reference = conversation.reference
     if reference and reference.user_hash == user:
         reference = replace(reference, user=None)
     others = {other: each for other, each in conversation.users.items() if other != user}
     return replace(
         conversation,
-        # One made from outside may be a personal one, which channels may name after its user.
+        # Made over REST it may be a personal one, and channels may name that after its user.
         readable_key=conversation.readable_key if conversation.reference else "",
         users=others,
         reference=reference,
-        replies=b"",  # they name whom they go to, and may say anything about them
+        replies=b"",  # they name their recipient, and may say anything about the user
     )

@@ -1,7 +1,7 @@
-"""The Bot State service's operations on the very data that the bot uses.
+"""The Bot State service's operations, on the bot's own data.
 
 Source: "Manage state data" (Bot Framework documentation): three kinds of data, an eTag in the body,
-`*` where nothing was saved yet. docs/state-data.md maps each of its rules to what does it here.
+`*` if nothing was saved yet. docs/state-data.md lists each of its rules, and where it holds here.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ from shared.state.user_row import UserRows
 
 NOTHING_SAVED = "*"
 
-# A bag is a JSON object; any other value is kept as this property of one, alone.
+# A bag is a JSON object. Any other value is kept as this single property of a bag.
 VALUE = "$data"
 
-# Without an eTag a save goes over whatever is there, so it may be tried again.
+# Without an eTag a save overwrites any version, so it may be tried again.
 _MAX_ATTEMPTS = 8
 
 
 class PreconditionFailedError(Exception):
-    """The eTag is not that of the data as they are now; nothing was changed."""
+    """The eTag is not that of the current data; nothing was changed."""
 
     def __str__(self) -> str:
-        """What the caller is told."""
+        """The message for the caller."""
         return "the data have changed since that eTag"
 
 
@@ -53,7 +53,7 @@ class BotData:
 
 @dataclass(frozen=True)
 class _Bag:
-    """One bag as it is stored, and what names its row in an error."""
+    """One bag as it is stored, and its row's name for errors."""
 
     packed: bytes
     version: str
@@ -66,7 +66,7 @@ class _Bag:
 
 @dataclass(frozen=True)
 class _Session:
-    """The session that a read looks into and a write goes to."""
+    """The session that is read or written."""
 
     conversation: Conversation
     is_new: bool
@@ -80,8 +80,8 @@ class StateData:
     was changed.
 
     Args:
-        store: where the rows are.
-        timing: what holds for the time of conversations.
+        store: the store of the rows.
+        timing: the rules for the time of conversations.
         now: the clock, in aware UTC.
     """
 
@@ -171,13 +171,13 @@ class StateData:
         return await self._save(self._store.address(key.hash), attempt)
 
     async def _save(self, where: Address | str, attempt: Callable[[], Awaitable[_Bag]]) -> BotData:
-        # Saves to one row follow each other, so only a turn or another process can be in between.
+        # Saves to one row follow each other, so only a turn or another process can come in between.
         async with self._queues.setdefault(where, asyncio.Lock()):
             for number in range(_MAX_ATTEMPTS):
                 try:
                     return _bot_data(await attempt())
                 except ConflictError:
-                    # Whether that changed these data, the eTag tells.
+                    # The eTag tells whether that changed these data.
                     await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
         raise StorageUnavailableError("the row changed again and again: nothing was saved")
 
@@ -192,7 +192,7 @@ class StateData:
         return _Bag(private.state, private.version, _named(session.conversation, user))
 
     def _due(self, session: _Session) -> int | None:
-        """When a new session is due; one that was there has its due row."""
+        """When a new session is due; None for an existing one, which has its due row."""
         return session.conversation.due(self._timing) if session.is_new else None
 
     async def _session(self, key: ConversationKey) -> _Session:
@@ -202,7 +202,7 @@ class StateData:
             return _Session(row, is_new=False)
         fresh = Conversation.begun(key, address, self._now())
         if row is not None:
-            # What ended has not been announced: its user is told when this session ends.
+            # The user was not told that it ended, and is told when this session ends.
             fresh = replace(fresh.succeeding(row), reference=row.reference, locale=row.locale)
         return _Session(fresh, is_new=True)
 

@@ -21,12 +21,12 @@ from shared.state.user_row import UserRows
 
 @dataclass(slots=True)
 class _Bag:
-    """One bag: as it was read (None: not read yet) and as it is to be written (None: unchanged)."""
+    """One bag: as read (None: not read yet) and as it will be written (None: unchanged)."""
 
     name: str
     loaded: bytes | None = None
     staged: bytes | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # of two readers, one loads
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # only one of two readers loads
 
     @property
     def current(self) -> bytes | None:
@@ -34,22 +34,22 @@ class _Bag:
 
     @property
     def change(self) -> bytes | None:
-        """What has to be written; None if the bag is known to be as it was."""
+        """The new content to write; None if the bag did not change."""
         return None if self.staged == self.loaded else self.staged
 
 
 class TurnState(Storage):
     """The rows one attempt of a turn works on; BotState sees them as its storage.
 
-    Nothing is written here: `write` and `delete` stage, and the turn commits. Rows that the bot
-    does not ask for are not read.
+    Nothing is written here: `write` and `delete` stage, and the turn commits. Only rows that the
+    bot asks for are read.
 
     Args:
-        store: where the rows are.
+        store: the store of the rows.
         activity: the turn's activity; names the conversation and the user.
         conversation: the session's row, as loaded or freshly made (then with an empty state).
         turn: the id of the turn, the same in each of its attempts.
-        timing: what holds for the time of conversations.
+        timing: the rules for the time of conversations.
         now: the clock, in aware UTC.
     """
 
@@ -91,15 +91,15 @@ class TurnState(Storage):
 
     @property
     def conversation(self) -> Conversation:
-        """The session's row as this attempt found it, at its present ETag."""
+        """The session's row as this attempt found it, at its current ETag."""
         return self._user_rows.conversation
 
     def set_last_accessed(self, at: datetime) -> None:
-        """Let the session's row say, when it is saved, that it was last used then."""
+        """Set the time of last use, for the next save of the session's row."""
         self._user_rows.conversation = replace(self.conversation, last_accessed=at)
 
     async def keep_alive(self) -> None:
-        """Say that the session is in use now; if that fails, the turn must start over."""
+        """Save the current time as that of last use; if that fails, the turn must start over."""
         now_used = replace(self.conversation, last_accessed=self._now())
         try:
             self._user_rows.conversation = await self._store.save(now_used)
@@ -109,7 +109,7 @@ class TurnState(Storage):
     # The SDK's storage contract
 
     async def read(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Fresh copies of the bags of those keys; a bag that is empty is left out."""
+        """Fresh copies of the bags with these keys; empty bags are left out."""
         if keys is None:
             raise TypeError("Keys are required when reading")
         bags = {key: self._bag(key) for key in keys}
@@ -120,7 +120,7 @@ class TurnState(Storage):
         """Stage the bags.
 
         Raises:
-            StateTypeError: a value is of a type that state cannot hold; nothing is staged.
+            StateTypeError: state cannot hold the type of a value; nothing is staged.
         """
         if changes is None:
             raise TypeError("Changes are required when writing")
@@ -129,7 +129,7 @@ class TurnState(Storage):
             self._bag(key).staged = value
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Stage the bags as empty; one that never was is no error."""
+        """Stage the bags as empty; it is no error if one never existed."""
         for key in keys:
             self._bag(key).staged = b""
 
@@ -156,7 +156,7 @@ class TurnState(Storage):
                 return b""
             return (await self._store.load_private(self.conversation, self.user)).state
         except StoreError as error:
-            # Even if the bot swallows this, the turn must not commit what it did without the row.
+            # Even if the bot catches this, the turn must not commit: it worked without the row.
             self.failure = error
             raise
 
@@ -180,11 +180,11 @@ class TurnState(Storage):
 
     @property
     def has_session_change(self) -> bool:
-        """Whether there is anything to write that ends with the session."""
+        """Whether there is a change of conversation state or private state to write."""
         return self.conversation_change is not None or bool(self.private_changes(version=""))
 
     def private_changes(self, version: str) -> list[PrivateState]:
-        """The private bag as it is to be written, if it changed."""
+        """The private bag to write, if it changed."""
         change = self._private_bag.change
         if change is None or not (change or self.conversation.has_private):
             return []
@@ -192,16 +192,16 @@ class TurnState(Storage):
 
     @property
     def conversation_change(self) -> bytes | None:
-        """The conversation's bag as it is to be written, if it changed."""
+        """The conversation's bag to write, if it changed."""
         return self._conversation_bag.change
 
     async def save_user(self, *, joining: bool) -> Participant | None:
-        """Write the user's row, if it changed, to count once the conversation says so.
+        """Write the user's row, if it changed. It counts once the conversation's row names it.
 
-        Returns what the conversation's row is to say of the user; None if that is what it says.
+        Returns the user's new entry for the conversation's row; None if the entry stays.
 
         Args:
-            joining: whether the conversation is to be listed with the user.
+            joining: whether to add the conversation to the user's list.
 
         Raises:
             ConflictError: another turn of the user was first.
@@ -234,7 +234,7 @@ class TurnState(Storage):
         )
 
     async def save_user_alone(self) -> None:
-        """Write the user's row, if it changed, to count at once, as there is no conversation.
+        """Write the user's row, if it changed. It counts at once, as there is no conversation.
 
         Raises:
             ConflictError: another turn of the user was first.
@@ -246,6 +246,6 @@ class TurnState(Storage):
 
     async def _user_change(self) -> bytes | None:
         if self._user_bag.staged is not None and self._user_bag.loaded is None:
-            # What was set without being read still has to be written over a version.
+            # A bag that was set without a read still needs the version to write over.
             self._user_bag.loaded = await self._load(self._user_bag)
         return self._user_bag.change

@@ -1,7 +1,7 @@
 """Which of the two versions in a user's row counts.
 
-No transaction spans the user's row and the conversation's, so a turn that changes both writes the
-user's first, with the state as it was beside the new one; the conversation's write is the commit.
+No transaction spans the user's row and the conversation's. So a turn that changes both writes the
+user's first, with the old state beside the new one. The conversation's write is the commit.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from shared.domain.users import UserRow
 
 
 class UserRows:
-    """Reads users' rows for one attempt of a turn, or for one request from outside.
+    """Reads users' rows for one attempt of a turn, or for one REST request.
 
     Args:
-        store: where the rows are.
-        timing: what holds for the time of conversations.
+        store: the store of the rows.
+        timing: the rules for the time of conversations.
         now: the clock, in aware UTC.
-        turn: the id of the turn, the same in each of its attempts; a request from outside has none.
+        turn: the id of the turn, the same in each of its attempts; empty for a REST request.
         conversation: this turn's, as it was loaded; kept up to date, as its ETag may change.
-            A request from outside has none, and gives one that is nowhere.
+            For a REST request, a conversation that is not stored.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class UserRows:
         """The user's state that counts, and the row to write over.
 
         Raises:
-            ConflictError: which one counts cannot be known yet; start over.
+            ConflictError: it is not known yet which state counts; start over.
         """
         row = await self._store.load_user(user)
         if row is None:
@@ -74,7 +74,7 @@ class UserRows:
         etag = there.etag if there else ""
         if is_mine and etag != self.conversation.etag:
             raise ConflictError("the conversation has moved on since this turn loaded it")
-        # A turn that opens a session tries another one each time: its id tells, not the session's.
+        # A turn that opens a session has another session in each attempt: so compare the turn's id.
         if there is not None and _has_committed(there, user, row):
             return False
         if there is not None and there.session == row.session and not there.is_replayed:
@@ -84,34 +84,34 @@ class UserRows:
         return self._never_began(row, row.written_at, may_still_commit=etag == row.base_etag)
 
     def _was_lost(self, row: UserRow, etag: str) -> bool:
-        """As `_was_not_committed`, where the conversation cannot be read: its version tells."""
+        """As `_was_not_committed`, if the conversation cannot be read: its version decides."""
         if etag != row.base_etag:
-            return False  # somebody has written it since: most likely that turn
+            return False  # it was written since: most likely by that turn
         if row.written_at and self._now() - row.written_at < COMMIT_TAKES_AT_MOST:
             raise ConflictError(f"another turn ({row.writer}) of this user is being committed")
         return True
 
     async def _stop(self, conversation: Conversation) -> None:
-        """Make the commit fail that is still to come."""
+        """Make a later commit fail."""
         stopped = await self._store.save(conversation)
         if conversation.address == self.conversation.address:
             self.conversation = replace(self.conversation, etag=stopped.etag)
 
     def _never_began(self, row: UserRow, written_at: datetime, *, may_still_commit: bool) -> bool:
-        """Whether the row's session never began, rather than being over: only time tells."""
+        """Whether the row's session never began, or is over: only the time tells."""
         if row.last_accessed is None:
             lasts_until, commit_takes = None, COMMIT_TAKES_AT_MOST
         else:
-            # A longer timeout came too late for it, a shorter one may have ended it early.
+            # A later, longer timeout did not help it; a later, shorter one may have ended it early.
             lasts_until = self._timing.deadline(row.last_accessed)
             lasts_until = min(lasts_until, row.lasts_until or lasts_until)
-            # A session that lasts less than that may be over, with its user back, by then.
+            # A shorter session may be over by then, and its user back.
             commit_takes = min(COMMIT_TAKES_AT_MOST, lasts_until - row.last_accessed)
         if may_still_commit and self._now() - written_at < commit_takes:
             raise ConflictError(f"another turn ({row.writer}) of this user is being committed")
         if may_still_commit or lasts_until is None:
             return False
-        # Had it committed, its session would have lasted so long at least.
+        # If it had committed, its session would have lasted at least until then.
         return self._now() < lasts_until - CLOCK_SKEW
 
 

@@ -1,4 +1,4 @@
-"""What an activity says: who it is from, what tells its copies, how to reach its user later."""
+"""Reads an activity: the fingerprint of its copies, and how to reach its user later."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -12,9 +12,9 @@ _WITH_UNIQUE_IDS = {ActivityTypes.message, ActivityTypes.invoke, ActivityTypes.e
 
 
 def hash_of(activity: Activity) -> str:
-    """What tells copies of one activity; empty if nothing does.
+    """A fingerprint that two copies of one activity share; empty if the activity has no id.
 
-    An edited message keeps its id, so other kinds than these need their timestamp to tell.
+    An edited message keeps its id. So activities of other types than these need their timestamp.
     """
     parts = [activity.type, activity.id]
     if activity.type not in _WITH_UNIQUE_IDS:
@@ -27,7 +27,7 @@ def hash_of(activity: Activity) -> str:
 def with_reference(
     session: Conversation, activity: Activity, *, is_from_user: bool
 ) -> Conversation:
-    """The session with what it takes to reach the user later: service URLs change."""
+    """The session with the newest reference to its user: service URLs change."""
     reference = reference_of(activity)
     if not is_from_user and not reference.is_group:
         known = session.reference.user if session.reference else None

@@ -1,8 +1,8 @@
-"""The one table of what each kind of activity does to its session; docs/guarantees.md shows it.
+"""The table of the effects of activities on their session; docs/guarantees.md shows it.
 
-A user's word opens a session, and so does an act of a user that the bot handled: a button of a
-card, a form that was sent. What a person does without speaking to the bot (a reaction, an edit)
-keeps a session alive. What a client or a service sends by itself does neither.
+A user's word opens a session. So does an act that the bot handled: a button of a card, a form. An
+act without a word to the bot (a reaction, an edit) keeps a session alive. An activity that a client
+or a service sends by itself does neither.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _BY_TYPE = {
     ActivityTypes.message_update: Effect.KEEPS_ALIVE,
 }
 
-# An event that is not here does nothing to a session: most are a client's or a service's own.
+# An event that is not here has no effect: clients and services send most events.
 # An invoke that is not here opens a session if the bot handles it: most are a user's click.
 # Source of the names: the activity handlers of the SDK and of Teams (learn.microsoft.com).
 _BY_NAME = {
     "event/tokens/response": Effect.KEEPS_ALIVE,  # the user has signed in, in another window
-    "invoke/application/search": Effect.KEEPS_ALIVE,  # asked for while the user types
+    "invoke/application/search": Effect.KEEPS_ALIVE,  # sent while the user types
     "invoke/composeExtension/query": Effect.KEEPS_ALIVE,
     "invoke/composeExtension/selectItem": Effect.KEEPS_ALIVE,
     "invoke/composeExtension/fetchTask": Effect.KEEPS_ALIVE,
@@ -40,13 +40,13 @@ _BY_NAME = {
 
 
 class Effects:
-    """Tells what an activity does to its session.
+    """Knows the effect of each activity on its session.
 
     Args:
-        own: the author's additions: `event/NAME` or `invoke/NAME` to its effect. They win.
+        own: the author's additions, which win: from `event/NAME` or `invoke/NAME` to its effect.
 
     Raises:
-        ValueError: a name in `own` is of no event and no invoke, or its effect is no `Effect`.
+        ValueError: `own` has a name of neither an event nor an invoke, or a wrong effect.
     """
 
     def __init__(self, own: Mapping[str, Effect] | None = None) -> None:
@@ -61,7 +61,7 @@ class Effects:
         self._by_name = {**_BY_NAME, **(own or {})}
 
     def of(self, activity: Activity) -> Effect:
-        """What the activity does; an invoke does it only if the bot handles it (`was_handled`)."""
+        """The activity's effect; an invoke has it only if the bot handles it (`was_handled`)."""
         if _is_from_the_bot(activity):
             return Effect.NONE
         if activity.type == ActivityTypes.event:
@@ -72,7 +72,7 @@ class Effects:
 
 
 def was_handled(activity: Activity, response: InvokeResponse | None) -> bool:
-    """Whether the bot handled the activity: an invoke that it refused (4xx, 501) it did not."""
+    """Whether the bot handled the activity; an invoke that it refused (4xx, 501) was not."""
     if activity.type != ActivityTypes.invoke or response is None:
         return True
     return response.status < HTTPStatus.BAD_REQUEST

@@ -12,13 +12,14 @@ from botbuilder.schema import Activity, ConversationReference
 
 from shared.connector.outbound import HeldReply, wire_form
 
-# Larger ones are not kept: they would slow every later turn's read, for a crash in milliseconds.
+# Larger replies are not kept: they would slow down the read of every later turn, only for the case
+# of a crash within milliseconds.
 MAX_PACKED_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True)
 class Replies:
-    """What a turn sends and answers, and when it was committed."""
+    """The replies and the response of a turn, and the time of its commit."""
 
     committed_at: datetime
     held: Sequence[HeldReply]
@@ -26,7 +27,7 @@ class Replies:
 
 
 def pack(replies: Replies) -> bytes:
-    """The replies as compressed JSON; nothing if there are none, or they cannot be kept."""
+    """The replies as compressed JSON; empty if there are none, or if they cannot be kept."""
     if not replies.held and replies.response is None:
         return b""
     answer = replies.response
@@ -40,13 +41,13 @@ def pack(replies: Replies) -> bytes:
             separators=(",", ":"),
         )
     except (TypeError, ValueError):
-        return b""  # the bot's own objects in a card, say: sent they can be, kept they cannot
+        return b""  # the bot's own objects, in a card for example, can be sent but not stored
     packed = zlib.compress(text.encode(), 1)
     return packed if len(packed) <= MAX_PACKED_BYTES else b""
 
 
 def unpack(packed: bytes) -> Replies | None:
-    """What `pack` was given; None if it is damaged or nothing."""
+    """The replies that `pack` was given; None if the bytes are damaged or empty."""
     try:
         data = json.loads(zlib.decompress(packed)) if packed else None
     except (ValueError, zlib.error):

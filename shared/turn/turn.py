@@ -57,12 +57,12 @@ logger = logging.getLogger(__name__)
 # process can make one start over.
 MAX_ATTEMPTS = 8
 
-# So many of the last turns are remembered in the conversation's row.
+# The conversation's row remembers this many of the last turns.
 RECENT_TURNS = 16
 
-# A copy of an activity that comes this long after its turn was saved, to a process that does not
-# know the replies to have been sent, sends them: whoever saved it has most likely died. Whoever is
-# still sending after most of that time says so in the row.
+# A copy of an activity sends the replies if it comes this long after its turn was saved, to a
+# process that does not know that they were sent: the process that saved the turn has most likely
+# died. A process that is still sending after most of this time says so in the row.
 RESEND_AFTER = timedelta(seconds=10)
 SLOW_DELIVERY_SECONDS = 8
 
@@ -72,7 +72,7 @@ REMEMBERED_WRITES = 10_000
 
 @dataclass
 class _Attempts:
-    """The attempts of one turn so far: by writer id, what each would send."""
+    """The attempts of one turn so far: by writer id, the context with the replies of each."""
 
     activity_hash: str
     turn: str = field(default_factory=lambda: uuid4().hex[:16])
@@ -81,14 +81,14 @@ class _Attempts:
     start_over: bool = False
 
     def committed(self, row: Conversation | None) -> TurnContext | None:
-        """The context of the attempt that the row says was saved, if any."""
+        """The context of the attempt that was saved, if the row names one."""
         for taken in row.recent if row else ():
             if taken.writer in self.contexts:
                 return self.contexts[taken.writer]
         return None
 
     def earlier_copy(self, row: Conversation | None) -> TakenTurn | None:
-        """The turn that the row says was taken for another copy of this activity, if any."""
+        """The turn of another copy of this activity, if the row names one."""
         for taken in row.recent if row and self.activity_hash else ():
             if taken.activity == self.activity_hash:
                 return taken
@@ -97,7 +97,7 @@ class _Attempts:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a turn came to: what to send, what to answer, and the row it was saved in, if known."""
+    """The result of a turn: replies to send, the response, and the saved row, if known."""
 
     context: TurnContext
     response: InvokeResponse | None
@@ -107,7 +107,7 @@ class _Outcome:
 
 @dataclass(frozen=True)
 class _Begun:
-    """How a turn begins: the row that was found, the session to work on, the activity's effect."""
+    """The beginning of a turn: the row that was found, its session, the activity's effect."""
 
     row: Conversation | None
     session: Conversation
@@ -124,11 +124,11 @@ class Turns:
     """Takes turns.
 
     Args:
-        store: where conversations and users are.
-        adapter: what speaks to the channel.
-        bot: what answers.
-        timing: what holds for the time of conversations.
-        effects: what each activity does to its session; None: what the table says.
+        store: the store of conversations and users.
+        adapter: speaks to the channel.
+        bot: the bot.
+        timing: the rules for the time of conversations.
+        effects: the effect of each activity on its session; None: the table's.
         now: the clock, in aware UTC.
     """
 
@@ -156,11 +156,11 @@ class Turns:
     ) -> InvokeResponse | None:
         """Take the turn of one inbound activity; its replies are sent when this returns.
 
-        Returns what belongs in the HTTP response: for an invoke or expectReplies, else None. A copy
-        of an activity whose turn was taken changes nothing, and is answered as the first one was.
+        Returns the body of the HTTP response for an invoke or expectReplies, and None for others. A
+        copy of an activity whose turn was taken changes nothing, and gets the first one's answer.
 
         Raises:
-            StorageUnavailableError: nothing was sent. It may have been saved all the same.
+            StorageUnavailableError: nothing was sent. The turn may still have been saved.
         """
         received_at = self._now()
         key = ConversationKey(activity.channel_id, activity.conversation.id)
@@ -191,7 +191,7 @@ class Turns:
         address = self._store.address(key.hash)
         attempts = _Attempts(hash_of(activity))
         for attempt in range(MAX_ATTEMPTS):
-            # The bot may change what it is given: every attempt gets the activity as it came.
+            # The bot may change the activity: every attempt gets it as it came.
             context = await self._adapter.prepare(deepcopy(activity), caller)
             try:
                 row = await self._load(address)
@@ -211,14 +211,14 @@ class Turns:
                     return await self._say_only(context, texts.SOMETHING_WENT_WRONG)
                 attempts.start_over = True
             except StorageUnavailableError:
-                # Of a write, the answer may be lost: one more look at the row tells.
+                # The answer to a write may be lost: one more look at the row tells.
                 if attempts.unavailable or not attempts.contexts:
                     raise
                 attempts.unavailable = True
             except Exception:
                 logger.exception("turn: the bot failed; nothing of it was saved or sent")
                 return await self._say_only(context, texts.SOMETHING_WENT_WRONG)
-            # Two that met should not meet again; a channel waits 15 s at most for its answer.
+            # Two writers that met should not meet again. A channel waits at most 15 s.
             await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
         return await self._say_only(
@@ -231,21 +231,21 @@ class Turns:
         except StateUnreadableError as error:
             if not error.etag:
                 raise
-            # As good as expired: the user starts over, in its place.
+            # Treated as expired: the user starts over, and the new row replaces it.
             logger.error("turn: %s", error)  # noqa: TRY400 - it names the row; no code is wrong
             long_ago = datetime.min.replace(tzinfo=UTC)
             return Conversation(address, "", long_ago, Status.EXPIRED, etag=error.etag)
 
     def _replies_to_keep(self, outcome: _Outcome) -> bytes:
         if outcome.context.activity.conversation.is_group:
-            return b""  # what is said to one member does not stay in the group's row
+            return b""  # words to one member do not stay in the group's row
         held = self._adapter.held(outcome.context)
         return pack(Replies(self._now(), held, outcome.response))
 
     async def _answer_copy(
         self, context: TurnContext, row: Conversation, copy: TakenTurn
     ) -> _Outcome:
-        """Answer an activity whose turn was taken; send its replies if nobody else will."""
+        """Answer an activity whose turn was taken; send its replies if no other process will."""
         is_last = row.recent[-1] == copy
         replies = unpack(row.replies) if is_last else None
         if replies is None:
@@ -254,18 +254,18 @@ class Turns:
             copy.writer not in self._my_writes
             and self._now() - replies.committed_at >= RESEND_AFTER
         ):
-            # Whoever takes them out of the row sends them.
+            # The process that removes them from the row sends them.
             await self._store.save(replace(row, replies=b""))
             self._adapter.hold(context, replies.held)
         return _Outcome(context, replies.response, ended="copy")
 
     async def _deliver(self, outcome: _Outcome) -> None:
-        """Send the replies; one who takes long says so, lest a copy of the activity sends them."""
+        """Send the replies. If that takes long, remove them from the row: no copy sends them."""
         delivery = asyncio.ensure_future(self._adapter.deliver(outcome.context))
         try:
             done, _ = await asyncio.wait({delivery}, timeout=SLOW_DELIVERY_SECONDS)
             if not done and outcome.saved and outcome.saved.replies:
-                with suppress(StoreError):  # then another turn is the last one, and these are gone
+                with suppress(StoreError):  # another turn is the last one, and has replaced them
                     await self._store.save(replace(outcome.saved, replies=b""))
             await delivery
         finally:
@@ -302,7 +302,7 @@ class Turns:
         is_word = begun.effect is Effect.OPENS and activity.type != ActivityTypes.invoke
         if begun.starts_over and is_word:
             await context.send_activity(texts.WELCOME_BACK)
-        # A sweep goes by what is stored, not by what this turn is about to store.
+        # A sweep sees only what is stored, not what this turn will store.
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
         async with self._heartbeat(state, stored=begun.row if keeps_alive else None):
             await self._adapter.run_pipeline(context, self._bot.on_turn)
@@ -325,7 +325,7 @@ class Turns:
         *,
         start_over: bool,
     ) -> _Begun:
-        """The session that the turn works on: the row's or, if that one is over, a new one."""
+        """The turn's session: the row's, or a new one if that is over."""
         effect = self._effects.of(activity)
         if row is None or start_over or row.is_stale(received_at, self._timing):
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
@@ -338,7 +338,7 @@ class Turns:
         return _Begun(row, session, effect, is_new=False)
 
     def _opens(self, context: TurnContext, state: TurnState, begun: _Begun) -> bool:
-        """Whether a new session is to be stored: somebody spoke, state is left, or one ended."""
+        """Whether to store a new session: a user spoke, there is state, or a session ended."""
         return (
             begun.effect is Effect.OPENS
             or state.has_session_change
@@ -353,7 +353,7 @@ class Turns:
             await state.save_user_alone()
             return outcome
         if begun.is_new and state.conversation.needs_guard(self._now(), self._timing):
-            # A long turn: its session begins when it is stored, or it would end at once.
+            # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.set_last_accessed(self._now())
         is_from_user = begun.effect is not Effect.NONE
         session = with_reference(state.conversation, context.activity, is_from_user=is_from_user)
@@ -370,7 +370,7 @@ class Turns:
         return replace(outcome, saved=saved)
 
     def _ends(self, context: TurnContext) -> bool:
-        """Whether the conversation is over with this turn: its client says so, or the bot."""
+        """Whether the client or the bot ends the conversation with this turn."""
         return (
             context.activity.type == ActivityTypes.end_of_conversation
             or has_ended(context)
@@ -382,7 +382,7 @@ class Turns:
         )
 
     async def _welcome_back_first(self, context: TurnContext, effect: Effect) -> None:
-        """Say so before all that the bot has said; if nobody spoke, only if the bot says more."""
+        """Put the welcome before the bot's replies; if no user spoke, only if there are replies."""
         if effect is not Effect.OPENS and not self._adapter.held(context):
             return
         await context.send_activity(texts.WELCOME_BACK)
@@ -393,7 +393,7 @@ class Turns:
     async def _heartbeat(
         self, state: TurnState, *, stored: Conversation | None
     ) -> AsyncIterator[None]:
-        """Keep the session of a long turn alive: whenever it gets close to its expiry, say so."""
+        """Keep the session of a long turn alive: save the time whenever its expiry is close."""
         if stored is None:
             yield
             return
@@ -409,14 +409,14 @@ class Turns:
         def begin() -> None:
             beats.append(asyncio.create_task(beat()))
 
-        # A turn that is over before then pays for one timer, no task and no request.
+        # A turn that ends before then costs one timer, no task and no request.
         timer = asyncio.get_running_loop().call_later(self._seconds_to_guard(stored), begin)
         try:
             yield
         finally:
             timer.cancel()
             done.set()
-            # A write under way is not cancelled: whether it took effect could not be told.
+            # A write under way is not cancelled: nobody could tell whether it took effect.
             await asyncio.gather(*beats)
 
     def _seconds_to_guard(self, stored: Conversation) -> float:
