@@ -105,7 +105,7 @@ param tableShards int = 64
 @maxValue(700)
 param stateLimitKiB int = 700
 
-@description('Who may use the state data, and see the status page: whoever has a function key, or nobody.')
+@description('Who may use the state data, and see the status page: callers with a function key, or nobody.')
 @allowed([
   'key'
   'off'
