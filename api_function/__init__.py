@@ -16,7 +16,7 @@ def make_blueprint(settings: ApiSettings) -> func.Blueprint:
     """The routes, each protected by access.py."""
     blueprint = func.Blueprint()
     for route in ROUTES:
-        level, handler = protected(route, settings.state_api)
+        level, handler = protected(route, settings)
         trigger = blueprint.route(route.path, methods=route.methods, auth_level=level)
         blueprint.function_name(route.name)(trigger(handler))
     return blueprint

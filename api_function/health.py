@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import azure.functions as func
 
-from api_function.answers import NOT_STORED, json_answer
+from api_function.answers import json_answer
 from api_function.route import Route
 from shared.app import get_app
 from shared.settings import SettingsError
@@ -13,7 +13,7 @@ from shared.settings import SettingsError
 async def live(req: func.HttpRequest) -> func.HttpResponse:
     """The process answers."""
     del req
-    return json_answer(HTTPStatus.OK, {"status": "ok"}, NOT_STORED)
+    return json_answer(HTTPStatus.OK, {"status": "ok"})
 
 
 async def ready(req: func.HttpRequest) -> func.HttpResponse:
@@ -25,8 +25,8 @@ async def ready(req: func.HttpRequest) -> func.HttpResponse:
         failed = ["settings"]
     if failed:
         body = {"status": "not ok", "failed": failed}
-        return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, body, NOT_STORED)
-    return json_answer(HTTPStatus.OK, {"status": "ok"}, NOT_STORED)
+        return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, body)
+    return json_answer(HTTPStatus.OK, {"status": "ok"})
 
 
 ROUTES = (

@@ -79,8 +79,13 @@ class _BadRequestError(Exception):
     pass
 
 
+class _UnsupportedMediaTypeError(Exception):
+    pass
+
+
 _STATUSES: dict[type[Exception], HTTPStatus] = {
     _BadRequestError: HTTPStatus.BAD_REQUEST,
+    _UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     InvalidDataError: HTTPStatus.BAD_REQUEST,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     StateTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -106,6 +111,10 @@ def _ids(req: func.HttpRequest, *names: str) -> list[str]:
 
 
 def _bot_data(req: func.HttpRequest) -> BotData:
+    content_type = req.headers.get("content-type") or ""
+    # Browsers send forms and plain text to any site; JSON only where the site allows it.
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise _UnsupportedMediaTypeError("Content-Type must be application/json")
     content = req.get_body()
     if len(content) > MAX_BODY_BYTES:
         raise StateTooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")

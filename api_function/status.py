@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import azure.functions as func
 
-from api_function.answers import NOT_STORED, error_answer, json_answer
+from api_function.answers import error_answer, json_answer
 from api_function.page import render
 from api_function.route import Route
 from shared.app import get_app
@@ -18,22 +18,20 @@ async def status_page(req: func.HttpRequest) -> func.HttpResponse:
     try:
         status = await (await get_app()).health.status()
     except (StorageUnavailableError, SettingsError) as error:
-        return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error), NOT_STORED)
+        return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
     if req.params.get("format") == "json" or req.headers.get("accept") == "application/json":
-        return json_answer(HTTPStatus.OK, status.as_json(), NOT_STORED)
+        return json_answer(HTTPStatus.OK, status.as_json())
     nonce = secrets.token_urlsafe(16)
     headers = {
         "Content-Security-Policy": (
             f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none';"
             " form-action 'none'; frame-ancestors 'none'"
         ),
-        **NOT_STORED,
         "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
     }
     return func.HttpResponse(
         render(status, nonce), headers=headers, mimetype="text/html", charset="utf-8"
     )
 
 
-ROUTES = (Route("expiry_status", "expiry", ("GET",), status_page, NOT_STORED),)
+ROUTES = (Route("expiry_status", "expiry", ("GET",), status_page, is_status_page=True),)

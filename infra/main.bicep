@@ -105,12 +105,38 @@ param tableShards int = 64
 @maxValue(700)
 param stateLimitKiB int = 700
 
-@description('Who may use the state data, and see the status page: callers with a function key, or nobody.')
+// Who may use the app's own routes
+
+@description('Who may read, change and erase the stored data over HTTP: nobody, callers with a function key, or callers with an app role in Entra ID.')
+@allowed([
+  'off'
+  'key'
+  'entra'
+])
+param stateApi string = 'off'
+
+@description('Who may see the status page: callers with a function key, callers with an app role in Entra ID, or nobody.')
 @allowed([
   'key'
+  'entra'
   'off'
 ])
-param stateApi string = 'key'
+param statusPage string = 'key'
+
+@description('Client id of the app registration that such callers sign in to. Needed for entra. Its app roles: infra/app_roles.json.')
+param authClientId string = ''
+
+// Web pages with a chat
+
+@description('Enhanced authentication of Direct Line and Web Chat: a client cannot take another user id than its token was made for. User ids then begin with dl_.')
+@allowed([
+  'off'
+  'on'
+])
+param directLineEnhancedAuth string = 'off'
+
+@description('Web pages that may hold the chat where directLineEnhancedAuth is on: origins with commas between, as https://www.example.com.')
+param directLineTrustedOrigins string = ''
 
 // Where state is kept
 
@@ -211,6 +237,7 @@ var token = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
 var storageName = 'st${token}'
 var packageContainer = 'app-package'
+var hasEasyAuth = !empty(authClientId) && (stateApi == 'entra' || statusPage == 'entra')
 var usesIdentity = botAppType == 'UserAssignedMSI'
 
 // Built-in roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
@@ -377,6 +404,7 @@ var appSettings = {
   TableShards: string(tableShards)
   StateLimitKiB: string(stateLimitKiB)
   StateApi: stateApi
+  StatusPage: statusPage
   StateStore: stateStore
 }
 var timerSetting = expiryTimer == 'on' ? {} : {
@@ -399,6 +427,50 @@ var cosmosSettings = stateStore == 'cosmos' ? {
   CosmosDbTimeToLive: string(cosmosTimeToLive)
   CosmosDbCorrectTimeToLive: 'off' // this template is what sets it; the app's identity may not
 } : {}
+
+// App Service authentication (Easy Auth). It lets everybody pass, as some routes ask for a key or for nothing:
+// api_function/access.py refuses whoever it says nothing about. It must not read the tokens of channels.
+var authentication = hasEasyAuth ? {
+  platform: {
+    enabled: true
+  }
+  globalValidation: {
+    requireAuthentication: false
+    unauthenticatedClientAction: 'AllowAnonymous'
+    excludedPaths: [
+      '/api/messages'
+      '/api/health'
+      '/api/health/live'
+    ]
+  }
+  identityProviders: {
+    azureActiveDirectory: {
+      enabled: true
+      registration: {
+        clientId: authClientId
+        openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+      }
+      validation: {
+        allowedAudiences: [
+          authClientId
+          'api://${authClientId}'
+        ]
+      }
+    }
+  }
+  login: {
+    tokenStore: {
+      enabled: false // nobody calls anything on behalf of who signed in
+    }
+  }
+  httpSettings: {
+    requireHttps: true
+  }
+} : {
+  platform: {
+    enabled: false
+  }
+}
 
 module app 'br/public:avm/res/web/site:0.23.1' = {
   scope: group
@@ -463,6 +535,10 @@ module app 'br/public:avm/res/web/site:0.23.1' = {
         retainCurrentAppSettings: false // what is not here is gone after the next `azd provision`
         properties: union(appSettings, timerSetting, maxNoticeAgeSetting, passwordSetting, certificateSetting, cosmosSettings)
       }
+      {
+        name: 'authsettingsV2'
+        properties: authentication
+      }
     ]
   }
 }
@@ -478,6 +554,8 @@ module bot 'app/bot.bicep' = {
     appType: botAppType
     appId: usesIdentity ? identity.outputs.clientId : botAppId
     identityResourceId: usesIdentity ? identity.outputs.resourceId : ''
+    enhancedAuthentication: directLineEnhancedAuth == 'on'
+    trustedOrigins: empty(directLineTrustedOrigins) ? [] : split(replace(directLineTrustedOrigins, ' ', ''), ',')
   }
 }
 

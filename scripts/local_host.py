@@ -46,6 +46,7 @@ class LocalHost:
     def __init__(self, app_module: ModuleType, host_json: Mapping[str, Any]) -> None:
         http_settings = host_json.get("extensions", {}).get("http", {})
         self.prefix: str = http_settings.get("routePrefix", "api")
+        self.headers: Mapping[str, str] = http_settings.get("customHeaders", {})
         self.timeout_seconds = local_app.to_seconds(host_json.get("functionTimeout", "00:30:00"))
         self.functions = local_app.supported_functions(app_module.app)
         self.timers = {f.name: f for f in self.functions if f.is_timer}
@@ -70,6 +71,7 @@ class LocalHost:
         application = web.Application(
             client_max_size=MAX_BODY_BYTES, middlewares=[refuse_other_sites]
         )
+        application.on_response_prepare.append(self.add_headers)
         application.router.add_get("/admin/host/status", self.serve_status)
         application.router.add_post("/admin/functions/{name}", self.serve_admin)
         application.router.add_route("*", "/{path:(?s:.*)}", self.serve_http)
@@ -174,6 +176,11 @@ class LocalHost:
             return web.Response(status=404)
         self.start_task(self.fire(timer, past_due=False))
         return web.Response(status=202)
+
+    async def add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Adds the headers of host.json that an answer does not have."""
+        for name, value in self.headers.items():
+            response.headers.setdefault(name, value)
 
     async def serve_status(self, _request: web.Request) -> web.Response:
         """Says that the host is up."""

@@ -32,6 +32,12 @@ param appId string
 @description('Resource id of the identity; empty for SingleTenant.')
 param identityResourceId string
 
+@description('Whether Direct Line and Web Chat hold each client to the user id that its token was made for.')
+param enhancedAuthentication bool
+
+@description('Web pages that may hold the chat, with enhanced authentication.')
+param trustedOrigins array
+
 resource bot 'Microsoft.BotService/botServices@2022-09-15' = {
   name: name
   location: 'global'
@@ -74,6 +80,8 @@ resource webChat 'Microsoft.BotService/botServices/channels@2022-09-15' = {
           siteName: 'Default Site'
           isEnabled: true
           isWebchatPreviewEnabled: false
+          isSecureSiteEnabled: enhancedAuthentication
+          trustedOrigins: trustedOrigins
         }
       ]
     }
@@ -96,6 +104,8 @@ resource directLine 'Microsoft.BotService/botServices/channels@2022-09-15' = {
           isEnabled: true
           isV1Enabled: false
           isV3Enabled: true
+          isSecureSiteEnabled: enhancedAuthentication
+          trustedOrigins: trustedOrigins
         }
       ]
     }

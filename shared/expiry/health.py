@@ -74,8 +74,14 @@ class Health:
         """What keeps the app from being ready; checked again only after `HEALTH_SECONDS`."""
         async with self._checking:
             if self._clock() >= self._check_again_at:
-                self._failed_checks = await self._check()
-                self._check_again_at = self._clock() + HEALTH_SECONDS
+                try:
+                    self._failed_checks = await self._check()
+                except Exception:
+                    logger.exception("health: the check itself failed")
+                    self._failed_checks = ["check"]
+                finally:
+                    # However it ended: everybody may ask, and nobody may make the storage work.
+                    self._check_again_at = self._clock() + HEALTH_SECONDS
             return self._failed_checks
 
     async def _check(self) -> Sequence[str]:

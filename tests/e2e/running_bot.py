@@ -48,6 +48,7 @@ def settings_on(storage: str, **changed: str) -> dict[str, str]:
         "TableShards": "4",
         "ExpireAfterSeconds": "600",
         "ExpirySchedule": NEVER,
+        "StateApi": "key",
         **changed,
     }
 

@@ -4,6 +4,7 @@ Which rule each test proves: docs/state-data.md.
 """
 
 import asyncio
+import base64
 import json
 import random
 import re
@@ -169,6 +170,18 @@ async def test_a_bad_body_is_refused_with_a_reason_and_changes_nothing(
     assert status == 400
     assert answer["error"]["message"]
     assert await state.get(path) == before
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+async def test_what_a_page_of_another_site_could_send_is_refused(
+    state: StateClient, content_type: str
+) -> None:
+    path = path_to("user", "", "another site")
+    sent = {"Content-Type": content_type}
+    assert (await state.send("POST", path, '{"data": 1}', sent))[0] == 415
+    assert await state.get(path) == (None, "*")
 
 
 async def test_a_channel_id_with_the_separator_is_refused(state: StateClient) -> None:
@@ -547,15 +560,19 @@ async def test_switched_off_every_route_is_not_found(
         assert TRANSPORT in (await User(bot, channel).say("hello"))[0]
 
 
-async def test_behind_easy_auth_only_those_it_knows_are_let_in(
+async def test_behind_easy_auth_only_those_with_the_app_role_are_let_in(
     settings: dict[str, str], channel: FakeChannel, tmp_path: Path
 ) -> None:
     entra = {**settings, "StateApi": "entra", "WEBSITE_AUTH_ENABLED": "true"}
-    known = {"X-MS-CLIENT-PRINCIPAL-ID": "somebody"}
+    claims = [{"typ": "roles", "val": "BotState.ReadWrite"}]
+    principal = json.dumps({"auth_typ": "aad", "claims": claims}).encode()
+    guest = {"X-MS-CLIENT-PRINCIPAL-ID": "somebody", "X-MS-CLIENT-PRINCIPAL-IDP": "aad"}
+    known = guest | {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(principal).decode()}
     async with running_bot(entra, tmp_path) as bot, state_client(bot) as state:
         for kind in KINDS:
             path = path_to(kind, "entra", "entra")
             assert (await state.send("POST", path, '{"data": 1}'))[0] == 401
+            assert (await state.send("POST", path, '{"data": 1}', guest))[0] == 403
             assert (await state.send("POST", path, '{"data": 1}', known))[0] == 200
             assert (await state.send("GET", path))[0] == 401
             assert (await state.send("GET", path, headers=known))[0] == 200

@@ -1,5 +1,6 @@
 """What is around a sweep of the timer (its record, its count of requests), and health's checks."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 
@@ -94,6 +95,29 @@ async def test_health_asks_the_storage_every_five_seconds_at_most(app: Fixture) 
     assert app.stores.asked == 1
     app.bot.clock.sleep(1)
     assert await app.health.failed_checks() == ["sweep"]
+
+
+async def test_a_check_that_fails_unforeseen_is_not_repeated_at_once_either(
+    app: Fixture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = 0
+
+    async def sweeps() -> None:
+        nonlocal asked
+        asked += 1
+        raise TypeError("a row that nobody foresaw")
+
+    monkeypatch.setattr(app.bot.store, "sweeps", sweeps)
+    for _ in range(3):
+        assert await app.health.failed_checks() == ["check"]
+    assert asked == 1
+    assert "a row that nobody foresaw" in caplog.text
+
+
+async def test_many_probes_at_once_share_one_check(app: Fixture) -> None:
+    answers = await asyncio.gather(*(app.health.failed_checks() for _ in range(20)))
+    assert answers == [["sweep"]] * 20
+    assert app.stores.asked == 1
 
 
 async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:

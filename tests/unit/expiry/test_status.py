@@ -16,6 +16,7 @@ from shared.domain.sweep_record import SweepRecord
 from shared.domain.work import DueRow
 from shared.expiry.report import record_of
 from shared.expiry.status import Schedule, Status, gather_status, is_recent
+from shared.settings.api import ApiSettings
 from shared.storage.tables import Operation, Row
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 
@@ -182,7 +183,8 @@ async def asked(
     for module in (api_function.status, api_function.health):
         monkeypatch.setattr(module, "get_app", get_app)
     app = func.FunctionApp()
-    settings: Any = SimpleNamespace(state_api=protection)
+    values = {"StatusPage": protection, "WEBSITE_AUTH_ENABLED": "true"}
+    settings = ApiSettings.model_validate(values)
     app.register_functions(api_function.make_blueprint(settings))
     (function,) = [f for f in app.get_functions() if trigger_of(f).route == path]
     req = func.HttpRequest("GET", f"/api/{path}", body=b"", **request)
@@ -190,13 +192,22 @@ async def asked(
     return answer
 
 
-async def test_the_page_is_protected_as_state_is(
+async def test_the_page_is_protected_by_a_setting_of_its_own(
     monkeypatch: pytest.MonkeyPatch, bot: BotInMemory
 ) -> None:
     assert (await asked(monkeypatch, bot, "off")).status_code == 404
     assert (await asked(monkeypatch, bot, "entra")).status_code == 401
-    signed_in = {"x-ms-client-principal-id": "someone"}
-    assert (await asked(monkeypatch, bot, "entra", headers=signed_in)).status_code == 200
+    assert (await asked(monkeypatch, bot, "key")).status_code == 200
+
+
+@pytest.mark.parametrize("failed", [(), ("storage",)])
+@pytest.mark.parametrize("path", ["expiry", "health", "health/live"])
+async def test_no_answer_is_stored_or_sniffed(
+    monkeypatch: pytest.MonkeyPatch, bot: BotInMemory, path: str, failed: tuple[str, ...]
+) -> None:
+    answer = await asked(monkeypatch, bot, path=path, failed=failed)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_the_facts_come_as_json_too(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from api_function import ROUTES
+from api_function.route import STATE_ROLE, STATUS_ROLE
 from scripts import package
 from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS
 from shared.storage import cosmos_account
@@ -238,3 +240,43 @@ def test_every_alert_yields_the_column_that_is_compared_and_is_in_the_docs() -> 
     for alert in alerts:
         assert re.search(r"\b(summarize|project) Value = ", alert["query"]), alert["name"]
         assert f"`{alert['name']}`" in DEPLOY
+
+
+def test_who_signs_in_needs_a_role_that_the_registration_defines() -> None:
+    roles = json.loads((INFRA / "app_roles.json").read_text(encoding="utf-8"))
+    assert [role["value"] for role in roles] == [STATE_ROLE, STATUS_ROLE]
+    assert len({role["id"] for role in roles}) == len(roles)
+    for role in roles:
+        assert role["isEnabled"]
+        assert role["allowedMemberTypes"] == ["User", "Application"]
+
+
+def test_each_provisioning_sets_app_service_authentication_and_leaves_channels_alone() -> None:
+    configs = config(tree(MAIN)["modules"]["app"])["params"]["configs"]
+    assert [each["name"] for each in configs] == ["appsettings", "authsettingsV2"]
+    assert configs[1]["properties"] == "authentication"
+    text = MAIN.read_text(encoding="utf-8")
+    decides = "!empty(authClientId) && (stateApi == 'entra' || statusPage == 'entra')"
+    assert f"var hasEasyAuth = {decides}\n" in text
+    authentication = text.partition("var authentication = hasEasyAuth ? {")[2].partition("module ")[
+        0
+    ]
+    excluded = re.search(r"excludedPaths: \[([^\]]*)\]", authentication)
+    assert excluded
+    is_open = {f"/api/{route.path}" for route in ROUTES if route.is_open}
+    assert set(re.findall(r"'([^']+)'", excluded[1])) == is_open | {"/api/messages"}
+    assert "requireAuthentication: false" in authentication
+    on, _, off = authentication.partition("} : {")
+    assert ("enabled: true" in on, "enabled: false" in off) == (True, True)
+
+
+def test_nobody_gets_stored_data_unasked_and_no_client_another_users_id_if_asked() -> None:
+    parameters = tree(MAIN)["parameters"]
+    assert parameters["stateApi"]["default"] == "off"
+    assert {*decorator(parameters["stateApi"], "allowed")} == {"off", "key", "entra"}
+    assert {*decorator(parameters["statusPage"], "allowed")} == {"off", "key", "entra"}
+    bot = tree(INFRA / "app/bot.bicep")["resources"]
+    for name in ("webChat", "directLine"):
+        (site,) = config(bot[name])["properties"]["properties"]["sites"]
+        assert site["isSecureSiteEnabled"] == "enhancedAuthentication"
+        assert site["trustedOrigins"] == "trustedOrigins"

@@ -71,7 +71,8 @@ def web(req: func.HttpRequest) -> str: ...
 @app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
 def last(timer: func.TimerRequest) -> None: ...
 """
-HOST_JSON = '{"version": "2.0", "functionTimeout": "00:00:01"}'
+HOST_JSON = """{"version": "2.0", "functionTimeout": "00:00:01",
+  "extensions": {"http": {"customHeaders": {"X-Always": "by the host", "X-Answer": "no"}}}}"""
 SETTINGS = '{"Values": {"Every": "0 0 0 1 1 *", "Word": "from the file"}}'
 
 
@@ -165,7 +166,7 @@ def test_a_function_sees_the_request_as_on_the_real_host(host: Host) -> None:
     seen = json.loads(text)
     assert status == 202
     assert answered["content-type"] == "application/json"
-    assert answered["x-answer"] == "yes"
+    assert answered["x-answer"] == "yes"  # the function's own goes before host.json's
     assert seen["id"] == "a%2Fb%c 😀"
     assert seen["params"] == {"word": "one,two"}
     assert seen["headers"]["x-mixed-case"] == "yes"
@@ -188,7 +189,8 @@ def test_a_literal_path_goes_before_a_parameter_and_sync_code_gets_a_thread(host
     [("GET", "/api/echo/1"), ("POST", "/echo/1"), ("POST", "/api/echo/a/b"), ("GET", "/")],
 )
 def test_a_wrong_verb_or_path_is_not_found(host: Host, method: str, path: str) -> None:
-    assert host.ask(method, path)[0] == 404
+    status, _, headers = host.ask(method, path)
+    assert (status, headers["x-always"]) == (404, "by the host")
 
 
 FOREIGN_HOSTS = [
