@@ -23,14 +23,17 @@ def python_packages(venv: Path) -> Path:
     """
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = venv / ".installed"
-    wanted = fingerprint(ROOT / "requirements.txt", ROOT / "requirements-dev.txt")
+    names = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
+    wanted = fingerprint(*(ROOT / name for name in names))
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"Installing Python packages into {venv.name}: a minute or two, once.", flush=True)
     if not succeeds([python, "-c", PYTHON_IS_USABLE]):
         run([sys.executable, "-m", "venv", "--clear", venv])
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run([*pip, "-r", "requirements-dev.txt"])
+    # What comes as sources is built by what is installed here, so that this has a hash too.
+    run([*pip, "--require-hashes", "-r", "requirements-build.txt"])
+    run([*pip, "--require-hashes", "--no-build-isolation", "-r", "requirements-dev.txt"])
     stamp.write_text(wanted)
     return python
 

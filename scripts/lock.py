@@ -8,11 +8,12 @@ import sys
 from scripts.processes import run
 
 OLDEST_PYTHON = "3.11"
-FILES = ("requirements", "requirements-dev")  # in this order: the second reads the first's pins
+# In this order: each reads the pins of the one before.
+FILES = ("requirements", "requirements-dev", "requirements-build")
 
 
 def main() -> None:
-    """Writes requirements.txt and requirements-dev.txt.
+    """Writes requirements.txt, requirements-dev.txt and requirements-build.txt.
 
     Raises:
         SystemExit: no versions fit together, or the package index cannot be reached.

@@ -46,6 +46,7 @@ def main() -> None:
         subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
         # .gitignore means folders, and these are links.
         (project / ".git" / "info" / "exclude").write_text(".venv\nnode_modules\n")
+        subprocess.run(["git", "add", "--all"], cwd=project, check=True)
         tests: list[str | Path] = [sys.executable, "-m", "pytest", *sys.argv[1:]]
         for command in [*LINT, tests]:
             done = subprocess.run(command, cwd=project, check=False)

@@ -16,7 +16,9 @@ PYTHONS = ("3.11", "3.12", "3.13")
 def asked_for(file: Path) -> list[Requirement]:
     """The requirements in a file that a person writes."""
     lines = (line.strip() for line in file.read_text().splitlines())
-    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-r "))]
+    return [
+        Requirement(line) for line in lines if line and not line.startswith(("#", "-r ", "-c "))
+    ]
 
 
 def pinned(file: Path) -> list[tuple[Requirement, str]]:
@@ -59,9 +61,17 @@ def test_the_pins_are_what_is_asked_for_so_make_lock_was_run(name: str) -> None:
 def test_development_runs_on_the_pins_that_are_deployed() -> None:
     deployed, development = (
         {(str(pin), re.sub(r"\n    #.*", "", rest)) for pin, rest in pinned(ROOT / f"{name}.txt")}
-        for name in FILES
+        for name in ("requirements", "requirements-dev")
     )
     assert deployed <= development
+
+
+def test_the_package_is_built_by_the_uv_of_development() -> None:
+    uv = [
+        {str(pin) for pin, _ in pinned(ROOT / f"{name}.txt") if pin.name == "uv"}
+        for name in ("requirements-dev", "requirements-build")
+    ]
+    assert uv[0] == uv[1] != set()
 
 
 @pytest.mark.parametrize(
