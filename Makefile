@@ -45,7 +45,7 @@ bench: install ## what a turn, a send and a sweep cost
 lock: install ## pin what requirements*.in ask for; UPGRADE=--upgrade takes the newest versions
 	$(VENV_PYTHON) -m scripts.lock $(UPGRADE)
 
-audit: install ## known vulnerabilities in what is deployed
+audit: install ## known vulnerabilities in what is deployed, and in the tools of development
 	$(VENV_PYTHON) -m scripts.audit
 
 teams-package: ## appPackage/build/appPackage.zip, to be uploaded to Teams

@@ -1,14 +1,18 @@
 """The files that GitHub and editors read: by their published schemas, and by what they run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from scripts.processes import ROOT
+from scripts.with_variables import taken_over
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 SCHEMAS = {
@@ -57,3 +61,77 @@ def test_editors_find_their_files_and_f5_finds_its_task() -> None:
     assert f5["preLaunchTask"] in {task["label"] for task in tasks["tasks"]}
     assert (ROOT / f5["module"].replace(".", "/")).with_suffix(".py").exists()
     assert without_comments(ROOT / ".devcontainer" / "devcontainer.json")
+
+
+def jobs_of(name: str) -> dict[str, Any]:
+    """The jobs of a workflow."""
+    text = (ROOT / ".github" / "workflows" / name).read_text()
+    jobs: dict[str, Any] = YAML(typ="safe").load(text)["jobs"]
+    return jobs
+
+
+def test_only_the_job_that_deploys_may_and_it_runs_nothing_but_azd() -> None:
+    jobs = jobs_of("deploy.yml")
+    assert [name for name, job in jobs.items() if "permissions" in job] == ["deploy"]
+    deploy, package = jobs["deploy"], jobs["package"]
+    assert deploy["needs"] == "package"
+    assert package["needs"] == "test"
+    assert deploy["environment"] == "production"
+    commands = [step["run"] for step in deploy["steps"] if "run" in step]
+    prefix = r"(python3 -m scripts\.with_variables )?azd (auth login|provision|deploy) "
+    assert all(re.match(prefix, command) for command in commands)
+    assert "--from-package package.zip" in commands[-1]
+    assert any("scripts.package" in step.get("run", "") for step in package["steps"])
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: str(file.name))
+def test_no_value_gets_into_a_script_or_into_the_variables_of_later_steps(file: Path) -> None:
+    for job in jobs_of(file.name).values():
+        for step in job.get("steps", []):
+            script = step.get("run", "")
+            assert "GITHUB_ENV" not in script
+            assert "GITHUB_PATH" not in script
+            # The matrix is the workflow's own.
+            assert not re.search(r"\$\{\{(?! matrix\.)", script)
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: str(file.name))
+def test_a_workflow_may_read_only_unless_a_job_says_more(file: Path) -> None:
+    workflow = YAML(typ="safe").load(file.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+@pytest.mark.parametrize("value", ["a\nPATH=/evil", "a\r", "a\x00b", "\x1b]0;a", "a\u2028b"])
+def test_a_variable_with_a_line_break_stops_the_deployment(value: str) -> None:
+    with pytest.raises(SystemExit, match="BOT_SKU"):
+        taken_over({"BOT_SKU": value})
+
+
+def test_only_variables_of_the_infrastructure_reach_azd() -> None:
+    given = {
+        "AZURE_ENV_NAME": "prod",
+        "AZURE_CLIENT_ID": "id",
+        "BOT_DISPLAY_NAME": "Größe = $(id) `x`",
+        "PATH": "/evil",
+        "LD_PRELOAD": "/evil.so",
+        "BASH_ENV": "x",
+        "EXPIRY_NOTICE": "",
+    }
+    known = ("AZURE_ENV_NAME", "AZURE_CLIENT_ID", "BOT_DISPLAY_NAME")
+    assert taken_over(given) == {name: given[name] for name in known}
+
+
+def test_azd_gets_the_variables_as_they_are() -> None:
+    value = 'Ann\'s "bot" = $(id) `x`'
+    code = (
+        "import os, sys; print(os.environ['BOT_DISPLAY_NAME']); sys.exit('VARIABLES' in os.environ)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.with_variables", sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "VARIABLES": json.dumps({"BOT_DISPLAY_NAME": value})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{value}\n"
