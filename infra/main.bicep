@@ -133,9 +133,9 @@ param authClientId string = ''
   'off'
   'on'
 ])
-param directLineEnhancedAuth string = 'off'
+param directLineEnhancedAuthentication string = 'off'
 
-@description('Web pages that may hold the chat where directLineEnhancedAuth is on: origins with commas between, as https://www.example.com.')
+@description('Web pages that may hold the chat where directLineEnhancedAuthentication is on: origins with commas between, as https://www.example.com.')
 param directLineTrustedOrigins string = ''
 
 // Where state is kept
@@ -554,7 +554,7 @@ module bot 'app/bot.bicep' = {
     appType: botAppType
     appId: usesIdentity ? identity.outputs.clientId : botAppId
     identityResourceId: usesIdentity ? identity.outputs.resourceId : ''
-    enhancedAuthentication: directLineEnhancedAuth == 'on'
+    enhancedAuthentication: directLineEnhancedAuthentication == 'on'
     trustedOrigins: empty(directLineTrustedOrigins) ? [] : split(replace(directLineTrustedOrigins, ' ', ''), ',')
   }
 }
