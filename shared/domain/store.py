@@ -8,7 +8,9 @@
     ConversationStore   all of these: for a store with rows
     Stores              the stores of one app
 
-Any method may raise StorageUnavailableError.
+Any method may raise StorageUnavailableError, or its kind NewerRowError: a row from a newer version
+is neither changed nor deleted. Where a method returns many rows, it leaves out those that it cannot
+read, and the log names them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -99,6 +101,18 @@ class StateStore(Protocol):
         Raises:
             ConflictError: the user has joined that conversation again.
         """
+
+    async def mark_erasure(self, user: str) -> None:
+        """Say in the users' table too that the user is being erased.
+
+        Who can write in one table only must not erase in the other.
+        """
+
+    async def is_erasure_marked(self, user: str) -> bool:
+        """Whether the users' table says that the user is being erased."""
+
+    async def unmark_erasure(self, user: str) -> None:
+        """Take that mark away."""
 
     async def has_user(self, user: str) -> bool:
         """Whether there is a row of the user, readable or not."""

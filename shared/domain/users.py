@@ -33,10 +33,12 @@ class UserRow:
 class Membership:
     """An entry of a user's list: a conversation that the user wrote in.
 
-    With a `session` it stands for the dead letter of that session, which names the user.
+    With a `session` it stands for the dead letter of that session, which names the user. One with a
+    `stored_key` is damaged, and leads nowhere: its address is empty.
     """
 
     address: Address
     etag: str
     session: str = ""
     expired_seconds: int = 0
+    stored_key: str = ""

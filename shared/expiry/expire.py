@@ -28,7 +28,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.domain.conversation import Conversation, Status
-from shared.domain.errors import ConflictError, StateUnreadableError
+from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
 from shared.domain.store import SweepStore
 from shared.domain.times import LEASE, due_seconds
 from shared.domain.timing import Timing
@@ -97,6 +97,18 @@ class Expirer:
     async def handle(self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]) -> None:
         """Handle one due row; a conversation in use is added to `touched`."""
         self._report.looked_at += 1
+        try:
+            await self._handle(row, until, touched)
+        except NewerRowError as error:
+            logger.error("sweep: %s; left alone", error)  # noqa: TRY400 - it names the row
+            self._report.left_to_others += 1
+
+    async def _handle(
+        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]
+    ) -> None:
+        if row.stored_key:
+            await self._mend(row)
+            return
         if row.session == ERASURE:
             if await self._finish_erasure(row.address.key):
                 await self._store.clean_up(row, has_private=False)
@@ -124,6 +136,16 @@ class Expirer:
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
             touched.append((row, conversation.due(self._timing)))
+
+    async def _mend(self, row: DueRow) -> None:
+        """Replace a due row whose key is damaged, if it still names a session; else remove it."""
+        name = f"{row.address.shard}/{row.stored_key}"
+        logger.error("sweep: row %s: its key is damaged; removed", name)
+        self._report.failed += 1
+        if row.session and row.session != ERASURE:
+            due = due_seconds(self._now())
+            await self._store.file(replace(row, due_seconds=due, stored_key=""))
+        await self._store.clean_up(row, has_private=False)
 
     async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
         """The due row, moved if a longer timeout filed it.

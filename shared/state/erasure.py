@@ -76,15 +76,33 @@ class Erasure:
         user = user_hash(channel_id, user_id)
         # If this process dies, a sweep finishes the erasure.
         work = DueRow(self._store.address(user), ERASURE, due_seconds(self._now()))
+        await self._store.mark_erasure(user)
         await self._store.file(work)
         receipt = await self._erase_user(user)
         if not receipt.left:
+            await self._store.unmark_erasure(user)
             await self._store.clean_up(work, has_private=False)
         return receipt
 
     async def finish(self, user: str) -> bool:
-        """Continue a filed erasure of a user, named by their hash; returns if it is complete."""
-        return not (await self._erase_user(user)).left
+        """Continue a filed erasure of a user, named by their hash; returns if it is complete.
+
+        One that only the conversations' table knows of is left alone, unless nothing is left of the
+        user: whoever can write in that table alone must not erase a user.
+        """
+        if await self._store.is_erasure_marked(user):
+            receipt = await self._erase_user(user)
+            if not receipt.left:
+                await self._store.unmark_erasure(user)
+            return not receipt.left
+        if not await self._store.has_user(user) and not await self._store.joined(user):
+            return True
+        logger.error(
+            "erasure: user %s: the users' table knows of no erasure, so nothing is erased. Earlier"
+            " versions did not say it there: if the user asked for it, erase the user again",
+            user,
+        )
+        return False
 
     async def _erase_user(self, user: str) -> Receipt:
         receipt = Receipt()
@@ -109,6 +127,8 @@ class Erasure:
             return
 
     async def _erase_conversation(self, user: str, entry: Membership, receipt: Receipt) -> None:
+        if not entry.address.key:
+            return  # a damaged entry leads nowhere; it goes
         conversation = await self._load(entry)
         is_over = conversation is None or conversation.session != entry.session
         if entry.session and is_over:

@@ -126,6 +126,17 @@ class TimeToLiveStore(InDocuments):
         del entry
         return False
 
+    async def mark_erasure(self, user: str) -> None:
+        """Nothing: no work item is filed that could be forged."""
+
+    async def is_erasure_marked(self, user: str) -> bool:
+        """False, as there is no mark."""
+        del user
+        return False
+
+    async def unmark_erasure(self, user: str) -> None:
+        """Nothing, as there is no mark."""
+
     @override
     async def delete_user(self, user: str) -> bool:
         return await self._user_documents.delete(user)
