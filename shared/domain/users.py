@@ -12,7 +12,8 @@ class UserRow:
 
     A turn writes the user's row before the conversation's, and the conversation's write is the
     commit. Until then `before` is the user's state that counts. `writer` (the turn), `address`,
-    `session` and `base_etag` name the commit that decides. The session was in use at
+    `session` and `base_etag` name the commit that decides. It names the turn in the conversation's
+    row or, with `own_row`, in a row of the participant's own. The session was in use at
     `last_accessed`. With the timeout of that time it lasted at least until `lasts_until` (rows of
     older versions do not have it).
     """
@@ -27,6 +28,7 @@ class UserRow:
     written_at: datetime | None = None
     last_accessed: datetime | None = None
     lasts_until: datetime | None = None
+    own_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,8 @@ class Expirer:
             conversation = None
         if conversation is None or conversation.session != row.session:
             # The session ended without this row, and nothing else says what it left.
-            await self._store.clean_up(row, has_private=True)
+            gone_at = self._now() if conversation is None else None
+            await self._store.clean_up(row, has_private=True, gone_at=gone_at)
             if conversation is None:
                 self._report.finished_already += 1
             else:
@@ -287,7 +288,8 @@ class Expirer:
                 self._report.too_old += 1
             case _:
                 self._report.silent += 1
-        await self._store.clean_up(row, has_private=False)  # settling has removed them
+        # Settling has removed them, unless users have rows of their own.
+        await self._store.clean_up(row, has_private=claimed.has_own_rows, gone_at=self._now())
 
     async def _dead_letter(
         self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
@@ -310,6 +312,8 @@ class Expirer:
         except ConflictError:
             self._report.left_to_others += 1
             return
+        if claimed.has_own_rows:
+            await self._store.clean_up(row, has_private=True, gone_at=now)
         self._report.dead_lettered += 1
         logger.warning(
             "sweep: conversation %s/%s: dead letter after %d attempts, %s: %s",

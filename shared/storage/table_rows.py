@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from shared.domain.control import Control
 from shared.domain.conversation import (
+    USERS_IN_ROW,
     Bags,
     Conversation,
     Participant,
@@ -40,6 +42,7 @@ TRACKING = (
     "Trace",
     "HasPrivate",
     "Users",
+    "HasOwnRows",
     "ExpiredAt",
     "LeaseUntil",
     "Attempts",
@@ -101,6 +104,7 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Users": compact_json(
             {user: (each.writer, each.index_etag) for user, each in conversation.users.items()}
         ),
+        "HasOwnRows": conversation.has_own_rows or None,
         "ExpiredAt": conversation.expired_at,
         "LeaseUntil": conversation.lease_until,
         "Attempts": conversation.attempts or None,
@@ -123,6 +127,10 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
     """
     with read_row(row) as columns:
         session, quiet = columns.id("SessionId"), columns.flag("Quiet")
+        users = {
+            _checked_id(user): _participant(each)
+            for user, each in columns.json("Users", dict).items()
+        }
         return Conversation(
             address=address,
             session=session,
@@ -137,10 +145,9 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             replies=joined_chunks(row, "Replies") if with_state else b"",
             trace=columns.text("Trace", ""),
             has_private=columns.flag("HasPrivate"),
-            users={
-                _checked_id(user): Participant(*_texts(each, 2))
-                for user, each in columns.json("Users", dict).items()
-            },
+            users=users,
+            # A version that does not know the column leaves it out, and every user in.
+            has_own_rows=columns.flag("HasOwnRows") or len(users) >= USERS_IN_ROW,
             expired_at=columns.time_or_none("ExpiredAt"),
             lease_until=columns.time_or_none("LeaseUntil"),
             attempts=columns.number("Attempts", 0),
@@ -162,6 +169,11 @@ def _texts(value: object, count: int) -> list[str]:
     if not all(isinstance(each, str) for each in value):
         raise TypeError("it is no text")
     return value
+
+
+def _participant(stored: object) -> Participant:
+    writer, index_etag = _texts(stored, 2)
+    return Participant(writer, index_etag)
 
 
 def _checked_id(text: str) -> str:
@@ -218,10 +230,64 @@ def private_of(row: Row, user: str, session: str) -> PrivateState:
         return PrivateState(user, joined_chunks(row, "State"), columns.text("Version", ""))
 
 
+def own_row(conversation: Conversation, user: str, entry: Participant) -> Row:
+    """The row of a participant whom the conversation's row has no place for.
+
+    Its session is not called SessionId: earlier versions delete what has the SessionId of a session
+    that was ended early, and its turns may still be asked for.
+    """
+    columns = {
+        "Session": conversation.session,
+        "Writer": entry.writer,
+        "LastsUntil": entry.lasts_until,
+    }
+    address = conversation.address
+    return Row(address.shard, own_row_key(address, user), _marked(columns))
+
+
+def own_row_key(address: Address, user: str) -> str:
+    """The key of that row: it comes right after the user's private bag."""
+    return f"p|{address.key}|{user}|w"
+
+
+def writer_in(row: Row) -> str:
+    """The turn that a participant's own row names.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        return columns.text("Writer")
+
+
+def leftover_of(row: Row, session: str, gone_at: datetime | None) -> str:
+    """The user whose row this is, if it is left over from this session; else empty.
+
+    Args:
+        row: of a private bag, or a participant's own.
+        session: it is over.
+        gone_at: when the conversation was seen to be gone; None: it has another session.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        _, _, user, *own = row.key.split("|")
+        if not own:
+            return user if columns.text_or_none("SessionId") == session else ""
+        until = columns.time_or_none("LastsUntil")
+        is_over = columns.text("Session") == session or (until and gone_at and until < gone_at)
+        return user if gone_at and is_over else ""
+
+
 def user_columns(row: UserRow) -> dict[str, Any]:
     """The columns of a user's row."""
     columns = {
-        "Writer": row.writer or None,
+        # A version that does not know the second column takes the turn for committed.
+        "Writer": None if row.own_row else row.writer or None,
+        "OwnRowWriter": row.writer if row.own_row else None,
         "Conversation": f"{row.address.shard}|{row.address.key}" if row.address else None,
         "SessionId": row.session or None,
         "BaseETag": row.base_etag or None,
@@ -242,7 +308,7 @@ def user_row_of(row: Row) -> UserRow:
         NewerRowError: a newer version wrote it.
     """
     with read_row(row) as columns:
-        address = None
+        address, own_row_writer = None, columns.text("OwnRowWriter", "")
         where = columns.text_or_none("Conversation")
         if where is not None:
             shard, key = where.split("|")
@@ -251,13 +317,14 @@ def user_row_of(row: Row) -> UserRow:
             state=joined_chunks(row, "State"),
             etag=row.etag,
             before=joined_chunks(row, "Before"),
-            writer=columns.text("Writer", ""),
+            writer=own_row_writer or columns.text("Writer", ""),
             address=address,
             session=columns.text("SessionId", ""),
             base_etag=columns.text("BaseETag", ""),
             written_at=columns.time_or_none("WrittenAt"),
             last_accessed=columns.time_or_none("LastAccessed"),
             lasts_until=columns.time_or_none("LastsUntil"),
+            own_row=bool(own_row_writer),
         )
 
 

@@ -4,6 +4,7 @@ Row keys of the conversations table, all rows of one conversation in one partiti
 
     c|{key}                         the conversation: tracking and state in one entity
     p|{key}|{user}                  one user's private bag in it
+    p|{key}|{user}|w                the last committed write of a user whom `c` has no place for
     d|{due:010d}|{key}|{session}    the due row: one work item per session
     x|{expired:010d}|{key}|{session}  a dead letter: a notice that could not be delivered
 
@@ -19,9 +20,10 @@ Users table, partition {user}:
 `{key}` and `{user}` are hashes: ids hold characters that keys must not.
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -30,7 +32,13 @@ from typing import TypeVar
 from typing_extensions import override
 
 from shared.domain.control import Control
-from shared.domain.conversation import Conversation, Participant, PrivateState, Status
+from shared.domain.conversation import (
+    USERS_IN_ROW,
+    Conversation,
+    Participant,
+    PrivateState,
+    Status,
+)
 from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
 from shared.domain.identity import Address, address_of, shard_name
 from shared.domain.store import ConversationStore
@@ -55,9 +63,12 @@ from shared.storage.table_rows import (
     due_row,
     due_row_of,
     entry_key,
+    leftover_of,
     listed_conversation,
     listed_letter,
     move_due_row,
+    own_row,
+    own_row_key,
     private_columns_of,
     private_of,
     sweep_record_of,
@@ -65,6 +76,7 @@ from shared.storage.table_rows import (
     user_named_in,
     user_row_of,
     write_over,
+    writer_in,
 )
 from shared.storage.tables import Operation, Row, Table
 
@@ -77,6 +89,15 @@ MAX_ROW_BYTES = 700 * 1024
 
 # The SDK blocks the event loop for 63-82 ms to build a transaction of 100 operations.
 REFILES_PER_TRANSACTION = 5
+DELETES_PER_TRANSACTION = 10
+
+# A group may leave thousands of rows. One look at its work item deletes about this many, so that a
+# sweep's other work goes on.
+MOST_LEFTOVERS = 500
+LEFTOVERS_AT_ONCE = 8
+
+# Turns of users with own rows that a process remembers to have saved.
+REMEMBERED_COMMITS = 10_000
 
 CONTROL = "ctl"
 USER = "user"
@@ -105,6 +126,8 @@ class TableStore(ConversationStore):
         self._conversations = conversations
         self._users = users
         self._shard_count = shard_count
+        self.users_in_row = USERS_IN_ROW
+        self._committed: dict[str, None] = {}  # in the order of time
 
     @property
     @override
@@ -178,8 +201,25 @@ class TableStore(ConversationStore):
         return user_row_of(row) if row else None
 
     @override
+    async def has_committed(self, address: Address, user: str, writer: str) -> bool:
+        if writer in self._committed:
+            return True
+        row = await self._conversations.get(address.shard, own_row_key(address, user))
+        return row is not None and writer_in(row) == writer
+
+    def _remember(self, writer: str) -> None:
+        self._committed[writer] = None
+        if len(self._committed) > REMEMBERED_COMMITS:
+            del self._committed[next(iter(self._committed))]
+
+    @override
     async def save_user(
-        self, user: str, row: UserRow | None, joining: Address | None = None
+        self,
+        user: str,
+        row: UserRow | None,
+        joining: Address | None = None,
+        *,
+        session: str = "",
     ) -> tuple[UserRow | None, str]:
         operations = []
         if row is not None:
@@ -187,7 +227,9 @@ class TableStore(ConversationStore):
             check_size(columns, self._max_row_bytes)
             operations.append(write_over(Row(user, USER, columns, row.etag)))
         if joining is not None:
-            entry = Row(user, f"in|{joining.key}", {"Shard": joining.shard, **MARK})
+            named = {"SessionId": session} if session else {}
+            columns = {"Shard": joining.shard, **named, **MARK}
+            entry = Row(user, f"in|{joining.key}", columns)
             operations.append(Operation("upsert", entry))
         etags = await self._users.write(operations)
         saved = replace(row, etag=etags[0]) if row is not None else None
@@ -211,8 +253,12 @@ class TableStore(ConversationStore):
             check_size(columns, self._max_row_bytes)
             key = f"p|{address.key}|{bag.user}"
             operations.append(Operation("upsert", Row(address.shard, key, columns)))
+        for user, entry in conversation.own_rows.items():
+            operations.append(Operation("upsert", own_row(conversation, user, entry)))
         etag, *_ = await self._conversations.write(operations)
-        return replace(conversation, etag=etag)
+        for entry in conversation.own_rows.values():
+            self._remember(entry.writer)
+        return replace(conversation, own_rows={}, etag=etag)
 
     # What a sweep needs
 
@@ -282,14 +328,11 @@ class TableStore(ConversationStore):
             await self._users.write([Operation("upsert", listed_letter(user, letter))])
         await self._delete_what_hangs_on(conversation)
         gone = Row(address.shard, f"c|{address.key}", {}, conversation.etag)
+        operations = [Operation("delete", gone), Operation("insert", dead_letter_row(letter))]
+        if not conversation.has_own_rows:
+            operations.append(Operation("delete", due_row(row)))
         try:
-            await self._conversations.write(
-                [
-                    Operation("delete", gone),
-                    Operation("insert", dead_letter_row(letter)),
-                    Operation("delete", due_row(row)),
-                ]
-            )
+            await self._conversations.write(operations)
         except ConflictError:
             current = await self.load_tracking(address)
             if await self._conversations.get(address.shard, dead_letter_key(letter)):
@@ -300,7 +343,7 @@ class TableStore(ConversationStore):
 
     async def _delete_what_hangs_on(self, conversation: Conversation) -> None:
         address = conversation.address
-        if conversation.has_private:
+        if conversation.has_private and not conversation.has_own_rows:
             await self._delete_private_of(address, conversation.session)
         for user, participant in conversation.users.items():
             with suppress(ConflictError):  # the user is back, and listed anew
@@ -316,10 +359,57 @@ class TableStore(ConversationStore):
         await self._conversations.write([Operation("delete", row)])
 
     @override
-    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
-        if has_private:
-            await self._delete_private_of(row.address, row.session)
+    async def clean_up(
+        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
+    ) -> None:
+        if has_private and not await self._delete_leftovers(row, gone_at):
+            return
         await self._conversations.write([Operation("delete", due_row(row))])
+
+    async def _delete_leftovers(self, work: DueRow, gone_at: datetime | None) -> bool:
+        """Delete the session's leftovers, up to a limit; returns whether that was all."""
+        prefix = f"p|{work.address.key}|"
+        columns = [*_KEY, "SessionId", "Session", "LastsUntil"]
+        pages = self._conversations.query(
+            work.address.shard, prefix, prefix + "~", columns, MOST_LEFTOVERS
+        )
+        async for page in pages:
+            found = [
+                (leftover, row)
+                for leftover, row in _readable(
+                    lambda row: (leftover_of(row, work.session, gone_at), row), page
+                )
+                if leftover
+            ]
+            if gone_at:
+                await self._unlist(work.address, dict(found))
+            rows = [row for _, row in found]
+            for start in range(0, len(rows), DELETES_PER_TRANSACTION):
+                await self._delete_together(rows[start : start + DELETES_PER_TRANSACTION])
+            if len(rows) >= MOST_LEFTOVERS:
+                return False
+        return True
+
+    async def _unlist(self, address: Address, rows: Mapping[str, Row]) -> None:
+        """Take the conversation off these users' lists, where it stands for the rows' session."""
+        at_once = asyncio.Semaphore(LEFTOVERS_AT_ONCE)
+
+        async def unlist(user: str, row: Row) -> None:
+            session = row.columns.get("Session") or row.columns.get("SessionId")
+            async with at_once:
+                entry = await self._users.get(user, f"in|{address.key}", [*_KEY, "SessionId"])
+                if entry is not None and entry.columns.get("SessionId") == session:
+                    with suppress(ConflictError, NewerRowError):  # the user is back
+                        await self._users.write([Operation("delete", _known(entry))])
+
+        await asyncio.gather(*(unlist(user, row) for user, row in rows.items()))
+
+    async def _delete_together(self, rows: Sequence[Row]) -> None:
+        try:
+            await self._conversations.write([Operation("delete", row) for row in rows])
+        except ConflictError:
+            for row in rows:
+                await self._delete_unless_changed(row)
 
     async def _delete_private_of(self, address: Address, session: str) -> None:
         prefix = f"p|{address.key}|"
@@ -425,8 +515,13 @@ class TableStore(ConversationStore):
 
     @override
     async def delete_private(self, address: Address, user: str) -> bool:
-        row = Row(address.shard, f"p|{address.key}|{user}")
-        return await _delete_known(self._conversations, row)
+        bag, own = f"p|{address.key}|{user}", own_row_key(address, user)
+        pages = self._conversations.query(address.shard, bag, own + "~", _KEY)
+        rows = [_known(row) async for page in pages for row in page if row.key in (bag, own)]
+        if rows:
+            deletes = [Operation("delete", replace(row, etag="")) for row in rows]
+            await self._conversations.write(deletes)
+        return any(row.key == bag for row in rows)
 
     @override
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:

@@ -435,8 +435,7 @@ class Turns:
         participant = await state.save_user(
             joining=begun.effect is not Effect.NONE or bool(private)
         )
-        if participant:
-            session = replace(session, users={**session.users, state.user: participant})
+        session = session.joined_by(state.user, participant, self._store.users_in_row)
         change = state.conversation_change
         if change is not None:
             session = replace(session, state=change, state_version=taken.writer)
