@@ -112,6 +112,13 @@ param stateLimitKiB int = 700
 ])
 param stateApi string = 'key'
 
+@description('on: Direct Line and Web Chat use enhanced authentication, so a user may be erased from there.')
+@allowed([
+  'on'
+  'off'
+])
+param directLineEnhancedAuthentication string = 'off'
+
 // Where state is kept
 
 @description('The store of conversations and users: Table Storage, or Azure Cosmos DB for NoSQL, which is then made too.')
@@ -377,6 +384,7 @@ var appSettings = {
   TableShards: string(tableShards)
   StateLimitKiB: string(stateLimitKiB)
   StateApi: stateApi
+  DirectLineEnhancedAuthentication: directLineEnhancedAuthentication
   StateStore: stateStore
 }
 var timerSetting = expiryTimer == 'on' ? {} : {

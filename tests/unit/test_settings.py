@@ -64,6 +64,7 @@ def test_the_example_settings_are_enough_in_development(read: Read) -> None:
         ("ExpirySchedule", "99 * * * * *"),
         ("ExpirySchedule", "every minute please now ok"),
         ("ExpiryNotice", "maybe"),
+        ("DirectLineEnhancedAuthentication", "yes"),
         ("SweepBudgetSeconds", "0"),
         ("ExpiryFanOut", "yes"),
         *[("ExpiryQueue", bad) for bad in ("", "ab", "Upper", "a--b", "-ab", "ab-", "q" * 57)],
