@@ -405,6 +405,7 @@ var appSettings = {
   StateLimitKiB: string(stateLimitKiB)
   StateApi: stateApi
   StatusPage: statusPage
+  DirectLineEnhancedAuthentication: directLineEnhancedAuthentication
   StateStore: stateStore
 }
 var timerSetting = expiryTimer == 'on' ? {} : {

@@ -58,6 +58,7 @@ class App:
     ) -> None:
         self.authentication = authentication
         self._stores = stores
+        self._are_ids_bound = settings.identity.enhanced_authentication == "on"
         self._service_urls = ServiceUrls()
         timing = Timing(settings.expire_after)
         limits = SendingLimits(read_limits(settings.sending))
@@ -100,7 +101,7 @@ class App:
         self._service_urls.received(activity)
         async with self.with_storage():
             response = await self._turns.take(activity, caller)
-            if asks_for_erasure(activity):
+            if asks_for_erasure(activity, are_ids_bound=self._are_ids_bound):
                 await self.erasure.erase(activity.channel_id, activity.from_property.id)
             return response
 

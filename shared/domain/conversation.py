@@ -10,6 +10,10 @@ from shared.domain.reference import Reference
 from shared.domain.times import LEASE, due_seconds
 from shared.domain.timing import Timing
 
+# A conversation's row names this many of its users. Each further one who changes user state gets a
+# row of their own, so that a turn costs the same in a group of any size.
+USERS_IN_ROW = 8
+
 
 class Status(StrEnum):
     """A conversation is active, or expired with its notice not yet settled."""
@@ -23,11 +27,14 @@ class Participant:
     """A conversation's entry for a user who wrote in it.
 
     `writer` is the turn whose write of the user's state belongs to this session, if any.
-    `index_etag` is the version of the row that lists the conversation with the user.
+    `index_etag` is the version of the row that lists the conversation with the user. With the
+    timeout of its turn the session lasted at least until `lasts_until`; only an entry in a row of
+    its own knows that.
     """
 
     writer: str = ""
     index_etag: str = ""
+    lasts_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class Conversation:
     they are known to be sent; `trace` is its span, if it was traced. `quiet`: no user has spoken in
     this session, so it ends without a notice. `moved`: a notice was refused at the address that the
     channel gave, and another address replaced it. `bags` are the stored ones, if they are in a
-    document.
+    document. `own_rows` are entries of further users, which the next save writes as rows of their
+    own; `has_own_rows`: there may be such rows.
     """
 
     address: Address
@@ -97,6 +105,8 @@ class Conversation:
     attempts: int = 0
     moved: bool = False
     quiet: bool = False
+    own_rows: Mapping[str, Participant] = field(default_factory=dict)
+    has_own_rows: bool = False
     bags: Bags | None = field(default=None, compare=False)
     etag: str = ""
 
@@ -167,6 +177,7 @@ class Conversation:
             self,
             recent=ended.recent,
             users={user: replace(each, writer="") for user, each in listed.items()},
+            has_own_rows=ended.has_own_rows,
             bags=ended.bags,
             etag=ended.etag,
         )
@@ -174,7 +185,28 @@ class Conversation:
     def is_personal(self, user: str) -> bool:
         """Whether only the bot and this user (by hash) are in it."""
         where = self.reference
-        return where is not None and not where.is_group and set(self.users) <= {user}
+        is_alone = set(self.users) <= {user} and not self.has_own_rows
+        return where is not None and not where.is_group and is_alone
+
+    def has_place_for(self, user: str, users_in_row: int) -> bool:
+        """Whether the row itself names this user, or may still do so."""
+        return user in self.users or len(self.users) < users_in_row
+
+    def joined_by(self, user: str, entry: Participant | None, users_in_row: int) -> "Conversation":
+        """The row after a turn of this user, with their new entry, if there is one.
+
+        If the row has no place for the user, it is a group's, whatever the channel says: its notice
+        goes to all, and words to one member do not stay.
+        """
+        if self.has_place_for(user, users_in_row):
+            return replace(self, users={**self.users, user: entry}) if entry else self
+        return replace(
+            self,
+            reference=self.reference and replace(self.reference, user=None),
+            replies=b"",
+            own_rows={user: entry} if entry else {},
+            has_own_rows=True,
+        )
 
     def claimed(self, now: datetime) -> "Conversation":
         """The row after a sweep's claim: state gone, expired, leased to that sweep."""

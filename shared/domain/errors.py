@@ -26,3 +26,7 @@ class StateUnreadableError(StoreError):
     def __init__(self, message: str, etag: str = "") -> None:
         super().__init__(message)
         self.etag = etag
+
+
+class NewerRowError(StorageUnavailableError):
+    """A newer version of the app wrote this row: this version leaves it exactly as it is."""

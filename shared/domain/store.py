@@ -8,7 +8,9 @@
     ConversationStore   all of these: for a store with rows
     Stores              the stores of one app
 
-Any method may raise StorageUnavailableError.
+Any method may raise StorageUnavailableError, or its kind NewerRowError: a row from a newer version
+is neither changed nor deleted. Where a method returns many rows, it leaves out those that it cannot
+read, and the log names them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,7 +30,12 @@ class StateStore(Protocol):
     """The store for turns, the state API and erasures.
 
     Every write of a conversation is conditional on the ETag it carries.
+
+    Attributes:
+        users_in_row: how many of its users a conversation's row names; the others have rows.
     """
+
+    users_in_row: int
 
     def address(self, key: str) -> Address:
         """Where a conversation is; `key` is `ConversationKey.hash`. No request is made.
@@ -45,13 +52,25 @@ class StateStore(Protocol):
     async def load_user(self, user: str) -> UserRow | None:
         """The user's row, or None. `user` is the hash of channel and user id."""
 
+    async def has_committed(self, address: Address, user: str, writer: str) -> bool:
+        """Whether the user's own row in that conversation names this turn.
+
+        It makes no request if this process saved that turn lately.
+        """
+
     async def save_user(
-        self, user: str, row: UserRow | None, joining: Address | None = None
+        self,
+        user: str,
+        row: UserRow | None,
+        joining: Address | None = None,
+        *,
+        session: str = "",
     ) -> tuple[UserRow | None, str]:
         """Write the user's row over the version it was read at, and list a conversation there.
 
         `row` or `joining` may be None. Returns the row with its new ETag, and the ETag of the
-        list's entry.
+        list's entry. If the conversation's row will not name the user, the entry names the
+        `session`: so a sweep knows when it is over.
 
         Raises:
             ConflictError: the row has changed meanwhile.
@@ -65,7 +84,7 @@ class StateStore(Protocol):
         due: int | None = None,
         private: Sequence[PrivateState] = (),
     ) -> Conversation:
-        """Write the conversation over the version it was read at, with its private bags.
+        """Write the conversation over the version it was read at, with private bags and own rows.
 
         `due` (Unix seconds) files a due row for a new session in the same transaction.
 
@@ -84,8 +103,14 @@ class StateStore(Protocol):
     async def drop_listed(self, entry: "Membership") -> bool:
         """Delete the dead letter of an entry; returns whether there was one."""
 
-    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
-        """Delete the leftovers of a finished session: its private bags, then its work item."""
+    async def clean_up(
+        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
+    ) -> None:
+        """Delete the leftovers of a finished session: its private bags, then its work item.
+
+        If the conversation is gone at `gone_at`, its users' own rows go too. There is an end to
+        what one call does: then the work item stays, and the next call goes on.
+        """
 
     async def file(self, row: DueRow) -> None:
         """Add a work item that belongs to no conversation."""
@@ -100,6 +125,18 @@ class StateStore(Protocol):
             ConflictError: the user has joined that conversation again.
         """
 
+    async def mark_erasure(self, user: str) -> None:
+        """Say in the users' table too that the user is being erased.
+
+        Who can write in one table only must not erase in the other.
+        """
+
+    async def is_erasure_marked(self, user: str) -> bool:
+        """Whether the users' table says that the user is being erased."""
+
+    async def unmark_erasure(self, user: str) -> None:
+        """Take that mark away."""
+
     async def has_user(self, user: str) -> bool:
         """Whether there is a row of the user, readable or not."""
 
@@ -107,7 +144,7 @@ class StateStore(Protocol):
         """Delete the user's row; returns whether there was one."""
 
     async def delete_private(self, address: Address, user: str) -> bool:
-        """Delete the user's private bag, of any session; returns whether there was one."""
+        """Delete the user's private bag, of any session, and own row; returns if there was one."""
 
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
         """The conversation's work items; reads all work items of its shard."""
@@ -149,7 +186,8 @@ class SweepStore(StateStore, DueRows, Protocol):
     async def settle(self, conversation: Conversation) -> None:
         """Delete the expired conversation at this version. It is no error if it is gone.
 
-        Its session's private bags and the entries in its users' lists go first.
+        Its session's private bags and the entries in its users' lists go first. If users have rows
+        of their own, there may be too many for that: then `clean_up` deletes them after it.
 
         Raises:
             ConflictError: the conversation has changed meanwhile.
@@ -160,7 +198,8 @@ class SweepStore(StateStore, DueRows, Protocol):
     ) -> None:
         """Settle the expired conversation at this version, and keep its notice as a dead letter.
 
-        This is one step, with its work item: there is a dead letter only if this settled it.
+        This is one step, with its work item: there is a dead letter only if this settled it. If
+        users have rows of their own, the work item stays for `clean_up`.
 
         Raises:
             ConflictError: the conversation has changed, or is gone; nothing was kept.

@@ -12,7 +12,8 @@ class UserRow:
 
     A turn writes the user's row before the conversation's, and the conversation's write is the
     commit. Until then `before` is the user's state that counts. `writer` (the turn), `address`,
-    `session` and `base_etag` name the commit that decides. The session was in use at
+    `session` and `base_etag` name the commit that decides. It names the turn in the conversation's
+    row or, with `own_row`, in a row of the participant's own. The session was in use at
     `last_accessed`. With the timeout of that time it lasted at least until `lasts_until` (rows of
     older versions do not have it).
     """
@@ -27,16 +28,19 @@ class UserRow:
     written_at: datetime | None = None
     last_accessed: datetime | None = None
     lasts_until: datetime | None = None
+    own_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
     """An entry of a user's list: a conversation that the user wrote in.
 
-    With a `session` it stands for the dead letter of that session, which names the user.
+    With a `session` it stands for the dead letter of that session, which names the user. One with a
+    `stored_key` is damaged, and leads nowhere: its address is empty.
     """
 
     address: Address
     etag: str
     session: str = ""
     expired_seconds: int = 0
+    stored_key: str = ""

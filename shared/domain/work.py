@@ -44,8 +44,13 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DueRow:
-    """One session's work item for the sweep; `due_seconds` is Unix time, rounded up."""
+    """One session's work item for the sweep; `due_seconds` is Unix time, rounded up.
+
+    `stored_key` is the key of a row that is damaged: it is none that this work item would have.
+    Then address and session are what could be read of it, or empty.
+    """
 
     address: Address
     session: str
     due_seconds: int
+    stored_key: str = ""

@@ -28,7 +28,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.domain.conversation import Conversation, Status
-from shared.domain.errors import ConflictError, StateUnreadableError
+from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
 from shared.domain.store import SweepStore
 from shared.domain.times import LEASE, due_seconds
 from shared.domain.timing import Timing
@@ -97,6 +97,18 @@ class Expirer:
     async def handle(self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]) -> None:
         """Handle one due row; a conversation in use is added to `touched`."""
         self._report.looked_at += 1
+        try:
+            await self._handle(row, until, touched)
+        except NewerRowError as error:
+            logger.error("sweep: %s; left alone", error)  # noqa: TRY400 - it names the row
+            self._report.left_to_others += 1
+
+    async def _handle(
+        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]
+    ) -> None:
+        if row.stored_key:
+            await self._mend(row)
+            return
         if row.session == ERASURE:
             if await self._finish_erasure(row.address.key):
                 await self._store.clean_up(row, has_private=False)
@@ -110,7 +122,8 @@ class Expirer:
             conversation = None
         if conversation is None or conversation.session != row.session:
             # The session ended without this row, and nothing else says what it left.
-            await self._store.clean_up(row, has_private=True)
+            gone_at = self._now() if conversation is None else None
+            await self._store.clean_up(row, has_private=True, gone_at=gone_at)
             if conversation is None:
                 self._report.finished_already += 1
             else:
@@ -124,6 +137,16 @@ class Expirer:
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
             touched.append((row, conversation.due(self._timing)))
+
+    async def _mend(self, row: DueRow) -> None:
+        """Replace a due row whose key is damaged, if it still names a session; else remove it."""
+        name = f"{row.address.shard}/{row.stored_key}"
+        logger.error("sweep: row %s: its key is damaged; removed", name)
+        self._report.failed += 1
+        if row.session and row.session != ERASURE:
+            due = due_seconds(self._now())
+            await self._store.file(replace(row, due_seconds=due, stored_key=""))
+        await self._store.clean_up(row, has_private=False)
 
     async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
         """The due row, moved if a longer timeout filed it.
@@ -265,7 +288,8 @@ class Expirer:
                 self._report.too_old += 1
             case _:
                 self._report.silent += 1
-        await self._store.clean_up(row, has_private=False)  # settling has removed them
+        # Settling has removed them, unless users have rows of their own.
+        await self._store.clean_up(row, has_private=claimed.has_own_rows, gone_at=self._now())
 
     async def _dead_letter(
         self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
@@ -288,6 +312,8 @@ class Expirer:
         except ConflictError:
             self._report.left_to_others += 1
             return
+        if claimed.has_own_rows:
+            await self._store.clean_up(row, has_private=True, gone_at=now)
         self._report.dead_lettered += 1
         logger.warning(
             "sweep: conversation %s/%s: dead letter after %d attempts, %s: %s",

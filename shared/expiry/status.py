@@ -152,7 +152,10 @@ async def gather_status(
     async def due(shard: str) -> tuple[list[float], bool]:
         async with at_once:
             rows, more = await _first(store.due(shard, far), most)
-            return [row.due_seconds for row in rows if row.session != ERASURE], more
+            are_conversations = (
+                row for row in rows if row.session != ERASURE and not row.stored_key
+            )
+            return [row.due_seconds for row in are_conversations], more
 
     async def dead(shard: str) -> tuple[list[datetime], bool]:
         async with at_once:

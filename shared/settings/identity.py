@@ -64,6 +64,12 @@ class IdentitySettings(SettingsGroup):
         default="",
         not_set="there is no file; Key Vault has the certificate",
     )
+    enhanced_authentication: Literal["on", "off"] = setting(
+        "DirectLineEnhancedAuthentication",
+        "on or off",
+        default="off",
+        parameter="directLineEnhancedAuthentication",
+    )
     functions_environment: str = setting(
         "AZURE_FUNCTIONS_ENVIRONMENT",
         "set by the Functions host",

@@ -5,7 +5,7 @@ the bot's author must not put anything about a user there.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -41,18 +41,47 @@ class Receipt:
         return ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in asdict(self).items())
 
 
-def asks_for_erasure(activity: Activity) -> bool:
+# Clients of these channels choose the type and the ids of what they send. Direct Line and Web Chat
+# bind the user's id to the client's token only with enhanced authentication.
+# Source: learn.microsoft.com, "Direct Line enhanced authentication".
+CLIENTS_CHOOSE_IDS = frozenset({"directline", "directlinespeech", "emulator", "webchat"})
+
+
+def asks_for_erasure(activity: Activity, *, are_ids_bound: bool) -> bool:
     """Whether this activity means that its user's data must go.
 
-    Source: "Manage state data", Delete user data; for installationUpdate the Teams documentation:
-    "remove-upgrade" is an update of the app, after which its users are still there.
+    Who takes the bot out of a team or a group chat still has it in the personal conversation, so
+    only an uninstallation there counts. Source: "Manage state data", Delete user data; for
+    installationUpdate the Teams documentation: "remove-upgrade" is an update of the app, after
+    which its users are still there.
+
+    Args:
+        activity: of an authenticated caller.
+        are_ids_bound: whether Direct Line and Web Chat use enhanced authentication. The bot never
+            sees the client's token, so it cannot tell.
     """
-    match activity.type:
-        case ActivityTypes.delete_user_data:
-            return True
-        case ActivityTypes.contact_relation_update | ActivityTypes.installation_update:
-            return bool(activity.action == "remove")
-    return False
+    if activity.channel_id.lower() in CLIENTS_CHOOSE_IDS and not are_ids_bound:
+        return False
+    if activity.type == ActivityTypes.delete_user_data:
+        return True
+    return _is_uninstallation(activity) and _is_personal(activity)
+
+
+def leaves_a_group(activity: Activity) -> bool:
+    """Whether the bot was taken out of a team or a group chat: that conversation is over."""
+    return _is_uninstallation(activity) and not _is_personal(activity)
+
+
+def _is_uninstallation(activity: Activity) -> bool:
+    kinds = (ActivityTypes.contact_relation_update, ActivityTypes.installation_update)
+    return activity.type in kinds and activity.action == "remove"
+
+
+def _is_personal(activity: Activity) -> bool:
+    where, data = activity.conversation, activity.channel_data
+    if where.is_group or (isinstance(data, Mapping) and data.get("team")):
+        return False
+    return (where.conversation_type or "personal").lower() == "personal"
 
 
 class Erasure:
@@ -76,15 +105,33 @@ class Erasure:
         user = user_hash(channel_id, user_id)
         # If this process dies, a sweep finishes the erasure.
         work = DueRow(self._store.address(user), ERASURE, due_seconds(self._now()))
+        await self._store.mark_erasure(user)
         await self._store.file(work)
         receipt = await self._erase_user(user)
         if not receipt.left:
+            await self._store.unmark_erasure(user)
             await self._store.clean_up(work, has_private=False)
         return receipt
 
     async def finish(self, user: str) -> bool:
-        """Continue a filed erasure of a user, named by their hash; returns if it is complete."""
-        return not (await self._erase_user(user)).left
+        """Continue a filed erasure of a user, named by their hash; returns if it is complete.
+
+        One that only the conversations' table knows of is left alone, unless nothing is left of the
+        user: whoever can write in that table alone must not erase a user.
+        """
+        if await self._store.is_erasure_marked(user):
+            receipt = await self._erase_user(user)
+            if not receipt.left:
+                await self._store.unmark_erasure(user)
+            return not receipt.left
+        if not await self._store.has_user(user) and not await self._store.joined(user):
+            return True
+        logger.error(
+            "erasure: user %s: the users' table knows of no erasure, so nothing is erased. Earlier"
+            " versions did not say it there: if the user asked for it, erase the user again",
+            user,
+        )
+        return False
 
     async def _erase_user(self, user: str) -> Receipt:
         receipt = Receipt()
@@ -109,6 +156,8 @@ class Erasure:
             return
 
     async def _erase_conversation(self, user: str, entry: Membership, receipt: Receipt) -> None:
+        if not entry.address.key:
+            return  # a damaged entry leads nowhere; it goes
         conversation = await self._load(entry)
         is_over = conversation is None or conversation.session != entry.session
         if entry.session and is_over:

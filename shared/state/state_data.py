@@ -154,17 +154,26 @@ class StateData:
 
         async def attempt() -> _Bag:
             session = await self._session(key)
-            _check(new, await self._private_bag(session, user))
+            current = await self._private_bag(session, user)
+            _check(new, current)
             conversation = session.conversation
             known = conversation.users.get(user) or Participant()
-            if not known.index_etag:  # so that an erasure finds the data
-                _, index_etag = await self._store.save_user(user, None, conversation.address)
+            in_row = conversation.has_place_for(user, self._store.users_in_row)
+            # So that an erasure finds the data. What is there is found already.
+            if not known.index_etag and (in_row or not current.packed):
+                _, index_etag = await self._store.save_user(
+                    user,
+                    None,
+                    conversation.address,
+                    session="" if in_row else conversation.session,
+                )
                 known = replace(known, index_etag=index_etag)
             private = PrivateState(user, packed, version=uuid4().hex[:16])
             # The conversation is written too: a turn that has read the old data must start over.
-            changed = replace(
-                conversation, has_private=True, users={**conversation.users, user: known}
+            changed = conversation.joined_by(
+                user, known if in_row else None, self._store.users_in_row
             )
+            changed = replace(changed, has_private=True)
             await self._store.save(changed, due=self._due(session), private=[private])
             return _Bag(packed, private.version, _named(changed, user))
 

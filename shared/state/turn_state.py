@@ -207,6 +207,7 @@ class TurnState(Storage):
             ConflictError: another turn of the user was first.
         """
         change = await self._user_change()
+        in_row = self.conversation.has_place_for(self.user, self._store.users_in_row)
         row = None
         if change is not None:
             row = UserRow(
@@ -220,7 +221,10 @@ class TurnState(Storage):
                 written_at=self._now(),
                 last_accessed=self.conversation.last_accessed,
                 lasts_until=self._timing.deadline(self.conversation.last_accessed),
+                own_row=not in_row,
             )
+        if not in_row:
+            return await self._save_in_own_row(row)
         known = self.conversation.users.get(self.user)
         joins = joining and (known is None or not known.index_etag)
         if row is None and not joins:
@@ -232,6 +236,26 @@ class TurnState(Storage):
         return Participant(
             writer=self._turn if row else known.writer, index_etag=index_etag or known.index_etag
         )
+
+    async def _save_in_own_row(self, row: UserRow | None) -> Participant | None:
+        """The same for a user whom the conversation's row has no place for.
+
+        The list names the conversation only if there is a row of the user in it. So what was read
+        of these rows tells whether it does: an erasure deletes them first.
+        """
+        before, here = self._user_row, self.conversation
+        is_listed = (
+            before is not None
+            and before.own_row
+            and (before.address, before.session) == (here.address, here.session)
+        ) or bool(self._private_bag.loaded)
+        joins = not is_listed and (row is not None or bool(self.private_changes(version="")))
+        if row is None and not joins:
+            return None
+        address = here.address if joins else None
+        saved, _ = await self._store.save_user(self.user, row, address, session=here.session)
+        self._user_row = saved or self._user_row
+        return Participant(writer=self._turn, lasts_until=row.lasts_until) if row else None
 
     async def save_user_alone(self) -> None:
         """Write the user's row, if it changed. It counts at once, as there is no conversation.

@@ -58,7 +58,7 @@ class UserRows:
             not_committed = self._was_lost(row, error.etag)
         return (row.before if not_committed else row.state), row
 
-    async def _was_not_committed(self, user: str, row: UserRow) -> bool:
+    async def _was_not_committed(self, user: str, row: UserRow) -> bool:  # noqa: PLR0911 - one return for each answer
         """Whether the turn that wrote the row never committed its conversation.
 
         If that turn might still do so, it is stopped first: its conversation gets a new ETag.
@@ -70,6 +70,10 @@ class UserRows:
         is_mine = row.address == self.conversation.address
         if is_mine and _has_committed(self.conversation, user, row):
             return False
+        # While the session may still go on, this is the quickest answer.
+        may_go_on = row.own_row and (row.lasts_until is None or self._now() < row.lasts_until)
+        if may_go_on and await self._store.has_committed(row.address, user, row.writer):
+            return False
         there = await self._store.load(row.address)
         etag = there.etag if there else ""
         if is_mine and etag != self.conversation.etag:
@@ -77,7 +81,15 @@ class UserRows:
         # A turn that opens a session has another session in each attempt: so compare the turn's id.
         if there is not None and _has_committed(there, user, row):
             return False
-        if there is not None and there.session == row.session and not there.is_replayed:
+        is_there = there is not None and there.session == row.session
+        # Only now it is certain: the turn may have been committed between the two reads.
+        if (
+            row.own_row
+            and (may_go_on or is_there)
+            and await self._store.has_committed(row.address, user, row.writer)
+        ):
+            return False
+        if there is not None and is_there and not there.is_replayed:
             if etag == row.base_etag:
                 await self._stop(there)
             return True

@@ -132,10 +132,19 @@ def private_columns(private: Mapping[str, PrivateState]) -> dict[str, dict[str, 
 
 
 def _private_in(document: Document) -> dict[str, PrivateState]:
-    return {
-        user: PrivateState(user, each["State"], each["Version"])
+    found = {
+        user: PrivateState(user, _bytes(each["State"]), each["Version"])
         for user, each in document.columns["Private"].items()
     }
+    if not all(isinstance(each.version, str) for each in found.values()):
+        raise TypeError("Version is no text")
+    return found
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError("State is not binary")
+    return value
 
 
 def bags_in(document: Document, row: Conversation) -> Bags:
@@ -146,6 +155,7 @@ def bags_in(document: Document, row: Conversation) -> Bags:
     """
     columns, token = document.columns, row.bags.token if row.bags else ""
     try:
-        return Bags(document.id, row.session, columns["State"], _private_in(document), token)
-    except (AttributeError, KeyError, TypeError) as error:
+        state = _bytes(columns["State"])
+        return Bags(document.id, row.session, state, _private_in(document), token)
+    except (AttributeError, LookupError, TypeError) as error:
         raise StateUnreadableError(f"document {document.id}: {error!r}", row.etag) from error

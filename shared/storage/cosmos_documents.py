@@ -22,12 +22,14 @@ from typing_extensions import override
 
 from shared.domain.errors import (
     ConflictError,
+    NewerRowError,
     StateTooLargeError,
     StateUnreadableError,
     StorageUnavailableError,
 )
 from shared.domain.times import utc_now
 from shared.storage.account import reason
+from shared.storage.columns import FORM
 from shared.telemetry import tracer
 
 # A 404 with another substatus: the container is missing, or a copy is not new enough.
@@ -179,14 +181,17 @@ def _if_match(etag: str) -> dict[str, Any]:
 
 def _item(document: Document) -> dict[str, Any]:
     columns = {name: to_json(value) for name, value in document.columns.items()}
-    return {"id": document.id, "users": list(document.users), "columns": columns}
+    return {"id": document.id, "form": FORM, "users": list(document.users), "columns": columns}
 
 
 def _document(item: Mapping[str, Any]) -> Document:
+    form = item.get("form", FORM)
+    if isinstance(form, int) and form > FORM:
+        raise NewerRowError(f"document {item['id']} is of form {form}; this version knows {FORM}")
     try:
         columns = {name: from_json(value) for name, value in item["columns"].items()}
         return Document(item["id"], columns, item["users"], item["_etag"])
-    except (AttributeError, KeyError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise StateUnreadableError(f"document {item['id']}: {error!r}", item["_etag"]) from error
 
 
@@ -211,7 +216,7 @@ def from_json(value: Any) -> Any:
     """The value that `to_json` was given."""
     match value:
         case {"bytes": str(text)}:
-            return b64decode(text)
+            return b64decode(text, validate=True)
         case {"time": str(text)}:
             return datetime.fromisoformat(text)
         case {"map": Mapping() as values}:

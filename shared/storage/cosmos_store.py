@@ -14,6 +14,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from uuid import uuid4
 
 from typing_extensions import override
@@ -137,12 +138,17 @@ class CosmosStore(InDocuments, TableStore):
             await self._delete(row.bags)
 
     async def save_user(
-        self, user: str, row: UserRow | None, joining: Address | None = None
+        self,
+        user: str,
+        row: UserRow | None,
+        joining: Address | None = None,
+        *,
+        session: str = "",
     ) -> tuple[UserRow | None, str]:
         """See `StateStore.save_user`; the list is written first, so that it is never incomplete."""
         index_etag = ""
         if joining is not None:
-            _, index_etag = await super().save_user(user, None, joining)
+            _, index_etag = await super().save_user(user, None, joining, session=session)
         return (await self._user_documents.save(user, row) if row else None), index_etag
 
     async def delete_user(self, user: str) -> bool:
@@ -153,8 +159,18 @@ class CosmosStore(InDocuments, TableStore):
             await self._delete_if_unnamed(address, bags)
         return await self._user_documents.delete(user)
 
+    async def delete_private(self, address: Address, user: str) -> bool:
+        """See `StateStore.delete_private`; the bag is in the document, the own row in the table."""
+        had_bag = await super().delete_private(address, user)
+        await TableStore.delete_private(self, address, user)
+        return had_bag
+
     async def _delete_private_of(self, address: Address, session: str) -> None:
         """Nothing: private bags went with the document."""
+
+    @override
+    async def _delete_leftovers(self, work: DueRow, gone_at: datetime | None) -> bool:
+        return await super()._delete_leftovers(work, gone_at) if gone_at else True
 
     async def _written(
         self, conversation: Conversation, private: Sequence[PrivateState]

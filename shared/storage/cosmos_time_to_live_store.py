@@ -4,8 +4,10 @@ A conversation is one document, with its tracking and its bags. It ends when its
 over, because Cosmos DB then deletes the document. docs/cosmos.md has the rest.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from typing_extensions import override
 
@@ -43,6 +45,9 @@ class TimeToLiveStore(InDocuments):
     # no lists: its document names its users.
     LISTED = "document"
 
+    # All users are in the one document, as no transaction spans two.
+    users_in_row = sys.maxsize
+
     def __init__(
         self,
         conversations: Container,
@@ -69,10 +74,21 @@ class TimeToLiveStore(InDocuments):
         columns = {"State": conversation.state, "Private": document.columns.get("Private")}
         return replace(conversation, bags=bags_in(replace(document, columns=columns), conversation))
 
+    async def has_committed(self, address: Address, user: str, writer: str) -> bool:
+        """False: no user has a row of their own."""
+        del address, user, writer
+        return False
+
     async def save_user(
-        self, user: str, row: UserRow | None, joining: Address | None = None
+        self,
+        user: str,
+        row: UserRow | None,
+        joining: Address | None = None,
+        *,
+        session: str = "",
     ) -> tuple[UserRow | None, str]:
         """See `StateStore.save_user`; there is no list to join."""
+        del session
         saved = await self._user_documents.save(user, row) if row else None
         return saved, self.LISTED if joining else ""
 
@@ -101,7 +117,9 @@ class TimeToLiveStore(InDocuments):
     async def discard(self, address: Address, etag: str) -> None:
         await self._conversations.delete(address.key, etag)
 
-    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
+    async def clean_up(
+        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
+    ) -> None:
         """Nothing: there are no work items."""
 
     async def file(self, row: DueRow) -> None:
@@ -125,6 +143,17 @@ class TimeToLiveStore(InDocuments):
         """False: there are no dead letters."""
         del entry
         return False
+
+    async def mark_erasure(self, user: str) -> None:
+        """Nothing: no work item is filed that could be forged."""
+
+    async def is_erasure_marked(self, user: str) -> bool:
+        """False, as there is no mark."""
+        del user
+        return False
+
+    async def unmark_erasure(self, user: str) -> None:
+        """Nothing, as there is no mark."""
 
     @override
     async def delete_user(self, user: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from shared.domain.errors import StorageUnavailableError
+from shared.domain.errors import NewerRowError, StorageUnavailableError
 from shared.domain.store import ConversationStore, StateStore, Stores
 from shared.domain.times import utc_now
 from shared.settings import Settings, SettingsError
@@ -150,6 +150,8 @@ class AzureStores(Stores):
                 self._is_ready = True
         try:
             yield
+        except NewerRowError:  # the storage is there
+            raise
         except StorageUnavailableError:
             self._is_ready = False
             raise
@@ -165,6 +167,8 @@ class AzureStores(Stores):
         store = self.for_sweeps()
         try:
             control = await store.control()
+        except NewerRowError:
+            raise
         except StorageUnavailableError:
             # Most likely a first start. The control row is written when both tables exist.
             await self._tables.create(*names)

@@ -2,21 +2,36 @@
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
-from shared.domain.conversation import Bags, Conversation, Participant, Status, TakenTurn
+from shared.domain.control import Control
+from shared.domain.conversation import (
+    USERS_IN_ROW,
+    Bags,
+    Conversation,
+    Participant,
+    PrivateState,
+    Status,
+    TakenTurn,
+)
 from shared.domain.errors import StateTooLargeError, StateUnreadableError
-from shared.domain.identity import Address
+from shared.domain.identity import Address, address_of
 from shared.domain.reference import Reference
+from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
+from shared.storage.columns import FORM, FORM_COLUMN, Columns, is_id, read_row
 from shared.storage.tables import Operation, Row
 
 # A binary property holds at most 64 KiB.
 CHUNK_BYTES = 64_000
 
+# What every row written by this version says.
+MARK = {FORM_COLUMN: FORM}
+
 TRACKING = (
+    FORM_COLUMN,
     "SessionId",
     "Status",
     "LastAccessed",
@@ -27,6 +42,7 @@ TRACKING = (
     "Trace",
     "HasPrivate",
     "Users",
+    "HasOwnRows",
     "ExpiredAt",
     "LeaseUntil",
     "Attempts",
@@ -38,6 +54,7 @@ TRACKING = (
 
 LETTER = (
     "RowKey",
+    FORM_COLUMN,
     "ConversationKey",
     "Reference",
     "Locale",
@@ -87,6 +104,7 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Users": compact_json(
             {user: (each.writer, each.index_etag) for user, each in conversation.users.items()}
         ),
+        "HasOwnRows": conversation.has_own_rows or None,
         "ExpiredAt": conversation.expired_at,
         "LeaseUntil": conversation.lease_until,
         "Attempts": conversation.attempts or None,
@@ -97,7 +115,7 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         **chunks(conversation.state, "State"),
         **chunks(conversation.replies, "Replies"),
     }
-    return {name: value for name, value in columns.items() if value is not None}
+    return _marked(columns)
 
 
 def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> Conversation:
@@ -105,58 +123,171 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
 
     Raises:
         StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
     """
-    columns = row.columns
-    try:
+    with read_row(row) as columns:
+        session, quiet = columns.id("SessionId"), columns.flag("Quiet")
+        users = {
+            _checked_id(user): _participant(each)
+            for user, each in columns.json("Users", dict).items()
+        }
         return Conversation(
             address=address,
-            session=columns["SessionId"],
-            last_accessed=columns["LastAccessed"],
-            status=Status(columns["Status"]),
-            readable_key=columns["ConversationKey"],
+            session=session,
+            last_accessed=columns.time("LastAccessed"),
+            status=Status(columns.text("Status")),
+            readable_key=columns.text("ConversationKey"),
             reference=_reference_of(columns),
-            locale=columns.get("Locale"),
+            locale=columns.text_or_none("Locale"),
             state=joined_chunks(row, "State") if with_state else None,
-            state_version=columns.get("StateVersion", ""),
-            recent=tuple(TakenTurn(*each) for each in json.loads(columns.get("Recent") or "[]")),
+            state_version=columns.text("StateVersion", ""),
+            recent=tuple(TakenTurn(*_texts(each, 2)) for each in columns.json("Recent", list)),
             replies=joined_chunks(row, "Replies") if with_state else b"",
-            trace=columns.get("Trace", ""),
-            has_private=columns.get("HasPrivate", False),
-            users={
-                user: Participant(*each)
-                for user, each in json.loads(columns.get("Users") or "{}").items()
-            },
-            expired_at=columns.get("ExpiredAt"),
-            lease_until=columns.get("LeaseUntil"),
-            attempts=columns.get("Attempts", 0),
-            moved=columns.get("Moved", False),
-            quiet=columns.get("Quiet", False),
-            bags=_bags(columns),
+            trace=columns.text("Trace", ""),
+            has_private=columns.flag("HasPrivate"),
+            users=users,
+            # A version that does not know the column leaves it out, and every user in.
+            has_own_rows=columns.flag("HasOwnRows") or len(users) >= USERS_IN_ROW,
+            expired_at=columns.time_or_none("ExpiredAt"),
+            lease_until=columns.time_or_none("LeaseUntil"),
+            attempts=columns.number("Attempts", 0),
+            moved=columns.flag("Moved"),
+            quiet=quiet,
+            bags=_bags(columns, session),
             etag=row.etag,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}", row.etag) from error
+
+
+def _marked(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that are there, with the mark of their form."""
+    return {**{name: value for name, value in columns.items() if value is not None}, **MARK}
+
+
+def _texts(value: object, count: int) -> list[str]:
+    if not isinstance(value, list) or len(value) != count:
+        raise ValueError(f"it is no list of {count}")
+    if not all(isinstance(each, str) for each in value):
+        raise TypeError("it is no text")
+    return value
+
+
+def _participant(stored: object) -> Participant:
+    writer, index_etag = _texts(stored, 2)
+    return Participant(writer, index_etag)
+
+
+def _checked_id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError("it is no id")
+    return text
 
 
 def _reference_json(reference: Reference | None) -> str | None:
     return compact_json(reference.to_json()) if reference else None
 
 
-def _reference_of(columns: Mapping[str, Any]) -> Reference | None:
-    stored = columns.get("Reference")
-    return Reference.from_json(json.loads(stored)) if stored else None
-
-
-def _bags(columns: Mapping[str, Any]) -> Bags | None:
-    if "Bags" not in columns:
+def _reference_of(columns: Columns) -> Reference | None:
+    stored = columns.json("Reference", dict)
+    if not stored:
         return None
-    return Bags(columns["Bags"], columns["SessionId"], token=columns.get("BagsToken", ""))
+    reference = Reference.from_json(stored)
+    accounts = [account for account in (reference.user, reference.bot) if account]
+    needed = [reference.channel, reference.service_url, reference.conversation_id]
+    needed += [account.id for account in accounts]
+    optional = [reference.conversation_type, reference.tenant]
+    optional += [text for each in accounts for text in (each.aad_object_id, each.role)]
+    if not (
+        all(isinstance(text, str) for text in needed)
+        and all(isinstance(text, str | None) for text in optional)
+        and isinstance(reference.is_group, bool | None)
+    ):
+        raise TypeError("Reference is no conversation reference")
+    return reference
+
+
+def _bags(columns: Columns, session: str) -> Bags | None:
+    document = columns.text_or_none("Bags")
+    if document is None:
+        return None
+    return Bags(document, session, token=columns.text("BagsToken", ""))
+
+
+def private_columns_of(session: str, bag: PrivateState) -> dict[str, Any]:
+    """The columns of the row of a private bag."""
+    return {"SessionId": session, "Version": bag.version, **chunks(bag.state, "State"), **MARK}
+
+
+def private_of(row: Row, user: str, session: str) -> PrivateState:
+    """The private bag in a row; an empty one if it belongs to another session.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        if columns.text_or_none("SessionId") != session:
+            return PrivateState(user, b"", "")
+        return PrivateState(user, joined_chunks(row, "State"), columns.text("Version", ""))
+
+
+def own_row(conversation: Conversation, user: str, entry: Participant) -> Row:
+    """The row of a participant whom the conversation's row has no place for.
+
+    Its session is not called SessionId: earlier versions delete what has the SessionId of a session
+    that was ended early, and its turns may still be asked for.
+    """
+    columns = {
+        "Session": conversation.session,
+        "Writer": entry.writer,
+        "LastsUntil": entry.lasts_until,
+    }
+    address = conversation.address
+    return Row(address.shard, own_row_key(address, user), _marked(columns))
+
+
+def own_row_key(address: Address, user: str) -> str:
+    """The key of that row: it comes right after the user's private bag."""
+    return f"p|{address.key}|{user}|w"
+
+
+def writer_in(row: Row) -> str:
+    """The turn that a participant's own row names.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        return columns.text("Writer")
+
+
+def leftover_of(row: Row, session: str, gone_at: datetime | None) -> str:
+    """The user whose row this is, if it is left over from this session; else empty.
+
+    Args:
+        row: of a private bag, or a participant's own.
+        session: it is over.
+        gone_at: when the conversation was seen to be gone; None: it has another session.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        _, _, user, *own = row.key.split("|")
+        if not own:
+            return user if columns.text_or_none("SessionId") == session else ""
+        until = columns.time_or_none("LastsUntil")
+        is_over = columns.text("Session") == session or (until and gone_at and until < gone_at)
+        return user if gone_at and is_over else ""
 
 
 def user_columns(row: UserRow) -> dict[str, Any]:
     """The columns of a user's row."""
     columns = {
-        "Writer": row.writer or None,
+        # A version that does not know the second column takes the turn for committed.
+        "Writer": None if row.own_row else row.writer or None,
+        "OwnRowWriter": row.writer if row.own_row else None,
         "Conversation": f"{row.address.shard}|{row.address.key}" if row.address else None,
         "SessionId": row.session or None,
         "BaseETag": row.base_etag or None,
@@ -166,49 +297,110 @@ def user_columns(row: UserRow) -> dict[str, Any]:
         **chunks(row.state, "State"),
         **chunks(row.before, "Before"),
     }
-    return {name: value for name, value in columns.items() if value is not None}
+    return _marked(columns)
 
 
 def user_row_of(row: Row) -> UserRow:
     """The user's row as the domain has it.
 
     Raises:
-        StateUnreadableError: a chunk of its state is missing.
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
     """
-    columns = row.columns
-    address = None
-    if "Conversation" in columns:
-        shard, _, key = str(columns["Conversation"]).partition("|")
-        address = Address(shard, key)
-    return UserRow(
-        state=joined_chunks(row, "State"),
-        etag=row.etag,
-        before=joined_chunks(row, "Before"),
-        writer=columns.get("Writer", ""),
-        address=address,
-        session=columns.get("SessionId", ""),
-        base_etag=columns.get("BaseETag", ""),
-        written_at=columns.get("WrittenAt"),
-        last_accessed=columns.get("LastAccessed"),
-        lasts_until=columns.get("LastsUntil"),
+    with read_row(row) as columns:
+        address, own_row_writer = None, columns.text("OwnRowWriter", "")
+        where = columns.text_or_none("Conversation")
+        if where is not None:
+            shard, key = where.split("|")
+            address = Address(_checked_id(shard), _checked_id(key))
+        return UserRow(
+            state=joined_chunks(row, "State"),
+            etag=row.etag,
+            before=joined_chunks(row, "Before"),
+            writer=own_row_writer or columns.text("Writer", ""),
+            address=address,
+            session=columns.text("SessionId", ""),
+            base_etag=columns.text("BaseETag", ""),
+            written_at=columns.time_or_none("WrittenAt"),
+            last_accessed=columns.time_or_none("LastAccessed"),
+            lasts_until=columns.time_or_none("LastsUntil"),
+            own_row=bool(own_row_writer),
+        )
+
+
+def control_columns(control: Control) -> dict[str, Any]:
+    """The columns of the row that describes the table."""
+    return _marked(
+        {
+            "Shards": control.shard_count,
+            "ExpireAfter": control.expire_after and int(control.expire_after.total_seconds()),
+            "LongestExpireAfter": control.longest and int(control.longest.total_seconds()),
+            "LookedUntil": control.looked_until,
+            "LookAheadOverAt": control.over_at,
+            "StateStore": control.state_store,
+        }
     )
 
 
-def seconds_or_none(value: int | None) -> timedelta | None:
-    """This number of seconds, or None."""
-    return None if value is None else timedelta(seconds=value)
+def control_of(row: Row) -> Control:
+    """The description of the table in a row.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        return Control(
+            shard_count=columns.number("Shards"),
+            expire_after=columns.seconds_or_none("ExpireAfter"),
+            longest=columns.seconds_or_none("LongestExpireAfter"),
+            looked_until=columns.time_or_none("LookedUntil"),
+            over_at=columns.time_or_none("LookAheadOverAt"),
+            state_store=columns.text("StateStore", "tables"),  # tables of old do not say
+            etag=row.etag,
+        )
+
+
+def sweep_record_of(row: Row) -> SweepRecord:
+    """The record of a sweep in a row.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        return SweepRecord.from_json(columns.json("Record", dict))
 
 
 def due_row(row: DueRow) -> Row:
-    """The row of a work item; it has only a key."""
-    key = f"d|{row.due_seconds:010d}|{row.address.key}|{row.session}"
-    return Row(row.address.shard, key)
+    """The row of a work item; it has only a key and its mark."""
+    key = row.stored_key or f"d|{row.due_seconds:010d}|{row.address.key}|{row.session}"
+    return Row(row.address.shard, key, MARK)
 
 
 def due_row_of(row: Row) -> DueRow:
-    """The work item in a row."""
-    _, due, key, session = row.key.split("|")
-    return DueRow(Address(row.partition, key), session, int(due))
+    """The work item in a row; of a malformed key, what can be read.
+
+    Raises:
+        NewerRowError: a newer version wrote it.
+    """
+    try:
+        with read_row(row):
+            _, due, key, session = row.key.split("|")
+            return DueRow(
+                Address(row.partition, _checked_id(key)), _checked_id(session), _unix_time(due)
+            )
+    except StateUnreadableError:
+        _, _, key, session, *_ = [*row.key.split("|"), "", "", ""]
+        is_known = is_id(key) and is_id(session)
+        address = Address(row.partition, key if is_known else "")
+        return DueRow(address, session if is_known else "", 0, stored_key=row.key)
+
+
+def _unix_time(digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit() and len(digits) == 10):  # noqa: PLR2004 - see due_row
+        raise ValueError("it is no time")
+    return int(digits)
 
 
 def dead_letter_key(letter: DeadLetter) -> str:
@@ -229,8 +421,7 @@ def dead_letter_row(letter: DeadLetter) -> Row:
         "ExpiredAt": letter.expired_at,
         "DeadAt": letter.dead_at,
     }
-    present = {name: value for name, value in columns.items() if value is not None}
-    return Row(letter.address.shard, dead_letter_key(letter), present)
+    return Row(letter.address.shard, dead_letter_key(letter), _marked(columns))
 
 
 def dead_letter_of(row: Row) -> DeadLetter:
@@ -238,25 +429,38 @@ def dead_letter_of(row: Row) -> DeadLetter:
 
     Raises:
         StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
     """
-    columns = row.columns
-    try:
-        _, _, key, session = row.key.split("|")
-        return DeadLetter(
-            address=Address(row.partition, key),
-            session=session,
-            expired_at=columns["ExpiredAt"],
-            dead_at=columns["DeadAt"],
-            attempts=columns["Attempts"],
-            reason=columns["Reason"],
-            status=columns.get("HttpStatus"),
-            code=columns.get("Code", ""),
-            readable_key=columns["ConversationKey"],
+    with read_row(row) as columns:
+        _, expired, key, session = row.key.split("|")
+        letter = DeadLetter(
+            address=Address(row.partition, _checked_id(key)),
+            session=_checked_id(session),
+            expired_at=columns.time("ExpiredAt"),
+            dead_at=columns.time("DeadAt"),
+            attempts=columns.number("Attempts"),
+            reason=columns.text("Reason"),
+            status=columns.number_or_none("HttpStatus"),
+            code=columns.text("Code", ""),
+            readable_key=columns.text("ConversationKey"),
             reference=_reference_of(columns),
-            locale=columns.get("Locale"),
+            locale=columns.text_or_none("Locale"),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StateUnreadableError(f"row {row.partition}/{row.key}: {error!r}", row.etag) from error
+        if letter.expired_seconds != _unix_time(expired):
+            raise ValueError("its key has another time than ExpiredAt")
+        return letter
+
+
+def dead_letter_seconds(row: Row) -> int:
+    """When the conversation of a dead letter expired, in Unix seconds, by the row's key alone.
+
+    Raises:
+        StateUnreadableError: the key is malformed.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row):
+        _, expired, _, _ = row.key.split("|")
+        return _unix_time(expired)
 
 
 def user_named_in(letter: DeadLetter) -> str:
@@ -268,23 +472,34 @@ def listed_letter(user: str, letter: DeadLetter) -> Row:
     """The entry of the user's list that stands for a dead letter."""
     address = letter.address
     entry = Membership(address, "", letter.session, letter.expired_seconds)
-    return Row(user, entry_key(entry), {"Shard": address.shard})
+    return Row(user, entry_key(entry), {"Shard": address.shard, **MARK})
 
 
 def entry_key(entry: Membership) -> str:
     """The key of an entry of a user's list."""
+    if entry.stored_key:
+        return entry.stored_key
     of_letter = f"|{entry.expired_seconds:010d}|{entry.session}" if entry.session else ""
     return f"in|{entry.address.key}{of_letter}"
 
 
-def listed_conversation(row: Row) -> Membership:
-    """The entry of a user's list in a row."""
-    _, key, *of_letter = row.key.split("|")
-    address = Address(str(row.columns["Shard"]), key)
-    if not of_letter:
-        return Membership(address, row.etag)
-    expired, session = of_letter
-    return Membership(address, row.etag, session, int(expired))
+def listed_conversation(row: Row, shard_count: int) -> Membership:
+    """The entry of a user's list in a row; one of a malformed key leads nowhere.
+
+    Raises:
+        NewerRowError: a newer version wrote it.
+    """
+    try:
+        with read_row(row) as columns:
+            _, key, *of_letter = row.key.split("|")
+            shard = columns.text_or_none("Shard") if is_id(columns.get("Shard")) else None
+            address = Address(shard, key) if shard else address_of(key, shard_count)
+            if not of_letter:
+                return Membership(Address(address.shard, _checked_id(key)), row.etag)
+            expired, session = of_letter
+            return Membership(address, row.etag, _checked_id(session), _unix_time(expired))
+    except StateUnreadableError:
+        return Membership(Address("", ""), row.etag, stored_key=row.key)
 
 
 def move_due_row(old: DueRow, new: DueRow) -> list[Operation]:

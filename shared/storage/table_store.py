@@ -4,6 +4,7 @@ Row keys of the conversations table, all rows of one conversation in one partiti
 
     c|{key}                         the conversation: tracking and state in one entity
     p|{key}|{user}                  one user's private bag in it
+    p|{key}|{user}|w                the last committed write of a user whom `c` has no place for
     d|{due:010d}|{key}|{session}    the due row: one work item per session
     x|{expired:010d}|{key}|{session}  a dead letter: a notice that could not be delivered
 
@@ -12,59 +13,91 @@ Partition ctl: `ctl` describes the table, `sweep|{slot:02d}` are records of the 
 Users table, partition {user}:
 
     user                            the user's bag
+    erase                           the user's erasure is under way
     in|{key}                        a conversation the user wrote in
     in|{key}|{expired:010d}|{session}  a dead letter that names the user
 
 `{key}` and `{user}` are hashes: ids hold characters that keys must not.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from typing_extensions import override
 
 from shared.domain.control import Control
-from shared.domain.conversation import Conversation, Participant, PrivateState, Status
-from shared.domain.errors import ConflictError
+from shared.domain.conversation import (
+    USERS_IN_ROW,
+    Conversation,
+    Participant,
+    PrivateState,
+    Status,
+)
+from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
 from shared.domain.identity import Address, address_of, shard_name
 from shared.domain.store import ConversationStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
 from shared.domain.users import Membership, UserRow
-from shared.domain.work import DeadLetter, DueRow
+from shared.domain.work import ERASURE, DeadLetter, DueRow
+from shared.storage.columns import FORM_COLUMN, check_form
 from shared.storage.table_rows import (
     LETTER,
+    MARK,
     TRACKING,
     check_size,
-    chunks,
+    control_columns,
+    control_of,
     conversation_columns,
     conversation_of,
     dead_letter_key,
     dead_letter_of,
     dead_letter_row,
+    dead_letter_seconds,
     due_row,
     due_row_of,
     entry_key,
-    joined_chunks,
+    leftover_of,
     listed_conversation,
     listed_letter,
     move_due_row,
-    seconds_or_none,
+    own_row,
+    own_row_key,
+    private_columns_of,
+    private_of,
+    sweep_record_of,
     user_columns,
     user_named_in,
     user_row_of,
     write_over,
+    writer_in,
 )
 from shared.storage.tables import Operation, Row, Table
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 # An entity holds 1 MiB; Azurite counts its base64 form.
 MAX_ROW_BYTES = 700 * 1024
 
 # The SDK blocks the event loop for 63-82 ms to build a transaction of 100 operations.
 REFILES_PER_TRANSACTION = 5
+DELETES_PER_TRANSACTION = 10
+
+# A group may leave thousands of rows. One look at its work item deletes about this many, so that a
+# sweep's other work goes on.
+MOST_LEFTOVERS = 500
+LEFTOVERS_AT_ONCE = 8
+
+# Turns of users with own rows that a process remembers to have saved.
+REMEMBERED_COMMITS = 10_000
 
 CONTROL = "ctl"
 USER = "user"
@@ -93,6 +126,8 @@ class TableStore(ConversationStore):
         self._conversations = conversations
         self._users = users
         self._shard_count = shard_count
+        self.users_in_row = USERS_IN_ROW
+        self._committed: dict[str, None] = {}  # in the order of time
 
     @property
     @override
@@ -107,29 +142,16 @@ class TableStore(ConversationStore):
                 return await self.save_control(Control(self._shard_count, state_store=self.KIND))
             except ConflictError:  # another instance was first
                 return await self.control()
-        columns = row.columns
-        return Control(
-            shard_count=int(columns["Shards"]),
-            expire_after=seconds_or_none(columns.get("ExpireAfter")),
-            longest=seconds_or_none(columns.get("LongestExpireAfter")),
-            looked_until=columns.get("LookedUntil"),
-            over_at=columns.get("LookAheadOverAt"),
-            state_store=columns.get("StateStore", "tables"),  # tables of old do not say
-            etag=row.etag,
-        )
+        try:
+            return control_of(row)
+        except StateUnreadableError as error:
+            # The settings say the same; the next sweep writes the row anew.
+            logger.error("table: %s", error)  # noqa: TRY400 - it names the row
+            return Control(self._shard_count, state_store=self.KIND, etag=row.etag)
 
     @override
     async def save_control(self, control: Control) -> Control:
-        columns = {
-            "Shards": control.shard_count,
-            "ExpireAfter": control.expire_after and int(control.expire_after.total_seconds()),
-            "LongestExpireAfter": control.longest and int(control.longest.total_seconds()),
-            "LookedUntil": control.looked_until,
-            "LookAheadOverAt": control.over_at,
-            "StateStore": control.state_store,
-        }
-        present = {name: value for name, value in columns.items() if value is not None}
-        row = Row(CONTROL, CONTROL, present, control.etag)
+        row = Row(CONTROL, CONTROL, control_columns(control), control.etag)
         (etag,) = await self._conversations.write([write_over(row)])
         return replace(control, etag=etag)
 
@@ -137,20 +159,21 @@ class TableStore(ConversationStore):
 
     @override
     async def dead_letter_times(self, shard: str) -> AsyncIterator[Sequence[datetime]]:
-        async for page in self._conversations.query(shard, "x|", "x|~", ["RowKey"]):
-            yield [datetime.fromtimestamp(int(row.key.split("|")[1]), UTC) for row in page]
+        async for page in self._conversations.query(shard, "x|", "x|~", _KEY):
+            times = _readable(dead_letter_seconds, page)
+            yield [datetime.fromtimestamp(each, UTC) for each in times]
 
     @override
     async def sweeps(self) -> Sequence[SweepRecord]:
-        pages = self._conversations.query(CONTROL, "sweep|", "sweep|~", ["RowKey", "Record"])
-        records = [json.loads(row.columns["Record"]) async for page in pages for row in page]
-        found = [SweepRecord(**{**r, "at": datetime.fromisoformat(r["at"])}) for r in records]
+        columns = [*_KEY, "Record"]
+        pages = self._conversations.query(CONTROL, "sweep|", "sweep|~", columns)
+        found = [each async for page in pages for each in _readable(sweep_record_of, page)]
         return sorted(found, key=lambda each: each.at, reverse=True)
 
     @override
     async def record_sweep(self, record: SweepRecord, slot: int) -> None:
         text = json.dumps({**asdict(record), "at": record.at.isoformat()})
-        row = Row(CONTROL, f"sweep|{slot:02d}", {"Record": text})
+        row = Row(CONTROL, f"sweep|{slot:02d}", {"Record": text, **MARK})
         await self._conversations.write([Operation("upsert", row)])
 
     # What a turn needs
@@ -168,9 +191,9 @@ class TableStore(ConversationStore):
     async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
         address = conversation.address
         row = await self._conversations.get(address.shard, f"p|{address.key}|{user}")
-        if row is None or row.columns.get("SessionId") != conversation.session:
+        if row is None:
             return PrivateState(user, b"", "")
-        return PrivateState(user, joined_chunks(row, "State"), row.columns.get("Version", ""))
+        return private_of(row, user, conversation.session)
 
     @override
     async def load_user(self, user: str) -> UserRow | None:
@@ -178,8 +201,25 @@ class TableStore(ConversationStore):
         return user_row_of(row) if row else None
 
     @override
+    async def has_committed(self, address: Address, user: str, writer: str) -> bool:
+        if writer in self._committed:
+            return True
+        row = await self._conversations.get(address.shard, own_row_key(address, user))
+        return row is not None and writer_in(row) == writer
+
+    def _remember(self, writer: str) -> None:
+        self._committed[writer] = None
+        if len(self._committed) > REMEMBERED_COMMITS:
+            del self._committed[next(iter(self._committed))]
+
+    @override
     async def save_user(
-        self, user: str, row: UserRow | None, joining: Address | None = None
+        self,
+        user: str,
+        row: UserRow | None,
+        joining: Address | None = None,
+        *,
+        session: str = "",
     ) -> tuple[UserRow | None, str]:
         operations = []
         if row is not None:
@@ -187,7 +227,9 @@ class TableStore(ConversationStore):
             check_size(columns, self._max_row_bytes)
             operations.append(write_over(Row(user, USER, columns, row.etag)))
         if joining is not None:
-            entry = Row(user, f"in|{joining.key}", {"Shard": joining.shard})
+            named = {"SessionId": session} if session else {}
+            columns = {"Shard": joining.shard, **named, **MARK}
+            entry = Row(user, f"in|{joining.key}", columns)
             operations.append(Operation("upsert", entry))
         etags = await self._users.write(operations)
         saved = replace(row, etag=etags[0]) if row is not None else None
@@ -207,16 +249,16 @@ class TableStore(ConversationStore):
             row = DueRow(address, conversation.session, due)
             operations.append(Operation("upsert", due_row(row)))
         for bag in private:
-            columns = {
-                "SessionId": conversation.session,
-                "Version": bag.version,
-                **chunks(bag.state, "State"),
-            }
+            columns = private_columns_of(conversation.session, bag)
             check_size(columns, self._max_row_bytes)
             key = f"p|{address.key}|{bag.user}"
             operations.append(Operation("upsert", Row(address.shard, key, columns)))
+        for user, entry in conversation.own_rows.items():
+            operations.append(Operation("upsert", own_row(conversation, user, entry)))
         etag, *_ = await self._conversations.write(operations)
-        return replace(conversation, etag=etag)
+        for entry in conversation.own_rows.values():
+            self._remember(entry.writer)
+        return replace(conversation, own_rows={}, etag=etag)
 
     # What a sweep needs
 
@@ -227,8 +269,8 @@ class TableStore(ConversationStore):
         first = f"d|{int(after.timestamp()):010d}|~" if after else "d|"
         # '~' sorts after every digit and letter: rows of that very second are included.
         last = f"d|{int(until.timestamp()):010d}|~"
-        async for page in self._conversations.query(shard, first, last, ["RowKey"]):
-            yield [due_row_of(row) for row in page]
+        async for page in self._conversations.query(shard, first, last, _KEY):
+            yield _readable(due_row_of, page)
 
     @override
     async def load_tracking(self, address: Address) -> Conversation | None:
@@ -286,14 +328,11 @@ class TableStore(ConversationStore):
             await self._users.write([Operation("upsert", listed_letter(user, letter))])
         await self._delete_what_hangs_on(conversation)
         gone = Row(address.shard, f"c|{address.key}", {}, conversation.etag)
+        operations = [Operation("delete", gone), Operation("insert", dead_letter_row(letter))]
+        if not conversation.has_own_rows:
+            operations.append(Operation("delete", due_row(row)))
         try:
-            await self._conversations.write(
-                [
-                    Operation("delete", gone),
-                    Operation("insert", dead_letter_row(letter)),
-                    Operation("delete", due_row(row)),
-                ]
-            )
+            await self._conversations.write(operations)
         except ConflictError:
             current = await self.load_tracking(address)
             if await self._conversations.get(address.shard, dead_letter_key(letter)):
@@ -304,7 +343,7 @@ class TableStore(ConversationStore):
 
     async def _delete_what_hangs_on(self, conversation: Conversation) -> None:
         address = conversation.address
-        if conversation.has_private:
+        if conversation.has_private and not conversation.has_own_rows:
             await self._delete_private_of(address, conversation.session)
         for user, participant in conversation.users.items():
             with suppress(ConflictError):  # the user is back, and listed anew
@@ -320,18 +359,63 @@ class TableStore(ConversationStore):
         await self._conversations.write([Operation("delete", row)])
 
     @override
-    async def clean_up(self, row: DueRow, *, has_private: bool) -> None:
-        if has_private:
-            await self._delete_private_of(row.address, row.session)
+    async def clean_up(
+        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
+    ) -> None:
+        if has_private and not await self._delete_leftovers(row, gone_at):
+            return
         await self._conversations.write([Operation("delete", due_row(row))])
+
+    async def _delete_leftovers(self, work: DueRow, gone_at: datetime | None) -> bool:
+        """Delete the session's leftovers, up to a limit; returns whether that was all."""
+        prefix = f"p|{work.address.key}|"
+        columns = [*_KEY, "SessionId", "Session", "LastsUntil"]
+        pages = self._conversations.query(
+            work.address.shard, prefix, prefix + "~", columns, MOST_LEFTOVERS
+        )
+        async for page in pages:
+            found = [
+                (leftover, row)
+                for leftover, row in _readable(
+                    lambda row: (leftover_of(row, work.session, gone_at), row), page
+                )
+                if leftover
+            ]
+            if gone_at:
+                await self._unlist(work.address, dict(found))
+            rows = [row for _, row in found]
+            for start in range(0, len(rows), DELETES_PER_TRANSACTION):
+                await self._delete_together(rows[start : start + DELETES_PER_TRANSACTION])
+            if len(rows) >= MOST_LEFTOVERS:
+                return False
+        return True
+
+    async def _unlist(self, address: Address, rows: Mapping[str, Row]) -> None:
+        """Take the conversation off these users' lists, where it stands for the rows' session."""
+        at_once = asyncio.Semaphore(LEFTOVERS_AT_ONCE)
+
+        async def unlist(user: str, row: Row) -> None:
+            session = row.columns.get("Session") or row.columns.get("SessionId")
+            async with at_once:
+                entry = await self._users.get(user, f"in|{address.key}", [*_KEY, "SessionId"])
+                if entry is not None and entry.columns.get("SessionId") == session:
+                    with suppress(ConflictError, NewerRowError):  # the user is back
+                        await self._users.write([Operation("delete", _known(entry))])
+
+        await asyncio.gather(*(unlist(user, row) for user, row in rows.items()))
+
+    async def _delete_together(self, rows: Sequence[Row]) -> None:
+        try:
+            await self._conversations.write([Operation("delete", row) for row in rows])
+        except ConflictError:
+            for row in rows:
+                await self._delete_unless_changed(row)
 
     async def _delete_private_of(self, address: Address, session: str) -> None:
         prefix = f"p|{address.key}|"
-        pages = self._conversations.query(
-            address.shard, prefix, prefix + "~", ["RowKey", "SessionId"]
-        )
+        pages = self._conversations.query(address.shard, prefix, prefix + "~", [*_KEY, "SessionId"])
         async for page in pages:
-            for row in page:
+            for row in _readable(_known, page):
                 if row.columns.get("SessionId") == session:
                     await self._delete_unless_changed(row)
 
@@ -346,7 +430,7 @@ class TableStore(ConversationStore):
     @override
     async def dead_letters(self, shard: str) -> AsyncIterator[Sequence[DeadLetter]]:
         async for page in self._conversations.query(shard, "x|", "x|~", LETTER):
-            yield [dead_letter_of(row) for row in page]
+            yield _readable(dead_letter_of, page)
 
     @override
     async def replay(self, letter: DeadLetter, now: datetime) -> bool:
@@ -396,7 +480,8 @@ class TableStore(ConversationStore):
 
     async def _delete_listed(self, letter: DeadLetter) -> None:
         if user := user_named_in(letter):
-            await self._users.write([Operation("delete", listed_letter(user, letter))])
+            with suppress(NewerRowError):  # it leads to nothing any more
+                await _delete_known(self._users, listed_letter(user, letter))
 
     # What an erasure needs
 
@@ -404,10 +489,7 @@ class TableStore(ConversationStore):
     async def drop_listed(self, entry: Membership) -> bool:
         address = entry.address
         key = f"x|{entry.expired_seconds:010d}|{address.key}|{entry.session}"
-        if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
-            return False
-        await self._conversations.write([Operation("delete", Row(address.shard, key))])
-        return True
+        return await _delete_known(self._conversations, Row(address.shard, key))
 
     @override
     async def file(self, row: DueRow) -> None:
@@ -415,8 +497,8 @@ class TableStore(ConversationStore):
 
     @override
     async def joined(self, user: str) -> Sequence[Membership]:
-        pages = self._users.query(user, "in|", "in|~", ["RowKey", "Shard"])
-        return [listed_conversation(row) async for page in pages for row in page]
+        pages = self._users.query(user, "in|", "in|~", [*_KEY, "Shard"])
+        return [listed_conversation(row, self._shard_count) async for page in pages for row in page]
 
     @override
     async def leave(self, user: str, entry: Membership) -> None:
@@ -425,31 +507,76 @@ class TableStore(ConversationStore):
 
     @override
     async def has_user(self, user: str) -> bool:
-        return await self._users.get(user, USER, ["RowKey"]) is not None
+        return await self._users.get(user, USER, _KEY) is not None
 
     @override
     async def delete_user(self, user: str) -> bool:
-        if not await self.has_user(user):
-            return False
-        await self._users.write([Operation("delete", Row(user, USER))])
-        return True
+        return await _delete_known(self._users, Row(user, USER))
 
     @override
     async def delete_private(self, address: Address, user: str) -> bool:
-        key = f"p|{address.key}|{user}"
-        if await self._conversations.get(address.shard, key, ["RowKey"]) is None:
-            return False
-        await self._conversations.write([Operation("delete", Row(address.shard, key))])
-        return True
+        bag, own = f"p|{address.key}|{user}", own_row_key(address, user)
+        pages = self._conversations.query(address.shard, bag, own + "~", _KEY)
+        rows = [_known(row) async for page in pages for row in page if row.key in (bag, own)]
+        if rows:
+            deletes = [Operation("delete", replace(row, etag="")) for row in rows]
+            await self._conversations.write(deletes)
+        return any(row.key == bag for row in rows)
 
     @override
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
-        pages = self._conversations.query(address.shard, "d|", "d|~", ["RowKey"], 1000)
-        rows = [due_row_of(row) async for page in pages for row in page]
+        pages = self._conversations.query(address.shard, "d|", "d|~", _KEY, 1000)
+        rows = [row async for page in pages for row in _readable(due_row_of, page)]
         return [row for row in rows if row.address == address]
+
+    @override
+    async def mark_erasure(self, user: str) -> None:
+        await self._users.write([Operation("upsert", Row(user, ERASURE, MARK))])
+
+    @override
+    async def is_erasure_marked(self, user: str) -> bool:
+        return await self._users.get(user, ERASURE, _KEY) is not None
+
+    @override
+    async def unmark_erasure(self, user: str) -> None:
+        await self._users.write([Operation("delete", Row(user, ERASURE))])
 
     def _conversation_write(self, conversation: Conversation) -> Operation:
         columns = conversation_columns(conversation)
         check_size(columns, self._max_row_bytes)
         address = conversation.address
         return write_over(Row(address.shard, f"c|{address.key}", columns, conversation.etag))
+
+
+# What a row must be asked for before it is deleted: a newer version's is not.
+_KEY = ("RowKey", FORM_COLUMN)
+
+
+def _readable(read: Callable[[Row], _T], rows: Iterable[Row]) -> list[_T]:
+    """What can be read of these rows; the log names the others, and they stay as they are."""
+    found = []
+    for row in rows:
+        try:
+            found.append(read(row))
+        except (StateUnreadableError, NewerRowError) as error:
+            logger.error("table: %s", error)  # noqa: TRY400 - it names the row
+    return found
+
+
+def _known(row: Row) -> Row:
+    check_form(row)
+    return row
+
+
+async def _delete_known(table: Table, row: Row) -> bool:
+    """Delete a row, readable or not; returns whether there was one.
+
+    Raises:
+        NewerRowError: a newer version wrote it.
+    """
+    found = await table.get(row.partition, row.key, _KEY)
+    if found is None:
+        return False
+    check_form(found)
+    await table.write([Operation("delete", row)])
+    return True

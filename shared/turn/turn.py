@@ -40,6 +40,7 @@ from shared.domain.identity import Address, ConversationKey
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
+from shared.state.erasure import leaves_a_group
 from shared.state.turn_state import TurnState
 from shared.turn.activity import (
     hash_of,
@@ -372,6 +373,7 @@ class Turns:
         """Whether the client or the bot ends the conversation with this turn."""
         return (
             context.activity.type == ActivityTypes.end_of_conversation
+            or leaves_a_group(context.activity)
             or has_ended(context)
             or any(
                 isinstance(held.what, Activity)
@@ -435,8 +437,7 @@ class Turns:
         participant = await state.save_user(
             joining=begun.effect is not Effect.NONE or bool(private)
         )
-        if participant:
-            session = replace(session, users={**session.users, state.user: participant})
+        session = session.joined_by(state.user, participant, self._store.users_in_row)
         change = state.conversation_change
         if change is not None:
             session = replace(session, state=change, state_version=taken.writer)

@@ -45,7 +45,7 @@ async def write_or_die(table, operations):
 
 AzureTable.write = write_or_die
 """
-WRITES_OF_AN_ERASURE = 10  # of someone in a personal conversation and a group
+WRITES_OF_AN_ERASURE = 11  # of someone in a personal conversation and a group
 
 # A turn that begins a conversation stops before its last write, until there is a file to go on.
 HOLDS = """

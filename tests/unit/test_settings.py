@@ -66,6 +66,7 @@ def test_the_example_settings_are_enough_in_development(read: Read) -> None:
         ("ExpiryNotice", "maybe"),
         ("StateApi", "on"),
         ("StatusPage", "KEY"),
+        ("DirectLineEnhancedAuthentication", "yes"),
         ("SweepBudgetSeconds", "0"),
         ("ExpiryFanOut", "yes"),
         *[("ExpiryQueue", bad) for bad in ("", "ab", "Upper", "a--b", "-ab", "ab-", "q" * 57)],

@@ -346,13 +346,22 @@ async def test_a_users_list_ends_with_its_conversations() -> None:
     assert [row.key for row in bot.rows()] == ["user"]
 
 
+REMOVED: dict[str, Any] = {"type": "installationUpdate", "action": "remove"}
+
+
 @pytest.mark.parametrize(
     ("fields", "asks"),
     [
         ({"type": "deleteUserData"}, True),
+        ({"type": "deleteUserData", "conversation": {"id": "19:x", "isGroup": True}}, True),
         ({"type": "contactRelationUpdate", "action": "remove"}, True),
         ({"type": "contactRelationUpdate", "action": "add"}, False),
         ({"type": "installationUpdate", "action": "remove"}, True),
+        ({**REMOVED, "conversation": {"id": "a:1", "conversationType": "personal"}}, True),
+        ({**REMOVED, "conversation": {"id": "19:x", "isGroup": True}}, False),
+        ({**REMOVED, "conversation": {"id": "19:x", "conversationType": "channel"}}, False),
+        ({**REMOVED, "conversation": {"id": "19:x", "conversationType": "groupChat"}}, False),
+        ({**REMOVED, "channelData": {"team": {"id": "19:x"}}}, False),
         ({"type": "installationUpdate", "action": "remove-upgrade"}, False),
         ({"type": "installationUpdate", "action": "add"}, False),
         ({"type": "installationUpdate"}, False),
@@ -363,7 +372,31 @@ async def test_a_users_list_ends_with_its_conversations() -> None:
 def test_only_the_documented_activities_ask_for_erasure(
     fields: dict[str, Any], *, asks: bool
 ) -> None:
-    assert asks_for_erasure(activity(**fields)) is asks
+    asked = activity(**{"channelId": "msteams", **fields})
+    assert asks_for_erasure(asked, are_ids_bound=False) is asks
+
+
+@pytest.mark.parametrize("kind", ["deleteUserData", "contactRelationUpdate", "installationUpdate"])
+@pytest.mark.parametrize("channel", ["directline", "webchat", "DirectLine", "emulator"])
+@pytest.mark.parametrize("are_ids_bound", [True, False])
+def test_where_clients_choose_ids_only_enhanced_authentication_vouches_for_them(
+    kind: str, channel: str, *, are_ids_bound: bool
+) -> None:
+    asked = activity(type=kind, action="remove", channelId=channel)
+    assert asks_for_erasure(asked, are_ids_bound=are_ids_bound) is are_ids_bound
+
+
+async def test_to_leave_a_group_ends_its_conversation_without_a_word() -> None:
+    bot = Bot()
+    await bot.say(**GROUP)
+    await bot.say()
+    await bot.take(activity(**{**REMOVED, **GROUP}))
+    sent = len(bot.connector.sent)
+    assert await bot.store.has_user(ANN)
+    bot.clock.sleep(103)
+    await bot.sweep()
+    told = [body["conversation"]["id"] for _, _, body in bot.connector.sent[sent:]]
+    assert GROUP["conversation"]["id"] not in told
 
 
 @pytest.mark.parametrize("talk", [{}, GROUP], ids=["personal", "group"])

@@ -1,5 +1,7 @@
 """Rows that commit b1d8218 wrote, of every kind, are read and written as they are.
 
+Only the mark of their form is added, which that commit did not know.
+
 `rows_of_b1d8218.json` is what that commit's own code left in two tables: personal chats with Ann
 and, on Direct Line, with Eve; a team with Ann and Bob; Mia, whose notice is tried again at another
 address; Cid, whose notice is a dead letter; the erasure of Dan; a timeout that was made shorter.
@@ -76,6 +78,10 @@ def of_kind(table: str, kind: str) -> list[Row]:
     return found
 
 
+def marked(row: Row) -> dict[str, Any]:
+    return {**row.columns, "Form": 1}
+
+
 @dataclass
 class Old:
     """A bot of today on the rows of then, a second later."""
@@ -104,27 +110,27 @@ def test_conversations_stay_as_they_are_byte_for_byte(old: Old) -> None:
     for row in of_kind("conversations", "c"):
         address = old.bot.store.address(row.key.removeprefix("c|"))
         assert address.shard == row.partition
-        assert conversation_columns(conversation_of(address, row)) == row.columns
+        assert conversation_columns(conversation_of(address, row)) == marked(row)
 
 
 def test_due_rows_stay_as_they_are() -> None:
     for row in of_kind("conversations", "d"):
-        assert due_row(due_row_of(row)) == row
+        assert due_row(due_row_of(row)) == replace(row, columns=marked(row))
 
 
 def test_dead_letters_stay_as_they_are_byte_for_byte() -> None:
     for row in of_kind("conversations", "x"):
-        assert dead_letter_row(dead_letter_of(row)) == row
+        assert dead_letter_row(dead_letter_of(row)) == replace(row, columns=marked(row))
 
 
 def test_users_stay_as_they_are() -> None:
     for row in of_kind("users", "user"):
-        assert user_columns(user_row_of(row)) == row.columns
+        assert user_columns(user_row_of(row)) == marked(row)
 
 
 def test_entries_of_users_lists_keep_their_keys() -> None:
     for row in of_kind("users", "in"):
-        entry = listed_conversation(row)
+        entry = listed_conversation(row, shard_count=2)
         assert entry_key(entry) == row.key
         assert entry.address.shard == row.columns["Shard"]
 
@@ -142,7 +148,7 @@ async def test_the_control_row_stays_as_it_is(old: Old) -> None:
     await old.bot.store.save_control(control)
     written = await old.bot.conversations.get(CONTROL, CONTROL)
     assert written is not None
-    assert written.columns == row.columns
+    assert written.columns == marked(row)
 
 
 async def test_records_of_sweeps_can_be_read(old: Old) -> None:
@@ -198,6 +204,18 @@ async def test_a_notice_tried_again_goes_to_the_other_address(old: Old) -> None:
     assert (report.looked_at, report.notified) == (2, 1)  # Dan's erasure is due too
     (sent,) = [body for _, _, body in old.bot.connector.sent]
     assert sent["serviceUrl"] == "https://smba.infra.gcc.teams.microsoft.com/teams/"
+
+
+async def test_an_erasure_goes_on_only_once_the_users_table_says_so_too(
+    old: Old, caplog: pytest.LogCaptureFixture
+) -> None:
+    await old.bot.users.write([Operation("insert", Row(DAN, "user", {"State00": b"x"}))])
+    old.bot.clock.sleep(10)
+    await old.bot.sweep()
+    assert await old.bot.store.has_user(DAN)
+    assert f"user {DAN}: the users' table knows of no erasure" in caplog.text
+    await old.bot.erasure.erase("msteams", "29:dan")
+    await old.bot.sweep()
     assert not await old.bot.store.has_user(DAN)
     assert all(row.session != ERASURE for row in await _due(old))
 
