@@ -106,7 +106,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """
     try:
         text = body.decode("utf-8-sig", "surrogatepass")
-        payload = json.loads(text)
+        payload: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequestError(400, f"the body is not valid JSON: {type(error).__name__}") from error
     if not isinstance(payload, dict):
@@ -114,7 +114,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     if text.count("{") + text.count("[") > MAX_DEPTH and _is_deep(payload):
         raise BadRequestError(400, f"the body is nested more than {MAX_DEPTH} deep")
     if _PERHAPS_SURROGATE.search(text):
-        payload = _without_lone_surrogates(payload)
+        return _without_lone_surrogates(payload)
     return payload
 
 
@@ -147,6 +147,21 @@ def _without_lone_surrogates(payload: dict[str, Any]) -> dict[str, Any]:
         text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     )
     return storable
+
+
+def origin_of(payload: dict[str, Any]) -> tuple[str, str]:
+    """The activity's channelId and serviceUrl, which its caller's token is compared with.
+
+    Raises:
+        BadRequestError: 400, one is missing or no string.
+    """
+    for name in ("channelId", "serviceUrl"):
+        value = payload.get(name)
+        if value in (None, ""):
+            raise BadRequestError(400, f"the activity has no {name}")
+        if not isinstance(value, str):
+            raise BadRequestError(400, f"{name} must be a string")
+    return payload["channelId"], payload["serviceUrl"]
 
 
 def activity_of(payload: dict[str, Any]) -> Activity:
