@@ -176,6 +176,17 @@ def _bad_tokens() -> dict[str, Callable[[FakeChannel], str]]:
         "no audience": claims(aud=None),
         "no service url": claims(serviceurl=None),
         "another service url": claims(serviceurl="https://smba.example/"),
+        "no expiry": claims(exp=None),
+        "expiry is a list": lambda channel: hand_made(channel, {"exp": [1]}),
+        "emulator without expiry": emulator(exp=None),
+        "emulator of another tenant": emulator(iss=f"https://sts.windows.net/{OTHER_APP_ID}/"),
+        "emulator for the app with another audience": emulator(aud=OTHER_APP_ID),
+        "emulator of version 2 with the claim of version 1": emulator(ver="2.0"),
+        "channel's token by an emulator's issuer": claims(iss=EMULATOR_ISSUER),
+        "unknown critical header": lambda channel: channel.token(
+            app_id=APP_ID, headers={"crit": ["exp"]}
+        ),
+        "longer than any": lambda channel: channel.token(app_id=APP_ID, claims={"x": "x" * 20_000}),
         "expired": lambda channel: channel.token(app_id=APP_ID, expires_in_seconds=-3600),
         "expiry is text": claims(exp="soon"),
         "expiry is infinite": claims(exp=float("inf")),
@@ -371,3 +382,111 @@ async def test_old_keys_serve_while_new_ones_cannot_be_fetched(channel: FakeChan
     assert channel.keys_requests == 2
     with pytest.raises(SigningKeysUnavailableError):
         await keys.get("perhaps-a-new-key")
+
+
+@pytest.mark.parametrize("endorsements", [None, (), ("slack",)])
+@pytest.mark.parametrize("channel_id", ["msteams", "test", "made-up"])
+async def test_a_key_that_endorses_no_channel_is_good_for_none(
+    channel: FakeChannel,
+    authentication: InboundAuthentication,
+    endorsements: tuple[str, ...] | None,
+    channel_id: str,
+) -> None:
+    channel.keys = [SigningKey("first-key", endorsements)]
+    header = f"Bearer {channel.token(app_id=APP_ID)}"
+    with pytest.raises(UnauthorizedError, match="endorsement"):
+        await authenticate(authentication, message(channel, channel_id=channel_id), header)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "version", "claim"),
+    [
+        ("https://sts.windows.net/{}/", "1.0", "appid"),
+        ("https://login.microsoftonline.com/{}/v2.0", "2.0", "azp"),
+    ],
+)
+async def test_the_emulators_token_may_be_of_the_bots_own_tenant(
+    channel: FakeChannel, issuer: str, version: str, claim: str
+) -> None:
+    claims = {"appid": None, "iss": issuer.format(TENANT.lower()), "ver": version, claim: APP_ID}
+    header = f"Bearer {channel.emulator_token(app_id=APP_ID, claims=claims)}"
+    await authenticate(authentication_at(channel), message(channel), header)
+    elsewhere = InboundAuthentication(app_id=APP_ID, cloud=channel.cloud, takes_emulators=True)
+    with pytest.raises(UnauthorizedError):
+        await authenticate(elsewhere, message(channel), header)
+
+
+@pytest.mark.parametrize("channel_id", ["emulator", "msteams"])
+async def test_outside_of_development_the_emulators_token_is_refused(
+    channel: FakeChannel, channel_id: str
+) -> None:
+    production = InboundAuthentication(app_id=APP_ID, cloud=channel.cloud, tenant=TENANT)
+    header = f"Bearer {channel.emulator_token(app_id=APP_ID)}"
+    with pytest.raises(UnauthorizedError, match="development"):
+        await authenticate(production, message(channel, channel_id=channel_id), header)
+    assert channel.keys_requests == 0
+
+
+async def test_a_remembered_token_is_compared_with_each_activity(
+    channel: FakeChannel, authentication: InboundAuthentication
+) -> None:
+    header = f"Bearer {channel.token(app_id=APP_ID)}"
+    first = await authentication.verify(header)
+    assert await authentication.verify(header) is first
+    for other in ({"channel_id": "slack"}, {"service_url": "https://smba.example/"}):
+        with pytest.raises(UnauthorizedError):
+            await authenticate(authentication, message(channel, **other), header)
+
+
+async def test_a_remembered_token_is_good_no_longer_than_its_key(
+    channel: FakeChannel, authentication: InboundAuthentication
+) -> None:
+    url = channel.channel_keys_url
+    authentication._channel_keys = SigningKeys(url, max_age_seconds=0, pause_seconds=0)
+    header = f"Bearer {channel.token(app_id=APP_ID)}"
+    await authentication.verify(header)
+    channel.keys = [SigningKey("first-key")]  # the same name, another key
+    with pytest.raises(UnauthorizedError):
+        await authentication.verify(header)
+
+
+async def test_a_remembered_token_is_checked_again_when_it_expires(
+    channel: FakeChannel, authentication: InboundAuthentication
+) -> None:
+    header = f"Bearer {channel.token(app_id=APP_ID, expires_in_seconds=-10)}"  # within the skew
+    assert await authentication.verify(header) is not await authentication.verify(header)
+
+
+async def test_so_many_tokens_are_remembered_and_no_more(
+    channel: FakeChannel,
+    authentication: InboundAuthentication,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.connector.authentication._REMEMBERED_TOKENS", 3)
+    for number in range(5):
+        token = channel.token(app_id=APP_ID, claims={"number": number})
+        await authentication.verify(f"Bearer {token}")
+    assert len(authentication._verified) == 3
+
+
+@pytest.mark.parametrize("url", ["http://login.example/keys", "ftp://127.0.0.1/keys", "keys", 5])
+async def test_keys_come_over_https_only(channel: FakeChannel, url: object) -> None:
+    channel.keys_answers = [Answer(200, {"jwks_uri": url})]
+    with pytest.raises(SigningKeysUnavailableError):
+        await SigningKeys(channel.channel_keys_url).get("first-key")
+
+
+async def test_an_endless_document_of_keys_is_not_read(channel: FakeChannel) -> None:
+    channel.keys_answers = [Answer(200, {"jwks_uri": f"{channel.url}/keys", "x": "x" * 2**20})]
+    with pytest.raises(SigningKeysUnavailableError, match="TooLargeError"):
+        await SigningKeys(channel.channel_keys_url).get("first-key")
+
+
+async def test_keys_too_old_are_used_no_more(channel: FakeChannel) -> None:
+    keys = SigningKeys(
+        channel.channel_keys_url, max_age_seconds=0, max_stale_seconds=0, pause_seconds=0
+    )
+    channel.keys_answers = [Answer(200, {"jwks_uri": f"{channel.url}/keys"}), Answer(500)]
+    await keys._fetch()
+    with pytest.raises(SigningKeysUnavailableError):
+        await keys.get("first-key")
