@@ -27,7 +27,7 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
-from shared.connector.inbound import read_activity
+from shared.connector.reception import receive
 from shared.domain.timing import Timing
 from shared.state import codec
 from shared.state.bags import state_bags
@@ -65,8 +65,8 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
     )
 
     async def take(body: bytes, bearer: str) -> object:
-        activity = read_activity("application/json", body)
-        return await turns.take(activity, await authentication.authenticate(activity, bearer))
+        headers = {"content-type": "application/json", "authorization": bearer}
+        return await turns.take(*await receive(authentication, headers, body))
 
     return take
 

@@ -9,7 +9,8 @@ from msrest.serialization import Model
 from api_function.answers import error_answer, json_answer
 from shared.app import get_app
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
-from shared.connector.inbound import BadRequestError, read_activity
+from shared.connector.inbound import BadRequestError
+from shared.connector.reception import receive
 from shared.domain.errors import StorageUnavailableError
 from shared.settings import SettingsError
 
@@ -27,11 +28,8 @@ async def messages(req: func.HttpRequest) -> func.HttpResponse:
     sent and the channel may try again.
     """
     try:
-        activity = read_activity(req.headers.get("content-type") or "", req.get_body())
         app = await get_app()
-        caller = await app.authentication.authenticate(
-            activity, req.headers.get("authorization") or ""
-        )
+        activity, caller = await receive(app.authentication, req.headers, req.get_body())
         response = await app.take_turn(activity, caller)
     except BadRequestError as error:
         return error_answer(error.status, str(error))

@@ -129,6 +129,8 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             credentials=sdk_credentials(settings.identity),
             cloud=cloud,
             ssl_context=trust,
+            takes_emulators=settings.identity.takes_emulators,
+            tenant=settings.identity.app_tenant_id,
         )
         fan_out = None
         if settings.expiry.fan_out == "on":

@@ -214,7 +214,7 @@ def _limited(
 
 
 class _OwnConnector(BotFrameworkAuthentication):
-    """The SDK's authentication, with our connector."""
+    """The SDK's clients for sign-in, and our connector."""
 
     def __init__(self, connector: Connector, sdk: BotFrameworkAuthentication) -> None:
         self._factory = _Factory(connector)
@@ -223,12 +223,12 @@ class _OwnConnector(BotFrameworkAuthentication):
     async def authenticate_request(
         self, activity: Activity, auth_header: str
     ) -> AuthenticateRequestResult:
-        return await self._sdk.authenticate_request(activity, auth_header)
+        raise NotImplementedError("shared.connector.authentication checks callers")
 
     async def authenticate_streaming_request(
         self, auth_header: str, channel_id_header: str
     ) -> AuthenticateRequestResult:
-        return await self._sdk.authenticate_streaming_request(auth_header, channel_id_header)
+        raise NotImplementedError("there are no streaming connections")
 
     def create_connector_factory(self, claims_identity: ClaimsIdentity) -> ConnectorFactory:
         del claims_identity  # the connector has the bot's own credentials

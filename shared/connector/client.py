@@ -4,7 +4,6 @@ It replaces the SDK's ConnectorClient. The SDK runs requests in a small thread p
 session per turn (docs/decisions.md has the figures). Here one HTTP session serves all service URLs.
 """
 
-import ipaddress
 import json
 import math
 import ssl
@@ -40,6 +39,7 @@ from opentelemetry.trace import SpanKind
 from yarl import URL
 
 from shared.connector.credentials import TokenSource
+from shared.connector.hosts import is_loopback
 from shared.connector.outbound import wire_form
 from shared.telemetry import tracer
 
@@ -330,16 +330,9 @@ def _url(service_url: str, path: str, *, secure: bool) -> URL:
     extras = base.user or base.password or base.query_string or base.fragment
     if base.scheme not in {"http", "https"} or not host or extras:
         raise ConnectorError("the service URL is not a plain http or https address")
-    if secure and base.scheme == "http" and not _is_loopback(host):
+    if secure and base.scheme == "http" and not is_loopback(host):
         raise ConnectorError("the service URL is not https: the bot's token stays here")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @lru_cache(maxsize=256)

@@ -70,6 +70,12 @@ class IdentitySettings(SettingsGroup):
         default="off",
         parameter="directLineEnhancedAuthentication",
     )
+    emulator_tokens: Literal["off", "on"] = setting(
+        "EmulatorTokens",
+        "off or on",
+        default="off",
+        not_set="the Emulator is for development",
+    )
     functions_environment: str = setting(
         "AZURE_FUNCTIONS_ENVIRONMENT",
         "set by the Functions host",
@@ -81,6 +87,16 @@ class IdentitySettings(SettingsGroup):
     def own_tenant(self) -> str:
         """The tenant of a SingleTenant bot; empty for every other bot."""
         return self.app_tenant_id if self.app_type == "SingleTenant" else ""
+
+    @property
+    def is_development(self) -> bool:
+        """Whether the app runs on a developer's machine."""
+        return self.functions_environment == "Development"
+
+    @property
+    def takes_emulators(self) -> bool:
+        """Whether tokens of the Emulator and the Playground are good."""
+        return self.is_development or self.emulator_tokens == "on"
 
     def app_certificate(self) -> "Certificate | None":
         """The bot's certificate, if it has one.
@@ -106,7 +122,7 @@ class IdentitySettings(SettingsGroup):
     def misfits(self) -> Iterator[str]:
         if not self.app_id:
             # Without an app id no caller is checked: that is safe only on a developer's machine.
-            if self.functions_environment != "Development":
+            if not self.is_development:
                 yield (
                     "MicrosoftAppId is empty; it must be the bot's app id"
                     " (it may be left out only where AZURE_FUNCTIONS_ENVIRONMENT is Development)"

@@ -49,11 +49,14 @@ async def test_a_request_with_every_fault_is_refused_for_the_first_of_them(
 ) -> None:
     no_activity = b'{"type": "message"}'
     activity = User(guarded_bot, channel).activity(text="hello")
-    text = {"Content-Type": "text/plain"}
+    text, false = {"Content-Type": "text/plain"}, JSON | {"Authorization": "Bearer a.b.c"}
+    true = JSON | {"Authorization": f"Bearer {channel.token(app_id=APP_ID)}"}
     assert (await guarded_bot.post(data=TOO_LARGE[:-1], headers=text))[0] == 415
     assert (await guarded_bot.post(data=TOO_LARGE[:-1], headers=JSON))[0] == 413
-    assert (await guarded_bot.post(data=no_activity[:-1], headers=JSON))[0] == 400
-    assert (await guarded_bot.post(data=no_activity, headers=JSON))[0] == 400
+    assert (await guarded_bot.post(data=no_activity[:-1], headers=JSON))[0] == 401
+    assert (await guarded_bot.post(data=no_activity[:-1], headers=false))[0] == 400
+    assert (await guarded_bot.post(data=no_activity, headers=false))[0] == 401
+    assert (await guarded_bot.post(data=no_activity, headers=true))[0] == 400
     assert (await guarded_bot.post(json=activity))[0] == 401
 
 

@@ -1,13 +1,20 @@
 """What comes in: one status and reason for each mistake, in the documented order."""
 
 import json
+from copy import deepcopy
 from datetime import UTC
 from typing import Any
 
 import pytest
 from botbuilder.schema import Activity
 
-from shared.connector.inbound import MAX_BODY_BYTES, BadRequestError, read_activity
+from shared.connector.inbound import (
+    MAX_BODY_BYTES,
+    MAX_DEPTH,
+    MAX_ITEMS,
+    BadRequestError,
+    read_activity,
+)
 from shared.connector.references import reference_of
 
 MESSAGE: dict[str, Any] = {
@@ -257,3 +264,155 @@ def test_channel_data_and_value_may_be_anything() -> None:
     for value in values:
         body = json.dumps({**MESSAGE, "channelData": value, "value": value}).encode()
         assert read_activity("application/json", body).channel_data == value
+
+
+# What channels send, and what the SDK's reader can read of the schema.
+SAMPLES: dict[str, dict[str, Any]] = {
+    "message": MESSAGE,
+    "teams": {
+        **MESSAGE,
+        "textFormat": "plain",
+        "localTimezone": "Europe/Berlin",
+        "conversation": {"id": "a:1", "conversationType": "personal", "tenantId": "t", "x": [1]},
+        "from": {"id": "29:x", "aadObjectId": "a", "givenName": "Ada", "properties": {"a": [{}]}},
+        "entities": [
+            {"type": "clientInfo", "country": "DE", "platform": "Web"},
+            {"type": "mention", "mentioned": {"id": "28:b", "name": "Bot"}, "text": "<at>Bot</at>"},
+        ],
+        "channelData": {"tenant": {"id": "t"}, "team": {"id": "19:x", "n": [1, 1.5, None, True]}},
+        "attachments": [
+            {"contentType": "text/html", "content": "<p>hi</p>"},
+            {"contentType": "application/json", "content": {"a": [{"b": None}]}, "extra": 1},
+        ],
+    },
+    "members": {
+        **MESSAGE,
+        "type": "conversationUpdate",
+        "membersAdded": [{"id": "a", "name": "Ann", "role": "user"}, {"id": "b"}],
+        "membersRemoved": [],
+        "historyDisclosed": False,
+        "topicName": "news",
+    },
+    "reaction": {**MESSAGE, "reactionsAdded": [{"type": "like", "user": {"id": "x"}}]},
+    "invoke": {**MESSAGE, "type": "invoke", "name": "task/submit", "value": {"data": [{"a": "b"}]}},
+    "scalar value": {
+        **MESSAGE,
+        "value": 5,
+        "channelData": "text",
+        "label": "",
+        "unknown": {"a": 1},
+    },
+    "card": {
+        **MESSAGE,
+        "suggestedActions": {
+            "to": ["ann"],
+            "actions": [{"type": "imBack", "title": "Yes", "value": {"a": 1}, "displayText": "y"}],
+        },
+        "listenFor": ["a", "b"],
+        "textHighlights": [{"text": "hi", "occurrence": 2}],
+        "semanticAction": {"id": "book", "entities": {"city": {"type": "place", "name": "Rome"}}},
+        "relatesTo": {
+            "activityId": "0",
+            "user": {"id": "u"},
+            "bot": {"id": "b"},
+            "conversation": {"id": "c", "isGroup": True},
+            "channelId": "test",
+            "serviceUrl": "https://x/",
+        },
+    },
+    **{
+        f"at {written}": {**MESSAGE, "timestamp": written, "localTimestamp": written}
+        for written in (
+            "2026-11-22T12:00:00",
+            "2026-11-22T12:00:00Z",
+            "2026-11-22t12:00:00z",
+            "2026-11-22T12:00:00.1Z",
+            "2026-11-22T12:00:00.123456789Z",
+            "2026-11-22T12:00:00+05:30",
+            "2026-11-22T12:00:00.5-0800",
+            "2026-11-22T12:00:00+05",
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_activity_is_what_the_sdks_own_reader_makes_of_it(name: str) -> None:
+    activity = taken(SAMPLES[name])
+    assert activity == Activity.deserialize(json.loads(json.dumps(SAMPLES[name])))
+    assert deepcopy(activity) == activity
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-11-22T12:00Z",
+        "2026-11-22 12:00:00Z",
+        "20261122T120000Z",
+        "2026-11-22T12:00:00+99:00",
+        "0001-01-01T00:00:00+10:00",
+        "9999-12-31T24:00:00Z",
+        "2026-11-22T12:00:00." + "1" * 100_000,
+        "٢٠٢٦-11-22T12:00:00Z",
+        "2026-02-30T12:00:00Z",
+    ],
+)
+def test_other_forms_are_no_timestamps(written: str) -> None:
+    assert refusal(changed("timestamp", written)) == (400, "timestamp is no ISO 8601 timestamp")
+    assert taken(changed("localTimestamp", written)).local_timestamp is None
+
+
+def test_two_activities_share_nothing() -> None:
+    first, second = taken(MESSAGE), taken(MESSAGE)
+    first.additional_properties["seen"] = True
+    assert second.additional_properties == {}
+    assert Activity().additional_properties == {}
+
+
+def nested(depth: int, inner: Any = 1) -> Any:
+    value = inner
+    for number in range(depth):
+        value = [value] if number % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("field", ["value", "channelData", "unknown", "attachments"])
+def test_nesting_has_a_ceiling(field: str) -> None:
+    def body(depth: int) -> dict[str, Any]:
+        inner = nested(depth)
+        return {**MESSAGE, field: [{"content": inner}] if field == "attachments" else inner}
+
+    around = 3 if field == "attachments" else 1
+    deepcopy(taken(body(MAX_DEPTH - around)))
+    for depth in (MAX_DEPTH - around + 1, 500):
+        status, reason = refusal(body(depth))
+        assert (status, "nested" in reason) == (400, True)
+
+
+def test_brackets_in_text_are_not_nesting() -> None:
+    assert taken({**MESSAGE, "text": "[{" * 1_000}).text == "[{" * 1_000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attachments": [{}] * (MAX_ITEMS + 1)},
+        {"entities": [5] * (MAX_ITEMS + 1)},
+        {"membersAdded": [{}] * MAX_ITEMS, "textHighlights": [{}]},
+        {"suggestedActions": {"actions": [{}] * (MAX_ITEMS + 1)}},
+        {"semanticAction": {"entities": {str(number): {} for number in range(MAX_ITEMS + 1)}}},
+    ],
+)
+def test_items_that_become_objects_have_a_ceiling(fields: dict[str, Any]) -> None:
+    assert refusal({**MESSAGE, **fields}) == (400, f"the lists have more than {MAX_ITEMS} items")
+
+
+@pytest.mark.parametrize("field", ["value", "channelData", "listenFor", "unknown"])
+def test_lists_of_free_json_have_none(field: str) -> None:
+    assert taken({**MESSAGE, field: ["x"] * (MAX_ITEMS + 1)}).text == "hi"
+
+
+def test_as_many_items_as_the_ceiling_are_read() -> None:
+    assert len(taken({**MESSAGE, "attachments": [{}] * MAX_ITEMS}).attachments) == MAX_ITEMS
