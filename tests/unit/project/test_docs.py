@@ -100,3 +100,16 @@ def test_a_path_that_is_gone_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("`shared/app.py`, `app.py`, `shared/gone.py`, `gone.toml`, `old_function`")
     assert missing(page) == {"shared/gone.py", "gone.toml", "old_function"}
+
+
+def test_the_tests_that_show_what_holds_exist() -> None:
+    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    defined = set(
+        re.findall(r"^(?:async )?def (test_\w+)", "".join(map(Path.read_text, files)), re.MULTILINE)
+    )
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named <= defined, named - defined
+    rows = page.partition("\n## What is not")[0].split("|---|---|---|---|\n")[1].splitlines()
+    for row in filter(None, rows):
+        assert "`test_" in row.split("|")[4], row
