@@ -3,7 +3,6 @@
 docs/state-data.md says how to call them, and maps each rule of the old service.
 """
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -15,6 +14,7 @@ import azure.functions as func
 from api_function.answers import error_answer, json_answer
 from api_function.route import Route
 from shared.app import App, get_app
+from shared.domain.bounded_json import read_json
 from shared.domain.errors import StateTooLargeError, StateUnreadableError, StorageUnavailableError
 from shared.settings import SettingsError
 from shared.state.codec import StateDecodeError
@@ -119,9 +119,9 @@ def _bot_data(req: func.HttpRequest) -> BotData:
     if len(content) > MAX_BODY_BYTES:
         raise StateTooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
     try:
-        body = json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise _BadRequestError("the body is not valid JSON") from error
+        body = read_json(content, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise _BadRequestError("the body is not valid JSON, too deep or too full") from error
     if not isinstance(body, dict) or "data" not in body:
         raise _BadRequestError('the body must be an object with "data"')
     etag = body.get("eTag")

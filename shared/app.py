@@ -27,6 +27,7 @@ from shared.expiry.fan_out import FanOut, poison_name
 from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
 from shared.expiry.run import SweepRunner
+from shared.log_lines import make_log_lines_safe
 from shared.settings import Settings, read_settings
 from shared.state import codec
 from shared.state.bags import state_bags
@@ -115,6 +116,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     """Build the app; closes its clients after."""
     # At INFO the client logs every request with its headers.
     logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
+    make_log_lines_safe()
     codec.register(*bot.STATE_TYPES)
     async with AsyncExitStack() as clients:
         stores = await clients.enter_async_context(open_stores(settings))

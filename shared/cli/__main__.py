@@ -21,6 +21,7 @@ from shared.connector.credentials import token_source
 from shared.domain.errors import StoreError
 from shared.domain.times import utc_now
 from shared.expiry.fan_out import Queue, poison_name
+from shared.log_lines import make_log_lines_safe, printable
 from shared.settings import SettingsError, read_settings
 from shared.storage.queues import Queues
 from shared.storage.stores import open_stores
@@ -62,10 +63,11 @@ def main() -> None:
     status = commands.add_parser("status", help="how expiry is doing")
     status.set_defaults(run=lambda _: _status())
     arguments = parser.parse_args()
+    make_log_lines_safe()
     try:
         asyncio.run(arguments.run(arguments))
     except (SettingsError, StoreError) as error:
-        sys.exit(str(error))
+        sys.exit(printable(str(error)))
 
 
 def _days(text: str) -> int:
@@ -152,7 +154,9 @@ async def _dead_letters(arguments: argparse.Namespace) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    # A line holds what rows and channels say. A finding's advice is a second line of our own.
+    shown = "\n".join(printable(each) for each in line.split("\n"))
+    sys.stdout.write(f"{shown}\n")
 
 
 if __name__ == "__main__":

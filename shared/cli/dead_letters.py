@@ -7,6 +7,7 @@ from datetime import datetime
 
 from shared.domain.store import DeadLetterStore
 from shared.domain.work import DeadLetter
+from shared.log_lines import printable
 
 Say = Callable[[str], None]
 
@@ -91,5 +92,6 @@ def _line(letter: DeadLetter) -> str:
     code = f" {letter.code!a}" if letter.code else ""
     return (
         f"{letter.session} {channel!a} expired {expired} dead {dead}"
-        f" attempts {letter.attempts} {letter.status or 'no answer'}{code}: {letter.reason}"
+        f" attempts {letter.attempts} {letter.status or 'no answer'}{code}:"
+        f" {printable(letter.reason)}"
     )

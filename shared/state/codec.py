@@ -13,7 +13,8 @@ import importlib
 import json
 import math
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -23,10 +24,19 @@ from uuid import UUID
 import botbuilder.schema
 from msrest.serialization import Model
 
+from shared.domain.bounded_json import check_depth, check_items, read_json
+
 TAG = "$type"
 
-# The largest size of one row's state when unpacked: a small row must not fill the memory.
-MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+# The largest size of one row's state when unpacked: a small row must not fill the memory. The 700
+# KiB of a row are less, where JSON is compressed to a fifth or a tenth as usual.
+MAX_UNPACKED_BYTES = 16 * 1024 * 1024
+
+# Larger bags are packed and unpacked beside the event loop.
+LARGE_BYTES = 64 * 1024
+
+# Numbers can be chosen so that they all have one hash. A set of n such values costs n * n steps.
+_MOST_OF_ONE_HASH = 50
 
 
 class StateTypeError(TypeError):
@@ -139,8 +149,17 @@ def pack(bag: dict[str, Any]) -> bytes:
     """
     if not bag:
         return b""
+    encoded = encode(bag)
     # With sorted keys, equal bags are equal bytes, so an unchanged bag is not written.
-    return zlib.compress(json.dumps(encode(bag), separators=(",", ":"), sort_keys=True).encode(), 1)
+    try:
+        text = json.dumps(encoded, separators=(",", ":"), sort_keys=True).encode()
+        # What could not be read again is not written.
+        _check_length(text)
+        check_items(text)
+        check_depth(encoded)
+    except (RecursionError, ValueError) as error:
+        raise StateTypeError(f"state cannot be kept: {error}") from None
+    return zlib.compress(text, 1)
 
 
 def unpack(packed: bytes) -> dict[str, Any]:
@@ -154,14 +173,24 @@ def unpack(packed: bytes) -> dict[str, Any]:
     inflater = zlib.decompressobj()
     try:
         text = inflater.decompress(packed, MAX_UNPACKED_BYTES)
-        if not inflater.eof:
-            raise StateDecodeError("the compressed state is cut short or too large")
-        bag = decode(json.loads(text))
-    except (zlib.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except zlib.error as error:
+        raise StateDecodeError(f"zlib.error: {error}") from error
+    if not inflater.eof:
+        raise StateDecodeError("the compressed state is cut short or too large")
+    try:
+        bag = decode(read_json(text))
+    except StateDecodeError:
+        raise
+    except ValueError as error:
         raise StateDecodeError(f"{type(error).__name__}: {error}") from error
     if not isinstance(bag, dict):
         raise StateDecodeError("the state is no bag of properties")
     return bag
+
+
+def _check_length(text: bytes) -> None:
+    if len(text) > MAX_UNPACKED_BYTES:
+        raise ValueError(f"it is larger than {MAX_UNPACKED_BYTES // 2**20} MiB")
 
 
 def _encode(value: Any, path: str) -> Any:  # noqa: PLR0911 - one return for each kind of value
@@ -212,12 +241,23 @@ def _decode(data: Any) -> Any:  # noqa: PLR0911 - one return for each kind of va
         return {key: _decode(item) for key, item in data.items()}
     tag = data[TAG]
     if tag == "dict":
-        return {_decode(key): _decode(item) for key, item in data["items"]}
+        pairs = [(_decode(key), _decode(item)) for key, item in data["items"]]
+        _check_hashes(key for key, _ in pairs)
+        return dict(pairs)
     if tag in _COLLECTIONS:
-        return _COLLECTIONS[tag](_decode(item) for item in data["items"])
+        items = [_decode(item) for item in data["items"]]
+        if tag != "tuple":
+            _check_hashes(items)
+        return _COLLECTIONS[tag](items)
     if tag in _VALUES:
         return _VALUES[tag][2](data["value"])
     return _decode_object(tag, data)
+
+
+def _check_hashes(values: Iterable[Any]) -> None:
+    most = max(Counter(hash(value) for value in values).values(), default=0)
+    if most > _MOST_OF_ONE_HASH:
+        raise StateDecodeError(f"{most} values of a set or dict have one hash")
 
 
 def _decode_object(tag: Any, data: dict[str, Any]) -> Any:

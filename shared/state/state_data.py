@@ -101,12 +101,12 @@ class StateData:
         """The user's data on a channel."""
         user = user_hash(channel_id, user_id)
         packed, row = await self._user_rows().read(user)
-        return _bot_data(_Bag(packed, row.etag if row else "", f"user {user}"))
+        return await _bot_data(_Bag(packed, row.etag if row else "", f"user {user}"))
 
     async def save_user(self, channel_id: str, user_id: str, new: BotData) -> BotData:
         """Save the user's data on a channel."""
         user = user_hash(channel_id, user_id)
-        packed = _packed(new.data)
+        packed = await asyncio.to_thread(_packed, new.data)
 
         async def attempt() -> _Bag:
             current, row = await self._user_rows().read(user)
@@ -120,14 +120,14 @@ class StateData:
     async def get_conversation(self, channel_id: str, conversation_id: str) -> BotData:
         """The conversation's data."""
         session = await self._session(ConversationKey(channel_id, conversation_id))
-        return _bot_data(_conversation_bag(session))
+        return await _bot_data(_conversation_bag(session))
 
     async def save_conversation(
         self, channel_id: str, conversation_id: str, new: BotData
     ) -> BotData:
         """Save the conversation's data."""
         key = ConversationKey(channel_id, conversation_id)
-        packed = _packed(new.data)
+        packed = await asyncio.to_thread(_packed, new.data)
 
         async def attempt() -> _Bag:
             session = await self._session(key)
@@ -142,7 +142,7 @@ class StateData:
     async def get_private(self, channel_id: str, conversation_id: str, user_id: str) -> BotData:
         """The user's private data in a conversation."""
         session = await self._session(ConversationKey(channel_id, conversation_id))
-        return _bot_data(await self._private_bag(session, user_hash(channel_id, user_id)))
+        return await _bot_data(await self._private_bag(session, user_hash(channel_id, user_id)))
 
     async def save_private(
         self, channel_id: str, conversation_id: str, user_id: str, new: BotData
@@ -150,7 +150,7 @@ class StateData:
         """Save the user's private data in a conversation."""
         key = ConversationKey(channel_id, conversation_id)
         user = user_hash(channel_id, user_id)
-        packed = _packed(new.data)
+        packed = await asyncio.to_thread(_packed, new.data)
 
         async def attempt() -> _Bag:
             session = await self._session(key)
@@ -184,7 +184,7 @@ class StateData:
         async with self._queues.setdefault(where, asyncio.Lock()):
             for number in range(_MAX_ATTEMPTS):
                 try:
-                    return _bot_data(await attempt())
+                    return await _bot_data(await attempt())
                 except ConflictError:
                     # The eTag tells whether that changed these data.
                     await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
@@ -233,9 +233,15 @@ def _named(conversation: Conversation, user: str = "") -> str:
     return f"conversation {address.shard}/{address.key}" + (f", user {user}" if user else "")
 
 
-def _bot_data(bag: _Bag) -> BotData:
+async def _bot_data(bag: _Bag) -> BotData:
     if not bag.packed:
         return BotData(None, NOTHING_SAVED)
+    if len(bag.packed) > codec.LARGE_BYTES:
+        return await asyncio.to_thread(_unpacked, bag)
+    return _unpacked(bag)
+
+
+def _unpacked(bag: _Bag) -> BotData:
     try:
         data = codec.encode(codec.unpack(bag.packed))
     except codec.StateDecodeError as error:

@@ -114,7 +114,16 @@ class TurnState(Storage):
             raise TypeError("Keys are required when reading")
         bags = {key: self._bag(key) for key in keys}
         await asyncio.gather(*(self._make_sure_of(bag) for bag in bags.values()))
-        return {key: self._unpacked(bag) for key, bag in bags.items() if bag.current}
+        found: dict[str, Any] = {}
+        for key, bag in bags.items():
+            if bag.current:
+                is_large = len(bag.current) > codec.LARGE_BYTES
+                found[key] = (
+                    await asyncio.to_thread(self._unpacked, bag)
+                    if is_large
+                    else self._unpacked(bag)
+                )
+        return found
 
     async def write(self, changes: Mapping[str, Any]) -> None:
         """Stage the bags.

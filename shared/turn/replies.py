@@ -11,10 +11,14 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ConversationReference
 
 from shared.connector.outbound import HeldReply, wire_form
+from shared.domain.bounded_json import read_json
 
 # Larger replies are not kept: they would slow down the read of every later turn, only for the case
 # of a crash within milliseconds.
 MAX_PACKED_BYTES = 32 * 1024
+
+# Thirty times that: another program may have written the row.
+MAX_UNPACKED_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,24 +46,41 @@ def pack(replies: Replies) -> bytes:
         )
     except (TypeError, ValueError):
         return b""  # the bot's own objects, in a card for example, can be sent but not stored
-    packed = zlib.compress(text.encode(), 1)
+    content = text.encode()
+    if len(content) > MAX_UNPACKED_BYTES:
+        return b""
+    packed = zlib.compress(content, 1)
     return packed if len(packed) <= MAX_PACKED_BYTES else b""
 
 
 def unpack(packed: bytes) -> Replies | None:
-    """The replies that `pack` was given; None if the bytes are damaged or empty."""
+    """The replies that `pack` was given; None if the bytes are damaged, too large or empty."""
+    if not packed:
+        return None
+    inflater = zlib.decompressobj()
     try:
-        data = json.loads(zlib.decompress(packed)) if packed else None
-    except (ValueError, zlib.error):
+        text = inflater.decompress(packed, MAX_UNPACKED_BYTES)
+        if not inflater.eof:
+            return None
+        data = read_json(text)
+        answer = data["response"]
+        committed_at = datetime.fromisoformat(data["at"])
+        if committed_at.tzinfo is None:
+            return None
+        return Replies(
+            committed_at=committed_at,
+            held=[HeldReply(kind, _read(kind, wire)) for kind, wire in data["held"]],
+            response=InvokeResponse(status=int(answer[0]), body=answer[1]) if answer else None,
+        )
+    except (
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        zlib.error,
+    ):
         return None
-    if data is None:
-        return None
-    answer = data["response"]
-    return Replies(
-        committed_at=datetime.fromisoformat(data["at"]),
-        held=[HeldReply(kind, _read(kind, wire)) for kind, wire in data["held"]],
-        response=InvokeResponse(status=answer[0], body=answer[1]) if answer else None,
-    )
 
 
 def _read(kind: str, wire: dict[str, Any]) -> Activity | ConversationReference:

@@ -12,7 +12,7 @@ from botbuilder.dialogs import (
 )
 from botbuilder.dialogs.choices import Choice
 from botbuilder.dialogs.prompts import PromptOptions
-from botbuilder.schema import InputHints
+from botbuilder.schema import Activity, InputHints, TextFormatTypes
 from botframework.connector import Channels
 
 from shared.authors import end_conversation
@@ -120,9 +120,9 @@ class ProfileDialog(ComponentDialog):
         if step.result == YES.value:
             # The only use of UserState: turns that do not touch it cost no storage request for it.
             await self._profile.set(step.context, profile)
-            await step.context.send_activity(f"Your profile is kept: {profile.describe()}.")
+            await step.context.send_activity(_plain(f"Your profile is kept: {profile.describe()}."))
         else:
-            await step.context.send_activity(f"All right, {profile.name}: nothing is kept.")
+            await step.context.send_activity(_plain(f"All right, {profile.name}: nothing is kept."))
         end_conversation(step.context)  # nobody is told that a finished conversation has expired
         ended: DialogTurnResult = await step.end_dialog()
         return ended
@@ -131,10 +131,17 @@ class ProfileDialog(ComponentDialog):
 def _question(text: str, retry: str, choices: Sequence[Choice] = ()) -> PromptOptions:
     hint = InputHints.expecting_input  # a channel with speech opens the microphone
     return PromptOptions(
-        prompt=MessageFactory.text(text, input_hint=hint),
-        retry_prompt=MessageFactory.text(retry, input_hint=hint),
+        prompt=_plain(text, hint),
+        retry_prompt=_plain(retry, hint),
         choices=list(choices),
     )
+
+
+def _plain(text: str, hint: InputHints = InputHints.accepting_input) -> Activity:
+    """A text in which nothing is markup: it may hold what the user has typed."""
+    message: Activity = MessageFactory.text(text, input_hint=hint)
+    message.text_format = TextFormatTypes.plain
+    return message
 
 
 def _profile(answers: Mapping[str, Any]) -> UserProfile:

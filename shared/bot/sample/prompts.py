@@ -19,6 +19,7 @@ from recognizers_text import Culture
 
 LONGEST_ANSWER = 200  # characters; a longer text is neither a choice nor a number
 PICTURE_TYPES = {"image/jpeg", "image/png"}
+LONGEST_PICTURE = 200  # characters of a name or an address
 
 YES = Choice("Yes", synonyms=["y", "yep", "yeah", "sure", "ok"])
 NO = Choice("No", synonyms=["n", "nope", "not"])
@@ -107,7 +108,7 @@ class PicturePrompt(AttachmentPrompt):
                 address = attachment.content_url or ""
                 if address.startswith("data:"):  # the whole picture: too large for the state
                     address = ""
-                return _understood(attachment.name or address or "a picture")
+                return _understood((attachment.name or address or "a picture")[:LONGEST_PICTURE])
         return _understood(None) if (activity.text or "").strip() else _not_understood()
 
 

@@ -220,3 +220,63 @@ def test_a_name_that_is_taken_cannot_be_registered() -> None:
     with pytest.raises(ValueError, match="registered already"):
         codec.register(Pizza)
     codec.register(Colour)  # the same again is no error
+
+
+# What one caller or row can cost
+
+
+P = 2**61 - 1  # Python's hash of a whole number is its rest by this
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"$type": "set", "items": [k * P for k in range(1, 3000)]},
+        {"$type": "frozenset", "items": [k * P for k in range(1, 3000)]},
+        {"$type": "dict", "items": [[k * P, 0] for k in range(1, 3000)]},
+        {"$type": "set", "items": [{"$type": "decimal", "value": str(k * P)} for k in range(3000)]},
+        {"$type": "set", "items": [{"$type": "tuple", "items": [k * P]} for k in range(3000)]},
+        {
+            "$type": "set",
+            "items": [float(k * 2**61) for k in range(1)] + [k * P for k in range(99)],
+        },
+    ],
+)
+def test_values_that_share_one_hash_are_refused(data: object) -> None:
+    with pytest.raises(codec.StateDecodeError, match="have one hash"):
+        codec.decode({"deep": [data]})
+
+
+@pytest.mark.parametrize("items", [range(5000), [f"{n}" for n in range(5000)], [1, 1.0, 1]])
+def test_ordinary_sets_are_read(items: Any) -> None:
+    assert codec.decode({"$type": "set", "items": list(items)}) == set(items)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":[' + "{}," * 200_000 + "{}]}",
+        '{"a":' * 300 + "1" + "}" * 300,
+        '{"a":' + "[" * 30_000,
+        '{"a":"' + "x" * (17 * 2**20) + '"}',
+    ],
+    ids=["many", "deep", "open", "long"],
+)
+def test_what_is_too_much_is_neither_read_nor_written(text: str) -> None:
+    with pytest.raises(codec.StateDecodeError):
+        codec.unpack(zlib.compress(text.encode()))
+
+
+@pytest.mark.parametrize(
+    "bag", [{"a": [{}] * 200_000}, {"a": "x" * (17 * 2**20)}], ids=["many", "long"]
+)
+def test_a_bag_that_could_not_be_read_again_is_not_written(bag: dict[str, Any]) -> None:
+    with pytest.raises(codec.StateTypeError, match="cannot be kept"):
+        codec.pack(bag)
+
+
+def test_what_is_packed_is_read_again_up_to_the_limit_of_depth() -> None:
+    value: Any = 1
+    for _ in range(150):
+        value = [value]
+    assert codec.unpack(codec.pack({"a": value})) == {"a": value}
