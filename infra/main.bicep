@@ -112,6 +112,9 @@ param stateLimitKiB int = 700
 ])
 param stateApi string = 'key'
 
+@description('Hosts of private channels that may have the token of the bot, besides those of the channels of Microsoft; commas between them.')
+param allowedServiceHosts string = ''
+
 // Where state is kept
 
 @description('The store of conversations and users: Table Storage, or Azure Cosmos DB for NoSQL, which is then made too.')
@@ -377,6 +380,7 @@ var appSettings = {
   TableShards: string(tableShards)
   StateLimitKiB: string(stateLimitKiB)
   StateApi: stateApi
+  AllowedServiceHosts: allowedServiceHosts
   StateStore: stateStore
 }
 var timerSetting = expiryTimer == 'on' ? {} : {
