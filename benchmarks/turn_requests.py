@@ -66,7 +66,13 @@ class _Connector(Connector):
     """Takes whatever is sent."""
 
     async def request(
-        self, method: str, service_url: str, path: str, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        service_url: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        is_anonymous: bool = False,
     ) -> Any:
         return {"id": "1"}
 
@@ -109,7 +115,7 @@ class OurBot:
         self.clock.time += timedelta(seconds=after_seconds)
         before = self._requests
         activity = _message(text, conversation)
-        await self._turns.take(activity, await self._authentication.authenticate(activity, ""))
+        await self._turns.take(activity, self._authentication.caller(None, "", ""))
         return self._requests - before
 
     @property

@@ -138,6 +138,9 @@ param directLineEnhancedAuthentication string = 'off'
 @description('Web pages that may hold the chat where directLineEnhancedAuthentication is on: origins with commas between, as https://www.example.com.')
 param directLineTrustedOrigins string = ''
 
+@description('Hosts of private channels that may have the token of the bot, besides those of the channels of Microsoft; commas between them.')
+param allowedServiceHosts string = ''
+
 // Where state is kept
 
 @description('The store of conversations and users: Table Storage, or Azure Cosmos DB for NoSQL, which is then made too.')
@@ -406,6 +409,7 @@ var appSettings = {
   StateApi: stateApi
   StatusPage: statusPage
   DirectLineEnhancedAuthentication: directLineEnhancedAuthentication
+  AllowedServiceHosts: allowedServiceHosts
   StateStore: stateStore
 }
 var timerSetting = expiryTimer == 'on' ? {} : {

@@ -16,6 +16,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import sdk_credentials, token_source
+from shared.connector.hosts import KnownHosts
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import read_limits
 from shared.connector.notices import NoticeSender, say_nothing
@@ -124,7 +125,11 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
         ca_file = settings.network.ca_file
         tokens = token_source(settings.identity, cloud, ca_file)
         trust = ssl.create_default_context(cafile=ca_file) if ca_file else None
-        connector = Connector(tokens, ssl_context=trust)
+        hosts = KnownHosts(
+            (*cloud.hosts, *settings.network.service_hosts),
+            loopback=settings.identity.is_development,
+        )
+        connector = Connector(tokens, ssl_context=trust, hosts=hosts)
         clients.push_async_callback(connector.close)
         authentication = InboundAuthentication(
             app_id=settings.identity.app_id,

@@ -55,7 +55,13 @@ class FakeConnector(Connector):
         self.refuse: Callable[[dict[str, Any]], ConnectorError | None] = lambda _: None
 
     async def request(
-        self, method: str, service_url: str, path: str, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        service_url: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        is_anonymous: bool = False,
     ) -> Any:
         refusal = self.refuse(body or {})
         if refusal:

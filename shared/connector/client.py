@@ -38,8 +38,9 @@ from multidict import CIMultiDictProxy
 from opentelemetry.trace import SpanKind
 from yarl import URL
 
+from shared.connector.answers import TooLargeError, read_bounded
 from shared.connector.credentials import TokenSource
-from shared.connector.hosts import is_loopback
+from shared.connector.hosts import PUBLIC_HOSTS, KnownHosts, is_loopback
 from shared.connector.outbound import wire_form
 from shared.telemetry import tracer
 
@@ -86,7 +87,9 @@ class Connector:
         tokens: the source of the bearer token; without an app id no token is sent.
         total_timeout_seconds: for a whole request, the wait for a free connection included.
         connect_timeout_seconds: for opening one connection.
-        connection_limit: connections open at once; further requests wait.
+        connection_limit: connections open at once; further requests wait. Half of them may be to
+            one host, so that one that hangs leaves room for the others.
+        hosts: who may have the token; None: the public cloud's channels and this machine.
         ssl_context: which certificates to trust; None: those that the system trusts.
     """
 
@@ -98,8 +101,10 @@ class Connector:
         connect_timeout_seconds: float = 5,
         connection_limit: int = 320,  # more than notices under way: replies need some too
         ssl_context: ssl.SSLContext | None = None,
+        hosts: KnownHosts | None = None,
     ) -> None:
         self._tokens = tokens
+        self._hosts = hosts or KnownHosts(PUBLIC_HOSTS, loopback=True)
         self._timeout = ClientTimeout(
             total=total_timeout_seconds,
             sock_connect=connect_timeout_seconds,
@@ -110,12 +115,21 @@ class Connector:
         self._ssl = ssl_context or True
         self._session: ClientSession | None = None
 
-    def for_service_url(self, service_url: str) -> "ConnectorClient":
+    @property
+    def has_identity(self) -> bool:
+        """Whether requests carry a token."""
+        return self._tokens.has_identity
+
+    def for_service_url(self, service_url: str, *, is_anonymous: bool = False) -> "ConnectorClient":
         """The client of one service URL: cheap, made anew for every turn or notice.
 
         If the service URL cannot be used, each operation raises a ConnectorError; this does not.
+
+        Args:
+            service_url: the channel's address.
+            is_anonymous: whether nobody vouches for the address; it gets no token.
         """
-        return ConnectorClient(self, service_url)
+        return ConnectorClient(self, service_url, is_anonymous=is_anonymous)
 
     async def close(self) -> None:
         """Close all connections. The connector must not be used afterwards."""
@@ -124,7 +138,13 @@ class Connector:
             await self._session.close()
 
     async def request(
-        self, method: str, service_url: str, path: str, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        service_url: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        is_anonymous: bool = False,
     ) -> Any:
         """Make one request and read its answer.
 
@@ -133,9 +153,10 @@ class Connector:
             service_url: the channel's address, with or without a slash at its end.
             path: below the service URL, already percent-encoded.
             body: sent as JSON.
+            is_anonymous: see `for_service_url`.
 
         Returns:
-            The JSON of a 2xx answer, or None if it was not JSON.
+            The JSON of a 2xx answer, or None if it was not JSON, or above a MiB.
 
         Raises:
             ConnectorError: the channel refused, or did not answer.
@@ -147,17 +168,35 @@ class Connector:
             attributes={"http.request.method": method},
         ) as span:
             try:
-                return await self._request(method, service_url, path, body)
+                return await self._request(
+                    method, service_url, path, body, is_anonymous=is_anonymous
+                )
             except ConnectorError as error:
                 span.set_attribute("http.response.status_code", error.status or 0)
                 raise
 
     async def _request(
-        self, method: str, service_url: str, path: str, body: dict[str, Any] | None
+        self,
+        method: str,
+        service_url: str,
+        path: str,
+        body: dict[str, Any] | None,
+        *,
+        is_anonymous: bool,
     ) -> Any:
-        url = _url(service_url, path, secure=self._tokens.has_identity)
-        headers = {"Accept": "application/json", "Content-Type": "application/json; charset=utf-8"}
-        token = await self._tokens.token()
+        shows_token = self._tokens.has_identity and not is_anonymous
+        url = _url(service_url, path, secure=shows_token)
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # a small answer might unpack to a large one
+            "Content-Type": "application/json; charset=utf-8",
+        }
+        if shows_token and not self._hosts.has(url.host or ""):
+            raise ConnectorError(
+                f"{method}: {url.host!a} is no channel's host (AllowedServiceHosts): the bot's"
+                " token stays here"
+            )
+        token = await self._tokens.token() if shows_token else None
         if token:
             headers["Authorization"] = f"Bearer {token}"
         data = None if body is None else json.dumps(body).encode()
@@ -165,8 +204,12 @@ class Connector:
             # Here, not in the constructor: a session belongs to the loop it is made on.
             self._session = ClientSession(
                 connector=TCPConnector(
-                    limit=self._connection_limit, keepalive_timeout=60, ssl=self._ssl
+                    limit=self._connection_limit,
+                    limit_per_host=max(1, self._connection_limit // 2),
+                    keepalive_timeout=60,
+                    ssl=self._ssl,
                 ),
+                auto_decompress=False,
                 timeout=self._timeout,
                 cookie_jar=DummyCookieJar(),  # one conversation's cookies are not another's
             )
@@ -180,8 +223,8 @@ class Connector:
                 allow_redirects=False,  # a redirect would carry the token to another host
             ) as response:
                 try:
-                    content = await response.read()
-                except ClientPayloadError:
+                    content = await read_bounded(response)
+                except (ClientPayloadError, TooLargeError):
                     content = b""  # the status has arrived, and it decides
         except TimeoutError as error:
             raise ConnectorError(
@@ -207,9 +250,12 @@ class Conversations:
     Every operation raises ConnectorError and CredentialError as `Connector.request` does.
     """
 
-    def __init__(self, connector: Connector, service_url: str) -> None:
+    def __init__(
+        self, connector: Connector, service_url: str, *, is_anonymous: bool = False
+    ) -> None:
         self._connector = connector
         self._service_url = service_url
+        self._options = {"is_anonymous": True} if is_anonymous else {}
 
     async def create_conversation(
         self, parameters: ConversationParameters
@@ -281,22 +327,24 @@ class Conversations:
         query: dict[str, object] | None = None,
     ) -> Any:
         try:
-            path = "/".join(("v3/conversations", *(quote(part, safe="") for part in segments)))
+            path = "/".join(("v3/conversations", *map(_segment, segments)))
             body = None if model is None else wire_form(model)
         except (ValueError, TypeError) as error:  # msrest's serialisation errors are ValueErrors
             reason = ascii(str(error)[:_LONGEST_DETAIL])
             raise ConnectorError(f"{method}: this cannot be sent: {reason}") from error
         if query:
             path += f"?{urlencode(query)}"
-        return await self._connector.request(method, self._service_url, path, body)
+        return await self._connector.request(method, self._service_url, path, body, **self._options)
 
 
 class ConnectorClient:
     """The SDK's connector client: one service URL and its conversations."""
 
-    def __init__(self, connector: Connector, service_url: str) -> None:
+    def __init__(
+        self, connector: Connector, service_url: str, *, is_anonymous: bool = False
+    ) -> None:
         self.service_url = service_url
-        self.conversations = Conversations(connector, service_url)
+        self.conversations = Conversations(connector, service_url, is_anonymous=is_anonymous)
 
     async def send(self, activity: Activity) -> ResourceResponse:
         """Send as the SDK's CloudAdapter does: a reply if `reply_to_id` is set, or a new activity.
@@ -310,6 +358,11 @@ class ConnectorClient:
                 activity.conversation.id, activity.reply_to_id, activity
             )
         return await self.conversations.send_to_conversation(activity.conversation.id, activity)
+
+
+def _segment(value: str) -> str:
+    """An id as one segment of a path: `.` and `..` too, which would else be steps in it."""
+    return value.replace(".", "%2E") if value in {".", ".."} else quote(value, safe="")
 
 
 def _url(service_url: str, path: str, *, secure: bool) -> URL:
@@ -348,14 +401,14 @@ def _proxy(scheme: str, host: str) -> str | None:
 def _json(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def _resource(answer: Any) -> ResourceResponse:
     """The id that a channel gave; empty if it gave none, which is still a success."""
     given = answer.get("id") if isinstance(answer, dict) else None
-    return ResourceResponse(id=str(given) if given else "")
+    return ResourceResponse(id=_words(given))
 
 
 def _model(kind: type[_M], answer: Any) -> _M:
@@ -366,7 +419,7 @@ def _model(kind: type[_M], answer: Any) -> _M:
     reader: Any = kind  # msrest's deserialize has no types
     try:
         model: _M = reader.deserialize(answer)
-    except ValueError as error:  # msrest's DeserializationError is one
+    except (ValueError, RecursionError) as error:  # msrest's DeserializationError is one
         raise problem from error
     return model
 
@@ -384,8 +437,8 @@ def _refusal(
     details = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(details, dict):
         details = {}
-    code = str(details["code"]) if details.get("code") else None
-    text = f"{code or ''} {details.get('message') or ''}"
+    code = _words(details.get("code"))[:_LONGEST_DETAIL] or None
+    text = f"{code or ''} {_words(details.get('message'))}"
     if token:
         text = text.replace(token, "***")
     return ConnectorError(
@@ -394,6 +447,11 @@ def _refusal(
         code=code,
         retry_after_seconds=_retry_after_seconds(headers.get("Retry-After", "")),
     )
+
+
+def _words(value: Any) -> str:
+    """A text or number of an answer; empty for anything else, which may be deep."""
+    return str(value) if value and isinstance(value, str | int) else ""
 
 
 def _retry_after_seconds(value: str) -> float | None:

@@ -6,6 +6,7 @@ from botbuilder.schema import CallerIdConstants
 from botframework.connector.auth import AuthenticationConstants, GovernmentConstants
 from yarl import URL
 
+from shared.connector.hosts import CHINA_HOSTS, PUBLIC_HOSTS, US_GOVERNMENT_HOSTS
 from shared.settings.cloud import CloudSettings
 from shared.settings.identity import IdentitySettings
 
@@ -24,6 +25,7 @@ class Cloud:
         channel_keys_url: the OpenID metadata of those tokens.
         emulator_keys_url: the OpenID metadata of the emulator's and the Playground's tokens.
         caller_id: the callerId for activities from this cloud's channels.
+        hosts: of its channels, as `KnownHosts` has them.
     """
 
     login_url: str
@@ -34,6 +36,7 @@ class Cloud:
     channel_keys_url: str
     emulator_keys_url: str
     caller_id: str
+    hosts: tuple[str, ...]
 
     @property
     def authority(self) -> str:
@@ -50,6 +53,8 @@ PUBLIC = Cloud(
     channel_keys_url=AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL,
     emulator_keys_url=AuthenticationConstants.TO_BOT_FROM_EMULATOR_OPENID_METADATA_URL,
     caller_id=CallerIdConstants.public_azure_channel,
+    # Single addresses make the public cloud 21Vianet's; Teams' GCC is in the public one.
+    hosts=(*PUBLIC_HOSTS, *CHINA_HOSTS),
 )
 US_GOVERNMENT = Cloud(
     login_url=GovernmentConstants.TO_CHANNEL_FROM_BOT_LOGIN_URL_PREFIX.rstrip("/"),
@@ -60,6 +65,7 @@ US_GOVERNMENT = Cloud(
     channel_keys_url=GovernmentConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL,
     emulator_keys_url=GovernmentConstants.TO_BOT_FROM_EMULATOR_OPENID_METADATA_URL,
     caller_id=CallerIdConstants.us_gov_channel,
+    hosts=US_GOVERNMENT_HOSTS,
 )
 
 

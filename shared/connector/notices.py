@@ -1,5 +1,7 @@
 """The notice of an expiry, and its sending."""
 
+from dataclasses import replace
+
 from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
 
 from shared import telemetry
@@ -101,15 +103,22 @@ class NoticeSender:
 
     async def _send(self, conversation: Conversation, reference: Reference) -> NoticeResult:
         notice, sent_at = notice_for(conversation, reference), self._limits.clock()
+        # Nobody vouched for the address when the row was written: it gets no token, also now.
+        is_anonymous = reference.is_anonymous and self._connector.has_identity
+        client = self._connector.for_service_url(reference.service_url, is_anonymous=is_anonymous)
         try:
-            await self._connector.for_service_url(reference.service_url).send(notice)
+            await client.send(notice)
         except ConnectorError as error:
             self._limits.answered(reference, sent_at, error)
-            return _failure(conversation, error, self._service_urls)
+            result = _failure(conversation, error, self._service_urls)
+            if is_anonymous and result.verdict is Verdict.STOP:
+                return replace(result, verdict=Verdict.DEAD)  # it says nothing about the others
+            return result
         except CredentialError as error:
             return NoticeResult(Verdict.STOP, detail=f"no token to send with: {error}")
         self._limits.answered(reference, sent_at)
-        self._service_urls.delivered(reference)
+        if not is_anonymous:
+            self._service_urls.delivered(reference)
         return NoticeResult(Verdict.DELIVERED, 200)
 
 

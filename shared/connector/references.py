@@ -20,6 +20,8 @@ def reference_of(activity: Activity) -> Reference:
         tenant=_tenant_of(where),
         user=None if where.is_group else _account(activity.from_property),
         bot=_account(activity.recipient),
+        # The adapter sets it for authenticated callers, and removes what others sent.
+        is_anonymous=activity.caller_id is None,
     )
 
 

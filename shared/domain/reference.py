@@ -52,6 +52,8 @@ class Reference:
         tenant: the id of the Microsoft Entra tenant, if there is one.
         user: who gets the notice; None in a group, whose notice goes to all.
         bot: the bot's account.
+        is_anonymous: whether nobody checked the caller that named the service URL. Rows from
+            before this mark count as checked.
         others: fields of the stored JSON that this code does not know; they stay there.
         conversation_others: the same, of the field `conversation`.
     """
@@ -64,6 +66,7 @@ class Reference:
     tenant: str | None = None
     user: Account | None = None
     bot: Account | None = None
+    is_anonymous: bool = False
     others: Mapping[str, Any] = field(default_factory=dict)
     conversation_others: Mapping[str, Any] = field(default_factory=dict)
 
@@ -89,7 +92,11 @@ class Reference:
             tenant=where.get("tenantId"),
             user=Account.from_json(user) if user else None,
             bot=Account.from_json(bot) if bot else None,
-            others=_without(stored, "channelId", "serviceUrl", "user", "bot", "conversation"),
+            is_anonymous=bool(stored.get("isAnonymous")),
+            others=_without(
+                stored,
+                *("channelId", "serviceUrl", "user", "bot", "conversation", "isAnonymous"),
+            ),
             conversation_others=_without(where, "id", "isGroup", "conversationType", "tenantId"),
         )
 
@@ -107,6 +114,7 @@ class Reference:
             user=self.user.to_json() if self.user else None,
             bot=self.bot.to_json() if self.bot else None,
             conversation={**where, **self.conversation_others},
+            isAnonymous=self.is_anonymous or None,
         )
         return {**known, **self.others}
 

@@ -589,9 +589,15 @@ class ScheduledConnector(Connector):
         self._world = world
 
     async def request(
-        self, method: str, service_url: str, path: str, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        service_url: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        is_anonymous: bool = False,
     ) -> Any:
-        del method, service_url, path
+        del method, service_url, path, is_anonymous
         body = body or {}
         return await self._world.request("send", f"send {body.get('text')!r:.40}", body=body)
 

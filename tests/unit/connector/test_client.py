@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import gzip
+import json
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
@@ -29,8 +31,11 @@ from botframework.connector.auth import MicrosoftAppCredentials
 
 from shared.connector.client import Connector, ConnectorClient, ConnectorError
 from shared.connector.credentials import TokenSource
+from shared.connector.hosts import PUBLIC_HOSTS, KnownHosts
 from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
+from shared.domain.reference import Reference
+from shared.expiry.notice import Verdict
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, no_limits
 from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until
@@ -542,7 +547,8 @@ async def test_https_goes_through_a_proxy_of_the_environment(
     async with FakeChannel(tls=True) as channel, ConnectProxy(channel.url) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
+        hosts = KnownHosts(["channel.example"], loopback=True)
+        connector = Connector(FixedToken(), ssl_context=channel.ssl_context, hosts=hosts)
         await connector.for_service_url("https://channel.example/amer").send(message())
         await connector.for_service_url(channel.service_url).send(message())
         await connector.close()
@@ -579,3 +585,133 @@ async def test_a_netrc_file_does_not_get_in_the_way(
     monkeypatch.setenv("NETRC", str(netrc))
     await client.send(message())
     assert channel.requests[0].authorization == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.trafficmanager.net",
+        "smba.trafficmanager.net.evil.example",
+        "botframework.com.evil.example",
+        "evilbotframework.com",
+        "169.254.169.254",
+    ],
+)
+async def test_the_token_goes_to_known_hosts_only(connector: Connector, host: str) -> None:
+    with pytest.raises(ConnectorError, match="AllowedServiceHosts"):
+        await connector.for_service_url(f"https://{host}/").send(message())
+
+
+@pytest.mark.parametrize(
+    ("host", "is_known"),
+    [
+        ("smba.trafficmanager.net", True),
+        ("SMBA.trafficmanager.net.", True),
+        ("europe.directline.botframework.com", True),
+        ("smba.infra.gcc.teams.microsoft.com", True),
+        ("bot.private.example", True),
+        ("a.private.example", False),
+        ("a.b.wild.example", True),
+        ("wild.example", False),
+        ("127.0.0.1", False),
+        ("localhost", False),
+        ("", False),
+    ],
+)
+def test_known_hosts_are_the_channels_and_those_that_are_added(host: str, is_known: bool) -> None:
+    hosts = KnownHosts([*PUBLIC_HOSTS, "bot.private.example", "*.wild.example"])
+    assert hosts.has(host) is is_known
+
+
+def test_this_machine_is_known_in_development() -> None:
+    hosts = KnownHosts([], loopback=True)
+    assert all(hosts.has(host) for host in ("127.0.0.1", "localhost", "::1"))
+
+
+async def test_production_sends_no_token_to_this_machine(channel: FakeChannel) -> None:
+    connector = Connector(FixedToken(), hosts=KnownHosts(PUBLIC_HOSTS))
+    with pytest.raises(ConnectorError, match="AllowedServiceHosts"):
+        await connector.for_service_url(channel.service_url).send(message())
+    await connector.close()
+    assert channel.requests == []
+
+
+@pytest.mark.parametrize("is_anonymous", [True, False])
+async def test_an_address_that_nobody_vouches_for_gets_no_token(
+    channel: FakeChannel, connector: Connector, *, is_anonymous: bool
+) -> None:
+    bot = BotInMemory(FunctionBot(count_in_conversation))
+    await bot.say(serviceUrl=channel.service_url)
+    row = await bot.row()
+    assert row is not None
+    assert row.reference is not None
+    assert row.reference.is_anonymous  # the bot in memory has no app id
+    stored = Reference.from_json(row.reference.to_json())
+    reference = replace(stored, is_anonymous=is_anonymous)
+    await NoticeSender(connector, ServiceUrls(), no_limits())(replace(row, reference=reference))
+    (request,) = channel.requests
+    assert (request.authorization is None) is is_anonymous
+
+
+async def test_a_401_of_an_anonymous_address_does_not_stop_the_sweep(
+    channel: FakeChannel, connector: Connector
+) -> None:
+    channel.default_answers = [Answer(401)]
+    bot = BotInMemory(FunctionBot(count_in_conversation))
+    await bot.say(serviceUrl=channel.service_url)
+    row = await bot.row()
+    assert row is not None
+    result = await NoticeSender(connector, ServiceUrls(), no_limits())(row)
+    assert result.verdict is Verdict.DEAD
+
+
+@pytest.mark.parametrize("identifier", [".", ".."])
+async def test_dots_in_ids_are_no_steps_in_the_path(
+    channel: FakeChannel, client: ConnectorClient, identifier: str
+) -> None:
+    await client.send(message(identifier))
+    (request,) = channel.requests
+    escaped = identifier.replace(".", "%2E")
+    assert request.path == f"/channel/v3/conversations/{escaped}/activities"
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"id": "1"}' + b" " * 2**20, b"{", b"\xff"])
+async def test_a_message_that_was_taken_is_sent_whatever_the_answers_body(
+    channel: FakeChannel, client: ConnectorClient, body: bytes
+) -> None:
+    channel.default_answers = [Answer(200, body)]
+    assert (await client.send(message())).id == ""
+
+
+@pytest.mark.parametrize(
+    "error", [{"code": [[[[1]]]]}, {"code": {"a": 1}}, {"code": "x" * 100_000, "message": [1]}]
+)
+async def test_a_refusals_words_are_short(
+    channel: FakeChannel, client: ConnectorClient, error: dict[str, Any]
+) -> None:
+    channel.default_answers = [Answer(403, {"error": error})]
+    with pytest.raises(ConnectorError) as caught:
+        await client.send(message())
+    assert len(caught.value.code or "") <= 200
+    assert len(str(caught.value)) < 300
+
+
+async def test_answers_are_not_unpacked(channel: FakeChannel, client: ConnectorClient) -> None:
+    packed = gzip.compress(json.dumps({"id": "1"}).encode())
+    channel.default_answers = [Answer(200, packed, {"Content-Encoding": "gzip"})]
+    assert (await client.send(message())).id == ""
+
+
+async def test_one_host_that_hangs_leaves_room_for_the_others(channel: FakeChannel) -> None:
+    connector = Connector(FixedToken(), connection_limit=4)
+    channel.answers["hanging"] = [Answer(hang=True)]
+    client = connector.for_service_url(channel.service_url)
+    hanging = [asyncio.create_task(client.send(message("hanging"))) for _ in range(8)]
+    await until(lambda: len(channel.requests) == 2)
+    async with FakeChannel() as other:
+        await connector.for_service_url(other.service_url).send(message())
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    await connector.close()

@@ -69,6 +69,7 @@ def test_a_cloud_can_be_given_address_by_address(read_cloud: ReadCloud) -> None:
         channel_keys_url=CHINA["ToBotFromChannelOpenIdMetadataUrl"],
         emulator_keys_url=CHINA["ToBotFromEmulatorOpenIdMetadataUrl"],
         caller_id=PUBLIC.caller_id,
+        hosts=PUBLIC.hosts,
     )
 
 

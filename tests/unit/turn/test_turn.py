@@ -377,6 +377,7 @@ async def test_the_reference_and_locale_follow_every_message() -> None:
         conversation_id="talk",
         user=Account("ann"),
         bot=Account("bot"),
+        is_anonymous=True,
     )
     assert row.locale == "it-IT"
 
