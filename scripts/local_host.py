@@ -2,7 +2,8 @@
 
 It loads function_app.py, serves the HTTP functions, fires the timers, polls the queues and answers
 `POST /admin/functions/NAME`. It does what the real host does, as far as an app can see. It is for
-development only: no keys, no leases, no scale-out.
+development only: no keys, no leases, no scale-out. As it asks for no keys, it answers programs of
+this machine only, and no web page of another site.
 """
 
 import argparse
@@ -10,16 +11,18 @@ import asyncio
 import errno
 import functools
 import inspect
+import ipaddress
 import logging
 import os
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import azure.functions as func
 from aiohttp import web
@@ -64,7 +67,9 @@ class LocalHost:
         """
         loop = asyncio.get_running_loop()
         on_stop_signal(lambda: loop.call_soon_threadsafe(self.stopping.set))
-        application = web.Application(client_max_size=MAX_BODY_BYTES)
+        application = web.Application(
+            client_max_size=MAX_BODY_BYTES, middlewares=[refuse_other_sites]
+        )
         application.router.add_get("/admin/host/status", self.serve_status)
         application.router.add_post("/admin/functions/{name}", self.serve_admin)
         application.router.add_route("*", "/{path:(?s:.*)}", self.serve_http)
@@ -204,6 +209,34 @@ class LocalHost:
                 following = local_app.next_occurrence(expression, datetime.now(UTC))
             await self.fire(timer, past_due=past_due)
             due = following
+
+
+@web.middleware
+async def refuse_other_sites(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answers 403 to what a web page of another site makes a browser send to this machine.
+
+    Such a page may reach a server on loopback under a name of its own (DNS rebinding), which the
+    Host header shows, or post a form to it, which Origin and Sec-Fetch-Site show.
+    """
+    if not is_loopback(f"//{request.headers.get('Host', '')}"):
+        return web.Response(status=403, text="The local host answers as localhost only.\n")
+    writes = request.method not in {"GET", "HEAD"}
+    origin = request.headers.get("Origin")
+    is_cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
+    if (origin is not None and not is_loopback(origin)) or (writes and is_cross_site):
+        return web.Response(status=403, text="The local host takes nothing from other sites.\n")
+    return await handler(request)
+
+
+def is_loopback(url: str) -> bool:
+    """Says whether a URL's host is this machine by name or by address."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def to_response(function: HostedFunction, result: object) -> web.Response:

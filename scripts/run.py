@@ -21,6 +21,7 @@ from scripts import azurite, cosmos, install, processes
 from scripts.processes import ROOT
 
 PLAYGROUND = ROOT / "node_modules" / "@microsoft" / "m365agentsplayground" / "cli.js"
+LOOPBACK_ONLY = ROOT / "scripts" / "loopback_only.js"  # the Playground has no option for it
 PLAYGROUND_PORT = 26150
 FIRST_EPHEMERAL_PORT = 32768  # from here on, any outgoing connection may hold a port
 
@@ -136,7 +137,8 @@ def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None
     if free != port:
         print(f"Port {port} is taken: the Playground uses {free}.", flush=True)
     bot = f"http://localhost:{bot_port}/api/messages"
-    command = ["node", str(PLAYGROUND), "start", "-e", bot, "-c", "msteams", "-p", str(free)]
+    command = ["node", "--require", str(LOOPBACK_ONLY), str(PLAYGROUND), "start"]
+    command += ["-e", bot, "-c", "msteams", "-p", str(free)]
     environment = {**os.environ, "TEAMSAPPTESTER_BROWSER": "none"}
     process = processes.start([*command, "--disable-telemetry"], environment=environment)
     try:
@@ -152,7 +154,7 @@ def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None
 
 
 def is_free(port: int) -> bool:
-    """Says whether a server can listen on a port on every interface, as the Playground does."""
+    """Says whether a port is free on every interface: then localhost means our server only."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:

@@ -73,6 +73,10 @@ def test_it_chats_beside_a_taken_playground_port_and_one_signal_stops_everything
             playground_port = int(output.rpartition("http://localhost:")[2].split()[0])
             assert playground_port != taken_port
             assert run.answers(playground_port, "/_debug/ping")
+            for served in (port, playground_port):
+                with pytest.raises(OSError):  # noqa: PT011 - each system has its own refusal
+                    # Loopback too, but not the address that is listened on.
+                    socket.create_connection(("127.0.0.2", served), timeout=5).close()
             answer = processes.get(port, "/api/messages")
             assert answer is not None
             assert answer.status == HTTPStatus.NOT_FOUND  # it takes POST

@@ -191,6 +191,52 @@ def test_a_wrong_verb_or_path_is_not_found(host: Host, method: str, path: str) -
     assert host.ask(method, path)[0] == 404
 
 
+FOREIGN_HOSTS = [
+    "evil.example",
+    "evil.example:7071",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "localhost@evil.example",
+    "0.0.0.0",
+    "192.168.0.7",
+    "[::ffff:10.0.0.1]:7071",
+    "[broken",
+    "",
+]
+THIS_MACHINE = ["localhost", "LOCALHOST:1", "127.0.0.1:7071", "127.1.2.3", "[::1]:7071"]
+
+
+@pytest.mark.parametrize("name", FOREIGN_HOSTS)
+def test_a_name_that_is_not_this_machines_is_refused(host: Host, name: str) -> None:
+    for method, path in (("POST", "/api/echo/1"), ("POST", "/admin/functions/ticks")):
+        assert host.ask(method, path, headers={"Host": name})[0] == 403
+
+
+@pytest.mark.parametrize("name", THIS_MACHINE)
+def test_every_name_of_this_machine_is_served(host: Host, name: str) -> None:
+    assert host.ask("POST", "/api/echo/1", headers={"Host": name})[0] == 202
+    assert host.ask("POST", "/api/echo/1", headers={"Origin": f"http://{name}"})[0] == 202
+
+
+@pytest.mark.parametrize("path", ["/api/echo/1", "/admin/functions/ticks", "/nowhere"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost.evil.example:7071"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_a_post_from_another_site_is_refused(
+    host: Host, path: str, headers: dict[str, str]
+) -> None:
+    assert host.ask("POST", path, b"{}", headers)[0] == 403
+
+
 def test_a_failing_function_answers_500_and_tells_the_log_only(folder: Path) -> None:
     with running_host(folder) as host:
         assert host.ask("GET", "/api/fails")[:2] == (500, "")
