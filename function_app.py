@@ -1,27 +1,44 @@
-"""The Functions app: registers the blueprint of each function folder."""
+"""The Functions app: registers the blueprint of each function folder.
+
+If it cannot start (a wrong setting, a missing package, a mistake in the bot), it registers only
+what says why: the host would stay up and answer 404 to everything.
+"""
 
 import azure.functions as func
 
-from api_function import make_blueprint as make_api
-from expiry_queue_function import make_blueprint as make_expiry_queue
-from expiry_timer_function import blueprint as expiry_timer
-from messages_function import blueprint as messages
-from shared import telemetry
-from shared.app import close_app as shutdown  # the local host calls it when it stops
-from shared.connector.limits_file import read_limits
-from shared.settings import read_settings
+from startup_error_function import make_blueprint as make_startup_error
 
-__all__ = ["app", "shutdown"]
 
-settings = (
-    read_settings()
-)  # a wrong setting stops the app here, with its name, not at a user's first message
+def _blueprints() -> list[func.Blueprint]:
+    """All functions. The imports are here because each of them may fail.
 
-read_limits(settings.sending)  # the same for the file that it names
-telemetry.configure(settings.telemetry)
+    Raises:
+        SettingsError: a setting is missing or wrong.
+        Exception: an import failed.
+    """
+    from api_function import make_blueprint as make_api
+    from expiry_queue_function import make_blueprint as make_expiry_queue
+    from expiry_timer_function import blueprint as expiry_timer
+    from messages_function import blueprint as messages
+    from shared import telemetry
+    from shared.connector.limits_file import read_limits
+    from shared.settings import read_settings
 
-app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked
-app.register_functions(messages)
-app.register_functions(expiry_timer)
-app.register_functions(make_expiry_queue(settings.expiry))
-app.register_functions(make_api(settings.api))
+    settings = read_settings()  # a wrong setting is found here, not at a user's first message
+    read_limits(settings.sending)  # the same for the file that it names
+    telemetry.configure(settings.telemetry)
+    return [messages, expiry_timer, make_expiry_queue(settings.expiry), make_api(settings.api)]
+
+
+def _make_app() -> func.FunctionApp:
+    try:
+        blueprints = _blueprints()
+    except (Exception, SystemExit) as error:
+        blueprints = [make_startup_error(error)]
+    app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # the bot's tokens are checked
+    for blueprint in blueprints:
+        app.register_functions(blueprint)
+    return app
+
+
+app = _make_app()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 
 import azure.functions as func
 
@@ -24,3 +25,16 @@ def json_answer(
 def error_answer(status: int, message: str) -> func.HttpResponse:
     """An answer with an error message."""
     return json_answer(status, {"error": {"message": message}})
+
+
+def length_required(req: func.HttpRequest) -> func.HttpResponse | None:
+    """The answer to a request with a body of unknown length; None if the length is known.
+
+    The host hands such a body over empty (azure-functions-host, 4926).
+    """
+    if req.headers.get("content-length") or req.get_body():
+        return None
+    return error_answer(
+        HTTPStatus.LENGTH_REQUIRED,
+        "the body must have a Content-Length: one that is sent in chunks does not arrive",
+    )

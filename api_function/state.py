@@ -11,7 +11,7 @@ from typing import Any
 
 import azure.functions as func
 
-from api_function.answers import error_answer, json_answer
+from api_function.answers import error_answer, json_answer, length_required
 from api_function.route import Route
 from shared.app import App, get_app
 from shared.domain.bounded_json import read_json
@@ -61,6 +61,9 @@ async def _save_private(app: App, req: func.HttpRequest) -> BotData:
 
 
 async def _answer(req: func.HttpRequest, work: _Work) -> func.HttpResponse:
+    refusal = length_required(req) if req.method.upper() == "POST" else None
+    if refusal:
+        return refusal
     try:
         app = await get_app()
         async with app.with_storage():

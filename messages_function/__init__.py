@@ -6,7 +6,7 @@ from datetime import date
 import azure.functions as func
 from msrest.serialization import Model
 
-from api_function.answers import error_answer, json_answer
+from api_function.answers import error_answer, json_answer, length_required
 from shared.app import get_app
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
 from shared.connector.inbound import BadRequestError
@@ -24,9 +24,13 @@ blueprint = func.Blueprint()
 async def messages(req: func.HttpRequest) -> func.HttpResponse:
     """Take the turn of one activity.
 
-    400, 413 and 415 name the fault of the request. 401 is a bad token. 503 means that nothing was
-    sent and the channel may try again.
+    400, 411, 413 and 415 name the fault of the request. 401 is a bad token. 503 means that nothing
+    was sent and the channel may try again.
     """
+    return length_required(req) or await _answer(req)
+
+
+async def _answer(req: func.HttpRequest) -> func.HttpResponse:
     try:
         app = await get_app()
         activity, caller = await receive(app.authentication, req.headers, req.get_body())

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity
@@ -21,6 +21,7 @@ from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import read_limits
 from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.service_urls import ServiceUrls
+from shared.domain.errors import StorageUnavailableError
 from shared.domain.store import Stores
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
@@ -61,6 +62,7 @@ class App:
         self.authentication = authentication
         self._stores = stores
         self._are_ids_bound = settings.identity.enhanced_authentication == "on"
+        self._request_seconds = settings.host.request_seconds
         self._service_urls = ServiceUrls()
         timing = Timing(settings.expire_after)
         limits = SendingLimits(read_limits(settings.sending))
@@ -77,6 +79,7 @@ class App:
             bot.create_bot(*state_bags()),
             timing=timing,
             effects=Effects(getattr(bot, "EFFECTS", None)),
+            bot_seconds=settings.host.bot_seconds,
         )
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
         self.state_data = StateData(stores.for_turns(), timing=timing, now=utc_now)
@@ -107,9 +110,22 @@ class App:
                 await self.erasure.erase(activity.channel_id, activity.from_property.id)
             return response
 
-    def with_storage(self) -> AbstractAsyncContextManager[None]:
-        """Make sure of the storage; see `Stores.ready`."""
-        return self._stores.ready()
+    @asynccontextmanager
+    async def with_storage(self) -> AsyncIterator[None]:
+        """Make sure of the storage, and end what is done with it before the host's timeout.
+
+        Raises:
+            StorageUnavailableError: also if that takes too long: it was cancelled, as by a crash.
+            SettingsError: tables or containers do not fit the settings; see `Stores.ready`.
+        """
+        try:
+            async with asyncio.timeout(self._request_seconds), self._stores.ready():
+                yield
+        except TimeoutError as error:
+            raise StorageUnavailableError(
+                f"the request was cancelled after {self._request_seconds:g} s, before"
+                " functionTimeout"
+            ) from error
 
 
 @asynccontextmanager
@@ -186,5 +202,5 @@ async def get_app() -> App:
 
 
 async def close_app() -> None:
-    """Close the clients of this process's app."""
+    """Close the clients of this process's app: for tests. The host kills the process."""
     await _process.close()

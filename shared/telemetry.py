@@ -12,6 +12,9 @@ Without configuration they are not sent, and cost some microseconds each. A conv
 its hash. No id of a user and nothing that anybody said is part of them.
 """
 
+import asyncio
+import logging
+import os
 from collections.abc import Sequence
 
 from opentelemetry import metrics, trace
@@ -21,7 +24,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from shared.settings.telemetry import TelemetrySettings
 
+logger = logging.getLogger(__name__)
+
 _NAME = "expiring-bot"
+METRICS_EVERY_SECONDS = 15
 _TRACEPARENT = "traceparent"
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -60,6 +66,10 @@ def configure(settings: TelemetrySettings) -> None:
         configure_azure_monitor,
     )
 
+    # Every 60 s by default. What is not sent when a process dies is lost.
+    os.environ.setdefault(  # noqa: TID251 - OpenTelemetry takes it in no other way
+        "OTEL_METRIC_EXPORT_INTERVAL", str(METRICS_EVERY_SECONDS * 1000)
+    )
     configure_azure_monitor(
         connection_string=connection_string,
         logger_name=_NAME,
@@ -68,6 +78,22 @@ def configure(settings: TelemetrySettings) -> None:
         # These would record addresses, with ids in them; the spans of this project do not.
         instrumentation_options={name: {"enabled": False} for name in _INSTRUMENTATIONS},
     )
+
+
+async def flush(within_seconds: float) -> None:
+    """Send the spans and metrics that are not sent yet; give up after so many seconds.
+
+    The host kills a process without a word, so nothing may wait for its end.
+    """
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        force_flush = getattr(provider, "force_flush", None)  # without configuration: no such thing
+        if force_flush is None:
+            continue
+        try:
+            async with asyncio.timeout(within_seconds / 2):
+                await asyncio.to_thread(force_flush, int(within_seconds / 2 * 1000))
+        except Exception as error:  # noqa: BLE001 - what was measured is done, and stays so
+            logger.warning("telemetry: not sent: %r", error)
 
 
 def traceparent() -> str:

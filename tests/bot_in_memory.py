@@ -186,6 +186,7 @@ class BotInMemory:
     service_urls: ServiceUrls = field(default_factory=ServiceUrls)
     cosmos: InCosmos | None = None
     effects: Effects | None = None
+    bot_seconds: float | None = None
 
     def __post_init__(self) -> None:
         self.cosmos = self.cosmos or InCosmos.by_default()
@@ -203,6 +204,7 @@ class BotInMemory:
             self.bot,
             timing=self.timing,
             effects=self.effects,
+            bot_seconds=self.bot_seconds,
             now=self.clock,
         )
 

@@ -1,12 +1,10 @@
 """Checks of the configuration, each with advice for a failure. No secret is ever printed."""
 
-import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from pathlib import Path
 from typing import Literal
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -18,8 +16,6 @@ from shared.expiry.status import Schedule, duration, is_recent
 from shared.settings import Settings, SettingsError
 from shared.settings.expiry import ExpirySettings
 from shared.storage.stores import AzureStores
-
-_HOST_JSON = Path(__file__).parents[2] / "host.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +40,18 @@ async def examine(
     if settings.storage.state_store == "cosmos":
         yield await check_documents(stores)
     if not settings.expires_by_time_to_live_alone:
-        yield check_schedule(settings.expiry, now, _function_timeout_seconds())
+        yield check_schedule(settings.expiry, now)
         async for finding in _check_storage(settings, stores, now):
             yield finding
     yield await check_credentials(tokens)
     yield await check_endpoint(endpoint)
 
 
-def check_schedule(settings: ExpirySettings, now: datetime, timeout_seconds: float) -> Finding:
-    """The interval fits the timeout and the budget."""
+def check_schedule(settings: ExpirySettings, now: datetime) -> Finding:
+    """The interval fits the timeout of conversations."""
     interval = Schedule.of(settings.schedule, now).longest_seconds
     budget = settings.sweep_budget_seconds
     found = f"a sweep every {duration(interval)} at most, each of up to {budget} s"
-    if budget >= timeout_seconds:
-        return Finding(
-            "FAIL",
-            "schedule",
-            f"{found}; functionTimeout is {timeout_seconds:.0f} s",
-            "make SweepBudgetSeconds less than functionTimeout in host.json",
-        )
     if interval > settings.after_seconds:
         return Finding(
             "warn",
@@ -187,9 +176,3 @@ async def check_endpoint(url: str) -> Finding:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.BAD_REQUEST):
         return Finding("ok", name, found)
     return Finding("FAIL", name, found, "it must be 401 or 400: check the path and the app's log")
-
-
-def _function_timeout_seconds() -> float:
-    text = json.loads(_HOST_JSON.read_text(encoding="utf-8")).get("functionTimeout", "00:30:00")
-    hours, minutes, seconds = (float(part) for part in text.split(":"))
-    return hours * 3600 + minutes * 60 + seconds

@@ -130,21 +130,27 @@ def read_limits(settings: SendingSettings) -> Limits:
     try:
         return Limits(tables)
     except ValueError as error:
-        raise SettingsError(f"SendingLimits: in {str(path)!r}, {error}") from None
+        raise _wrong(f"SendingLimits: in {str(path)!r}, {error}") from None
 
 
 def _read(path: Path) -> dict[str, _Table]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            f"SendingLimits is {str(path)!r}; it must be a TOML file: {error}"
-        ) from error
+        raise _wrong(f"SendingLimits is {str(path)!r}; it must be a TOML file: {error}") from error
     try:
         return _Tables.model_validate(tables).root
     except ValidationError as error:
         wrong = "; ".join(dict.fromkeys(_mistakes(tables, error)))
-        raise SettingsError(f"SendingLimits: in {str(path)!r}, {wrong}") from None
+        raise _wrong(f"SendingLimits: in {str(path)!r}, {wrong}") from None
+
+
+def _wrong(message: str) -> SettingsError:
+    return SettingsError(
+        message,
+        without_values="SendingLimits is wrong; it must be a TOML file of limits, and the log says"
+        " what is wrong with it",
+    )
 
 
 def _mistakes(tables: dict[str, Any], error: ValidationError) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Runs sweeps, each with its span, metrics and record. Unfinished shards go to the fan-out."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
 from shared import telemetry
@@ -18,9 +20,17 @@ from shared.expiry.report import SweepReport, record_of
 from shared.expiry.status import Schedule
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout
-from shared.settings.expiry import ExpirySettings
+from shared.settings.expiry import (
+    SWEEP_ENDS_WITHIN_SECONDS,
+    WRITES_WITHIN_SECONDS,
+    ExpirySettings,
+)
 
 logger = logging.getLogger(__name__)
+
+
+class SweepCancelledError(Exception):
+    """A sweep did not end in time; what it left is due again."""
 
 
 class SweepRunner:
@@ -35,6 +45,7 @@ class SweepRunner:
         pace: how fast the channels take notices; None: as fast as they are sent.
         fan_out: where sweeps leave the shards that they do not finish; None: to the next sweep.
         now: the clock, in aware UTC.
+        timeout: cancels what is in it after so many seconds; as `asyncio.timeout`.
     """
 
     def __init__(
@@ -48,6 +59,7 @@ class SweepRunner:
         pace: Pace | None = None,
         fan_out: FanOut | None = None,
         now: Callable[[], datetime] = utc_now,
+        timeout: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout,
     ) -> None:
         self._stores = stores
         self._settings = settings
@@ -57,12 +69,16 @@ class SweepRunner:
         self._pace = pace
         self._fan_out = fan_out
         self._now = now
+        self._timeout = timeout
 
     async def run(self) -> SweepReport:
         """Sweep all shards; what fails within the sweep is counted in the report.
 
+        It ends within `AFTER_BUDGET_SECONDS` of its budget, whatever does not answer.
+
         Raises:
             StorageUnavailableError: the tables could not be reached at all.
+            SweepCancelledError: it did not end by itself; what it left is due again.
             SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
         """
         if not self._stores.has_rows:
@@ -75,9 +91,13 @@ class SweepRunner:
             raise
         await self._record(record_of(report, self._now()))
         if self._fan_out:
-            await self._fan_out.warn_of_poison()
-            if report.unfinished and not report.stopped:
-                await self._fan_out.hand_over(report.unfinished)
+            try:
+                async with _no_longer_than(WRITES_WITHIN_SECONDS, "the hand-over to the queue"):
+                    await self._fan_out.warn_of_poison()
+                    if report.unfinished and not report.stopped:
+                        await self._fan_out.hand_over(report.unfinished)
+            except StorageUnavailableError as error:  # the next sweep does the rest
+                logger.warning("fan-out: %s", error)
         return report
 
     async def run_shard(self, shard: str) -> SweepReport:
@@ -86,6 +106,7 @@ class SweepRunner:
         Raises:
             InvalidMessageError: there is no such shard.
             StorageUnavailableError: the tables or the queue could not be reached.
+            SweepCancelledError: as of `run`.
             SettingsError: tables or containers are not what the settings say; see `Stores.ready`.
         """
 
@@ -97,19 +118,29 @@ class SweepRunner:
 
         report = await self._run(sweep_it)
         if self._fan_out and report.unfinished and not report.stopped:
-            await self._fan_out.put(shard)
+            async with _no_longer_than(WRITES_WITHIN_SECONDS, "the hand-over to the queue"):
+                await self._fan_out.put(shard)
         return report
 
     async def _run(
         self, sweep: Callable[[ConversationStore], Awaitable[SweepReport]]
     ) -> SweepReport:
-        with telemetry.tracer.start_as_current_span("sweep"):
-            async with self._stores.ready():
-                store, requests = self._stores.counted()
-                with full_collections_put_off():
-                    report = await sweep(store)
-                report.requests = requests()
-        metrics.record_sweep(report)
+        limit = self._settings.sweep_budget_seconds + SWEEP_ENDS_WITHIN_SECONDS
+        try:
+            with telemetry.tracer.start_as_current_span("sweep"):
+                async with self._timeout(limit), self._stores.ready():
+                    store, requests = self._stores.counted()
+                    with full_collections_put_off():
+                        report = await sweep(store)
+                    report.requests = requests()
+            metrics.record_sweep(report)
+        except TimeoutError as error:
+            raise SweepCancelledError(
+                f"the sweep was cancelled: it ran for {limit} s, {SWEEP_ENDS_WITHIN_SECONDS} s more"
+                " than its budget; what it left is due again"
+            ) from error
+        finally:
+            await telemetry.flush(WRITES_WITHIN_SECONDS)
         return report
 
     async def _sweep_all(self, store: ConversationStore) -> SweepReport:
@@ -143,6 +174,21 @@ class SweepRunner:
     async def _record(self, record: SweepRecord) -> None:
         slot = Schedule.of(self._settings.schedule, record.at).slot(record.at)
         try:
-            await self._stores.for_sweeps().record_sweep(record, slot)
+            async with _no_longer_than(WRITES_WITHIN_SECONDS, "the sweep's record"):
+                await self._stores.for_sweeps().record_sweep(record, slot)
         except StorageUnavailableError as error:  # the sweep itself is done, or has said so
             logger.warning("sweep: not recorded: %s", error)
+
+
+@asynccontextmanager
+async def _no_longer_than(seconds: float, what: str) -> AsyncIterator[None]:
+    """Cancel what is in it after so many seconds.
+
+    Raises:
+        StorageUnavailableError: it was cancelled.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise StorageUnavailableError(f"{what} took more than {seconds} s") from error

@@ -17,6 +17,7 @@ from shared.settings.cloud import CloudSettings
 from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS, CosmosSettings
 from shared.settings.expiry import ExpirySettings
 from shared.settings.group import SettingsError, SettingsGroup
+from shared.settings.host import HostSettings
 from shared.settings.identity import IdentitySettings
 from shared.settings.network import NetworkSettings
 from shared.settings.sending import SendingSettings
@@ -40,6 +41,7 @@ class Settings(BaseModel):
     cosmos: CosmosSettings
     api: ApiSettings
     telemetry: TelemetrySettings
+    host: HostSettings
 
     @property
     def expire_after(self) -> timedelta:
@@ -83,21 +85,24 @@ def read_settings(given: Mapping[str, str] | None = None) -> Settings:
         settings = Settings.model_validate(variables)
         if not list(_misfits(**dict(settings))):
             return settings
-    raise SettingsError("; ".join(_mistakes(variables)))
+    raise SettingsError(
+        "; ".join(_mistakes(variables, with_values=True)),
+        without_values="; ".join(_mistakes(variables, with_values=False)),
+    )
 
 
 def _variables(group: type[SettingsGroup]) -> dict[str, Any]:
     return EnvSettingsSource(group)()  # type: ignore[arg-type] # it reads fields and config only
 
 
-def _mistakes(variables: Mapping[str, object]) -> Iterator[str]:
+def _mistakes(variables: Mapping[str, object], *, with_values: bool) -> Iterator[str]:
     """Every mistake. Groups are read one by one, so that a mistake in one hides none in another."""
     groups = {}
     for name, group in GROUPS.items():
         try:
             groups[name] = group.model_validate(variables[name])
         except ValidationError as error:
-            yield from group.describe(error)
+            yield from group.describe(error, with_values=with_values)
     yield from _misfits(**groups)
 
 
@@ -105,7 +110,9 @@ def _misfits(**groups: Any) -> Iterator[str]:
     """The contradictions within the groups that could be read, and between them."""
     for group in groups.values():
         yield from group.misfits()
-    expiry, storage, cosmos = (groups.get(name) for name in ("expiry", "storage", "cosmos"))
+    expiry, storage, cosmos, host = map(groups.get, ("expiry", "storage", "cosmos", "host"))
+    if host and expiry:
+        yield from host.misfits_with(expiry)
     if storage and expiry:
         yield from storage.misfits_with(expiry)
         if cosmos and storage.state_store == "cosmos":

@@ -24,6 +24,13 @@ def _ncrontab(value: str) -> str:
     return value
 
 
+# A sweep that has spent its budget ends what it has begun: within this time, or it is cancelled.
+SWEEP_ENDS_WITHIN_SECONDS = 60
+# After that, its record and its spans are written, and unfinished shards are handed over.
+WRITES_WITHIN_SECONDS = 10
+# So a run is over this long after its budget at the latest: see `SweepRunner`.
+AFTER_BUDGET_SECONDS = SWEEP_ENDS_WITHIN_SECONDS + 3 * WRITES_WITHIN_SECONDS
+
 # A queue's name may have 63 characters; 7 are left for "-poison".
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=3, max_length=56)]
 
@@ -62,7 +69,7 @@ class ExpirySettings(SettingsGroup):
     )
     sweep_budget_seconds: WholeSeconds = setting(
         "SweepBudgetSeconds",
-        "whole seconds, less than functionTimeout in host.json",
+        f"whole seconds, at least {AFTER_BUDGET_SECONDS} less than functionTimeout in host.json",
         default=45,
         parameter="sweepBudgetSeconds",
     )

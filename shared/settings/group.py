@@ -24,7 +24,18 @@ ANOTHER_CLOUD = "an address of another cloud"
 
 
 class SettingsError(ValueError):
-    """A setting is missing or wrong; the message names it, what it was and what it must be."""
+    """A setting is missing or wrong; the message names it, what it was and what it must be.
+
+    Attributes:
+        without_values: the same for callers whom nobody knows: no value is part of it, because a
+            secret may stand in the wrong setting.
+    """
+
+    def __init__(self, message: str, *, without_values: str = "") -> None:
+        super().__init__(message)
+        self.without_values = (
+            without_values or f"{message.split(maxsplit=1)[0].strip(':')} is wrong"
+        )
 
 
 class ExplainedError(ValueError):
@@ -108,13 +119,15 @@ class SettingsGroup(BaseModel):
         return ()
 
     @classmethod
-    def describe(cls, error: ValidationError) -> Iterator[str]:
+    def describe(cls, error: ValidationError, *, with_values: bool = True) -> Iterator[str]:
         """The mistakes of an error, each in one line without a secret."""
         for mistake in error.errors():
             name = str(mistake["loc"][0])
             field = next(f for f in cls.model_fields.values() if name in names_of(f))
             if mistake["type"] == "missing":
                 yield f"{name} is missing; it must be {field.description}"
+            elif not with_values:
+                yield f"{name} is wrong; it must be {field.description}"
             else:
                 was = "a secret" if field.annotation is SecretStr else repr(mistake["input"])
                 cause = mistake.get("ctx", {}).get("error")

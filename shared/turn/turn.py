@@ -67,15 +67,23 @@ RECENT_TURNS = 16
 RESEND_AFTER = timedelta(seconds=10)
 SLOW_DELIVERY_SECONDS = 8
 
+# The replies of a turn end this long after its bot's code must end.
+DELIVERY_ENDS_AFTER_SECONDS = 15
+
 # Writes that a process remembers as its own: it sends, or has sent, their replies.
 REMEMBERED_WRITES = 10_000
 
 
 @dataclass
 class _Attempts:
-    """The attempts of one turn so far: by writer id, the context with the replies of each."""
+    """The attempts of one turn so far: by writer id, the context with the replies of each.
+
+    Attributes:
+        bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
+    """
 
     activity_hash: str
+    bot_ends_at: float | None = None
     turn: str = field(default_factory=lambda: uuid4().hex[:16])
     contexts: dict[str, TurnContext] = field(default_factory=dict)
     unavailable: bool = False
@@ -106,6 +114,10 @@ class _Outcome:
     ended: str = "taken"
 
 
+class _BotTooSlowError(Exception):
+    """The bot's code was still running when its time was over."""
+
+
 @dataclass(frozen=True)
 class _Begun:
     """The beginning of a turn: the row that was found, its session, the activity's effect."""
@@ -130,6 +142,8 @@ class Turns:
         bot: the bot.
         timing: the rules for the time of conversations.
         effects: the effect of each activity on its session; None: the table's.
+        bot_seconds: how long after its beginning the bot's code of a turn is ended; its replies
+            end `DELIVERY_ENDS_AFTER_SECONDS` later. None: no limit.
         now: the clock, in aware UTC.
     """
 
@@ -141,10 +155,12 @@ class Turns:
         *,
         timing: Timing,
         effects: Effects | None = None,
+        bot_seconds: float | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._adapter = adapter
+        self._bot_seconds = bot_seconds
         self._bot = bot
         self._timing = timing
         self._effects = effects or Effects()
@@ -164,6 +180,9 @@ class Turns:
             StorageUnavailableError: nothing was sent. The turn may still have been saved.
         """
         received_at = self._now()
+        bot_ends_at = None
+        if self._bot_seconds is not None:
+            bot_ends_at = asyncio.get_running_loop().time() + self._bot_seconds
         key = ConversationKey(activity.channel_id, activity.conversation.id)
         address = self._store.address(key.hash)
         # Turns of one conversation follow each other, and their replies do too.
@@ -175,9 +194,12 @@ class Turns:
         with span:
             try:
                 async with queue:
-                    outcome = await self._run_until_committed(activity, caller, key, received_at)
+                    attempts = _Attempts(hash_of(activity), bot_ends_at)
+                    outcome = await self._run_until_committed(
+                        activity, caller, key, received_at, attempts
+                    )
                     ended = outcome.ended
-                    await self._deliver(outcome)
+                    await self._deliver(outcome, bot_ends_at)
             finally:
                 telemetry.turns.add(1, {"ended": ended})
         return outcome.response
@@ -188,9 +210,9 @@ class Turns:
         caller: AuthenticateRequestResult,
         key: ConversationKey,
         received_at: datetime,
+        attempts: _Attempts,
     ) -> _Outcome:
         address = self._store.address(key.hash)
-        attempts = _Attempts(hash_of(activity))
         for attempt in range(MAX_ATTEMPTS):
             # The bot may change the activity: every attempt gets it as it came.
             context = await self._adapter.prepare(deepcopy(activity), caller)
@@ -260,15 +282,19 @@ class Turns:
             self._adapter.hold(context, replies.held)
         return _Outcome(context, replies.response, ended="copy")
 
-    async def _deliver(self, outcome: _Outcome) -> None:
+    async def _deliver(self, outcome: _Outcome, bot_ends_at: float | None) -> None:
         """Send the replies. If that takes long, remove them from the row: no copy sends them."""
         delivery = asyncio.ensure_future(self._adapter.deliver(outcome.context))
+        ends_at = None if bot_ends_at is None else bot_ends_at + DELIVERY_ENDS_AFTER_SECONDS
         try:
             done, _ = await asyncio.wait({delivery}, timeout=SLOW_DELIVERY_SECONDS)
             if not done and outcome.saved and outcome.saved.replies:
                 with suppress(StoreError):  # another turn is the last one, and has replaced them
                     await self._store.save(replace(outcome.saved, replies=b""))
-            await delivery
+            async with asyncio.timeout_at(ends_at):
+                await delivery
+        except TimeoutError:
+            logger.warning("turn: saved, but its replies took too long; the rest is not sent")
         finally:
             delivery.cancel()
 
@@ -305,7 +331,7 @@ class Turns:
         # A sweep sees only what is stored, not what this turn will store.
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
         async with self._heartbeat(state, stored=begun.row if keeps_alive else None):
-            await self._adapter.run_pipeline(context, self._bot.on_turn)
+            await self._run_bot(context, attempts.bot_ends_at)
         if state.failure:
             raise state.failure
         if activity.type == ActivityTypes.invoke and not was_handled(
@@ -315,6 +341,15 @@ class Turns:
                 state.set_last_accessed(begun.row.last_accessed)
             begun = replace(begun, effect=Effect.NONE)
         return await self._save(context, state, begun, attempts)
+
+    async def _run_bot(self, context: TurnContext, ends_at: float | None) -> None:
+        try:
+            async with asyncio.timeout_at(ends_at) as limit:
+                await self._adapter.run_pipeline(context, self._bot.on_turn)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # the bot's own
+            raise _BotTooSlowError("ended before the host's functionTimeout is over") from error
 
     async def _begin(
         self,

@@ -1,8 +1,10 @@
 """The function folders: what they register with the host, and how they translate."""
 
+import importlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -155,6 +157,24 @@ async def test_what_is_no_json_is_refused_with_a_reason_and_before_the_token(
     assert json.loads(answer.get_body())["error"]["message"]
 
 
+@pytest.mark.parametrize("headers", [{}, {"transfer-encoding": "chunked"}])
+async def test_a_body_of_unknown_length_does_not_arrive_and_is_411(
+    app: AppInMemory, headers: dict[str, str]
+) -> None:
+    app.refuse = UnauthorizedError("no token")
+    request = func.HttpRequest("POST", "/api/messages", body=b"", headers=headers)
+    answer: func.HttpResponse = await messages_function.messages(request)
+    assert answer.status_code == 411
+    assert b"Content-Length" in answer.get_body()
+
+
+async def test_an_empty_body_of_known_length_is_no_json(app: AppInMemory) -> None:
+    headers = {"Content-Length": "0", "Content-Type": "application/json"}
+    request = func.HttpRequest("POST", "/api/messages", body=b"", headers=headers)
+    assert app
+    assert (await messages_function.messages(request)).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -232,12 +252,12 @@ def test_the_queue_has_a_trigger_only_where_fan_out_is_on(
 
 
 @pytest.fixture
-async def bindings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Callable[[str], dict[str, Any]]]:
+def bindings(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
     for name, value in DEVELOPMENT.items():
         monkeypatch.setenv(name, value)
-    import function_app  # noqa: PLC0415 - it checks the settings when it is imported
+    # An app lists its functions once only, so each test that asks for them loads its own.
+    monkeypatch.delitem(sys.modules, "function_app", raising=False)
+    function_app = importlib.import_module("function_app")
 
     functions = {str(each.get_function_name()): each for each in function_app.app.get_functions()}
     assert sorted(functions) == [
@@ -255,8 +275,7 @@ async def bindings(
         found: dict[str, Any] = json.loads(str(functions[name]))["bindings"][0]
         return found
 
-    yield trigger
-    await function_app.shutdown()
+    return trigger
 
 
 async def test_the_host_finds_both_functions(

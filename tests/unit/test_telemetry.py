@@ -23,9 +23,12 @@ from shared import telemetry
 from shared.connector.client import ConnectorError
 from shared.expiry.metrics import record_sweep
 from shared.expiry.report import OUTCOMES, SweepReport
+from shared.expiry.run import SweepRunner
+from shared.settings.expiry import ExpirySettings
 from shared.storage.observed_table import ObservedTable
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.memory_table import MemoryTable
+from tests.stores_in_memory import StoresInMemory
 
 _exporter = InMemorySpanExporter()
 _reader = InMemoryMetricReader()
@@ -215,18 +218,16 @@ def ingestion() -> Iterator[tuple[str, list[Any]]]:
 
 
 _APP = """
-import logging
+import asyncio, logging
 import function_app
-from opentelemetry import metrics, trace
 from shared import telemetry
 
 with telemetry.tracer.start_as_current_span("turn"):
     telemetry.turns.add(1, {"ended": "taken"})
     logging.getLogger("shared.turn").error("this goes to the host")
-for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
-    if hasattr(provider, "force_flush"):
-        provider.force_flush()
+asyncio.run(telemetry.flush(10))
 """
+_KILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
 def run_app(folder: Path, then: str = "", **settings: str) -> None:
@@ -250,16 +251,17 @@ def run_app(folder: Path, then: str = "", **settings: str) -> None:
         check=False,
         timeout=60,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == (-9 if then == _KILL else 0), done.stderr
 
 
-def test_with_a_connection_string_spans_and_metrics_are_sent_and_the_log_is_not(
+def test_spans_and_metrics_are_sent_and_the_log_is_not_although_the_process_is_killed(
     ingestion: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
     address, received = ingestion
     key = "00000000-0000-0000-0000-000000000001"
     run_app(
         tmp_path,
+        _KILL,
         APPLICATIONINSIGHTS_CONNECTION_STRING=(
             f"InstrumentationKey={key};IngestionEndpoint={address}"
         ),
@@ -270,6 +272,38 @@ def test_with_a_connection_string_spans_and_metrics_are_sent_and_the_log_is_not(
     names = {metric["name"] for each in data for metric in each.get("metrics", ())}
     assert "expiry.turns" in names
     assert "this goes to the host" not in json.dumps(received)
+
+
+async def test_telemetry_that_cannot_be_sent_is_logged_and_costs_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_milliseconds: int) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(trace.get_tracer_provider(), "force_flush", fail)
+    await telemetry.flush(10)
+    assert "telemetry: not sent: OSError('no network')" in caplog.text
+
+
+async def test_a_sweep_sends_its_spans_before_it_ends(
+    bot: BotInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    provider = trace.get_tracer_provider()
+    monkeypatch.setattr(
+        provider, "force_flush", lambda _: sent.extend(span.name for span in spans("sweep"))
+    )
+    variables = {"ExpireAfterSeconds": "100", "ExpirySchedule": "0 * * * * *"}
+    runner = SweepRunner(
+        StoresInMemory(bot),
+        ExpirySettings.model_validate(variables),
+        bot.notices,
+        bot.erasure.finish,
+        timing=bot.timing,
+        now=bot.clock,
+    )
+    await runner.run()
+    assert sent == ["sweep"]
 
 
 def test_without_one_nothing_of_the_exporter_is_even_imported(tmp_path: Path) -> None:

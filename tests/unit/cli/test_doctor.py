@@ -39,13 +39,12 @@ def settings(monkeypatch: pytest.MonkeyPatch, **changed: str) -> Settings:
     [
         ({}, "ok", ""),
         ({"ExpireAfterSeconds": "30"}, "warn", "ExpirySchedule"),
-        ({"SweepBudgetSeconds": "300"}, "FAIL", "SweepBudgetSeconds"),
     ],
 )
-def test_the_schedule_fits_the_timeout_and_the_budget(
+def test_the_schedule_fits_the_timeout(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], level: str, advice: str
 ) -> None:
-    finding = check_schedule(settings(monkeypatch, **changed).expiry, NOW, 300)
+    finding = check_schedule(settings(monkeypatch, **changed).expiry, NOW)
     assert finding.level == level
     assert advice in finding.advice
 

@@ -1,0 +1,97 @@
+"""An app that cannot start: health and messages answer 503 and say why; nothing else runs."""
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import azure.functions as func
+import pytest
+
+from tests.settings_of_app import no_settings
+from tests.unit.test_functions import DEVELOPMENT
+
+Answers = dict[str, tuple[int, dict[str, object]]]
+Load = Callable[..., Awaitable[Answers]]
+
+
+async def answers(app: func.FunctionApp) -> Answers:
+    """What each function of the app answers."""
+    found = {}
+    for each in app.get_functions():
+        answer = await each.get_user_function()(func.HttpRequest("GET", "/", body=b""))
+        found[str(each.get_function_name())] = (answer.status_code, json.loads(answer.get_body()))
+    return found
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Loads function_app anew, with these settings and no others."""
+
+    async def load_with(**changes: str) -> Answers:
+        no_settings(monkeypatch)
+        for name, value in {**DEVELOPMENT, **changes}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delitem(sys.modules, "function_app", raising=False)
+        return await answers(importlib.import_module("function_app").app)
+
+    return load_with
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("ExpireAfterSeconds", "a-secret", "it must be whole seconds"),
+        ("ExpirySchedule", "0 0 12 ? * a-secret", "it must be an NCRONTAB expression"),
+        ("MicrosoftAppType", "a-secret", "it must be"),
+        ("SendingLimits", "a-secret.toml", "it must be a TOML file"),
+        ("SweepBudgetSeconds", "299", "less than the 300 s of functionTimeout"),
+    ],
+)
+async def test_health_names_a_wrong_setting_and_its_rule_but_not_the_value(
+    load: Load, capsys: pytest.CaptureFixture[str], name: str, value: str, rule: str
+) -> None:
+    found = await load(**{name: value})
+    assert found.keys() == {"health", "messages"}
+    assert [status for status, _ in found.values()] == [503, 503]
+    _, health = found["health"]
+    assert health["failed"] == ["settings"]
+    assert str(health["reason"]).startswith(name)
+    assert rule in str(health["reason"])
+    assert "a-secret" not in json.dumps(found)
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert printed[0].startswith(f"The app cannot start: {name}")
+    assert value in printed[0]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import a_package_that_is_missing  # ModuleNotFoundError",
+        "raise ValueError('a-secret')",
+        "import sys; sys.exit('a-secret')  # SystemExit",
+        "this is no Python  # SyntaxError",
+    ],
+)
+async def test_any_other_failure_is_told_by_its_class_and_the_log_has_the_rest(
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    code: str,
+) -> None:
+    (error,) = re.findall(r"[A-Z]\w*(?:Error|Exit)", code)
+    (tmp_path / "messages_function.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "messages_function")
+    found = await load()
+    assert found.keys() == {"health", "messages"}
+    status, health = found["health"]
+    assert (status, health["failed"]) == (503, ["start"])
+    assert error in str(health["reason"])
+    assert "a-secret" not in json.dumps(found)
+    assert "Traceback" not in json.dumps(found)
+    assert error in capsys.readouterr().err
