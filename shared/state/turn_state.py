@@ -48,7 +48,8 @@ class TurnState(Storage):
         store: the store of the rows.
         activity: the turn's activity; names the conversation and the user.
         conversation: the session's row, as loaded or freshly made (then with an empty state).
-        turn: the id of the turn, the same in each of its attempts.
+        turn: the id of the turn, the same in each of its attempts and for each copy of its
+            activity.
         timing: the rules for the time of conversations.
         now: the clock, in aware UTC.
     """

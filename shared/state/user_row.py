@@ -23,7 +23,8 @@ class UserRows:
         store: the store of the rows.
         timing: the rules for the time of conversations.
         now: the clock, in aware UTC.
-        turn: the id of the turn, the same in each of its attempts; empty for a REST request.
+        turn: the id of the turn, the same in each of its attempts and for each copy of its
+            activity; empty for a REST request.
         conversation: this turn's, as it was loaded; kept up to date, as its ETag may change.
             For a REST request, a conversation that is not stored.
     """
@@ -65,9 +66,9 @@ class UserRows:
         """
         if not row.writer or row.address is None or row.written_at is None:
             return False
-        if row.writer == self._turn:
-            return True
         is_mine = row.address == self.conversation.address
+        if is_mine and row.writer == self._turn:
+            return True  # an earlier attempt, or a process that died with a copy of the activity
         if is_mine and _has_committed(self.conversation, user, row):
             return False
         # While the session may still go on, this is the quickest answer.

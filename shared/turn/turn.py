@@ -84,10 +84,14 @@ class _Attempts:
 
     activity_hash: str
     bot_ends_at: float | None = None
-    turn: str = field(default_factory=lambda: uuid4().hex[:16])
     contexts: dict[str, TurnContext] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
+    turn: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Another process that takes a copy must know the user's row as written by this turn.
+        self.turn = self.activity_hash or uuid4().hex[:16]
 
     def committed(self, row: Conversation | None) -> TurnContext | None:
         """The context of the attempt that was saved, if the row names one."""
@@ -120,12 +124,20 @@ class _BotTooSlowError(Exception):
 
 @dataclass(frozen=True)
 class _Begun:
-    """The beginning of a turn: the row that was found, its session, the activity's effect."""
+    """The beginning of a turn: the row as it is now, its session, the activity's effect.
+
+    `continued` is the row as it was loaded; None if the turn begins a session.
+    """
 
     row: Conversation | None
     session: Conversation
     effect: Effect
-    is_new: bool
+    continued: Conversation | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the turn begins a session."""
+        return self.continued is None
 
     @property
     def starts_over(self) -> bool:
@@ -337,8 +349,6 @@ class Turns:
         if activity.type == ActivityTypes.invoke and not was_handled(
             self._adapter.response(context)
         ):
-            if keeps_alive and begun.row:
-                state.set_last_accessed(begun.row.last_accessed)
             begun = replace(begun, effect=Effect.NONE)
         return await self._save(context, state, begun, attempts)
 
@@ -364,13 +374,13 @@ class Turns:
         effect = self._effects.of(activity)
         if row is None or start_over or row.is_stale(received_at, self._timing):
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
-            return _Begun(row, session.succeeding(row) if row else session, effect, is_new=True)
-        session = row
+            return _Begun(row, session.succeeding(row) if row else session, effect)
+        session = continued = row
         if effect is not Effect.NONE:
             session = replace(row, last_accessed=max(row.last_accessed, received_at))
             if row.needs_guard(self._now(), self._timing):
                 row = session = await self._store.save(session)
-        return _Begun(row, session, effect, is_new=False)
+        return _Begun(row, session, effect, continued)
 
     async def _save(
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
@@ -392,16 +402,23 @@ class Turns:
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.set_last_accessed(self._now())
         is_from_user = begun.effect is not Effect.NONE
+        keeps_alive_by_mistake = False
+        if begun.continued and not is_from_user:
+            # An invoke that the bot refused; close to the expiry the time of receipt was saved.
+            keeps_alive_by_mistake = state.conversation.etag != begun.continued.etag
+            state.set_last_accessed(begun.continued.last_accessed)
         session = with_reference(state.conversation, context.activity, is_from_user=is_from_user)
         if begun.is_new or begun.effect is Effect.OPENS:
             session = replace(session, quiet=begun.effect is not Effect.OPENS)
-        if not (is_from_user or ends or state.is_changed or session != state.conversation):
+        is_changed = state.is_changed or session != state.conversation
+        if not (is_from_user or ends or is_changed or keeps_alive_by_mistake):
             return outcome
         taken = TakenTurn(attempts.activity_hash, writer=uuid4().hex[:16])
         attempts.contexts[taken.writer] = context
         self._my_writes.append(taken.writer)
         session = replace(session, replies=self._replies_to_keep(outcome))
-        saved = await self._commit(session, state, taken, begun, ends=ends)
+        is_due_anew = begun.is_new or ends or keeps_alive_by_mistake
+        saved = await self._commit(session, state, taken, begun, ends=ends, is_due_anew=is_due_anew)
         return replace(outcome, saved=saved)
 
     def _ends(self, context: TurnContext) -> bool:
@@ -467,6 +484,7 @@ class Turns:
         begun: _Begun,
         *,
         ends: bool,
+        is_due_anew: bool,
     ) -> Conversation:
         private = [] if ends else state.private_changes(version=taken.writer)
         participant = await state.save_user(
@@ -485,7 +503,7 @@ class Turns:
             trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
-        due = session.due(self._timing) if begun.is_new or ends else None
+        due = session.due(self._timing) if is_due_anew else None
         return await self._store.save(session, due=due, private=private)
 
 

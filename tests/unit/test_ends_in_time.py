@@ -25,8 +25,8 @@ from tests.stores_in_memory import StoresInMemory
 from tests.unit.test_functions import DEVELOPMENT, message
 
 
-async def never(*_: object) -> object:
-    return await asyncio.Event().wait()
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
 
 
 @asynccontextmanager

@@ -193,6 +193,17 @@ async def test_only_what_a_person_does_keeps_a_session_alive(fields: dict[str, A
     assert (after.last_accessed > before.last_accessed) == (fields in KEEPING)
 
 
+async def test_an_invoke_that_is_refused_close_to_the_expiry_puts_it_off_for_nobody() -> None:
+    bot = bot_that(reply_only)
+    await bot.say()
+    bot.clock.sleep(90)
+    await bot.take(activity(type="invoke", name="task/submit", value=501))
+    bot.clock.sleep(12)
+    report = await bot.sweep()
+    assert report.notified == 1
+    assert bot.keys() == []
+
+
 @pytest.mark.parametrize("fields", KEEPING + DOING_NOTHING, ids=str)
 async def test_nothing_else_brings_a_second_notice_or_a_welcome(fields: dict[str, Any]) -> None:
     bot = bot_that(reply_only)
@@ -759,6 +770,22 @@ async def test_a_crash_between_user_and_conversation_is_undone_from_another_conv
         await bot.say()
     assert await bot.say(conversation={"id": "elsewhere"}) == ["1 2 1"]
     assert await bot.say() == ["2 3 2"]
+
+
+@pytest.mark.parametrize("seconds", [0, 15, 25, 200])
+async def test_a_copy_after_a_crash_between_user_and_conversation_counts_once(
+    seconds: float,
+) -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    bot.timing = Timing(timedelta(seconds=20))
+    first = bot.another_process()
+    conversations.before = once("write insert c|", asyncio.CancelledError())
+    message = activity()
+    with pytest.raises(asyncio.CancelledError):
+        await first.take(message)
+    bot.clock.sleep(seconds)
+    await bot.another_process().take(message)
+    assert bot.connector.texts == ["1 1 1"]
 
 
 async def test_user_state_of_a_settled_session_is_kept() -> None:
