@@ -207,14 +207,15 @@ class Workers:
     async def stop(self) -> None:
         """Ends the worker for good."""
         self._is_stopped = True
-        if self._starting and self._starting.done() and not self._starting.exception():
-            worker = self._starting.result()
-            worker.kill()
-            await worker.ended
-        elif self._starting:
-            self._starting.cancel()
-        if self._watching:
-            await self._watching
+        starting, watching = self._starting, self._watching
+        if starting and starting.done() and not starting.exception():
+            starting.result().kill()
+        for task in (starting, watching):
+            if task:
+                task.cancel()
+        await asyncio.gather(
+            *(each for each in (starting, watching) if each), return_exceptions=True
+        )
 
 
 async def _python(*arguments: object) -> asyncio.subprocess.Process:
