@@ -49,18 +49,25 @@ def run(command: Sequence[str | Path]) -> None:
 
 def succeeds(command: Sequence[str | Path], *, within_seconds: float = 30) -> bool:
     """Says whether a command can be started and ends with exit code 0; its output is dropped."""
+    return output(command, within_seconds=within_seconds) is not None
+
+
+def output(command: Sequence[str | Path], *, within_seconds: float = 30) -> str | None:
+    """What a command prints; None if it cannot be started or does not end with exit code 0."""
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=within_seconds,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+        return None
+    return None if done.returncode else done.stdout
 
 
 def start(
@@ -126,6 +133,19 @@ def get(port: int, path: str) -> http.client.HTTPResponse | None:
         return connection.getresponse()
     except (OSError, http.client.HTTPException):
         return None
+    finally:
+        connection.close()
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    """The status and the body that an HTTP server on this machine answers; 0 if none does."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
     finally:
         connection.close()
 

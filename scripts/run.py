@@ -7,6 +7,7 @@ it started. Uses the standard library only, because it runs before anything is i
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,12 +18,13 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
-from scripts import azurite, cosmos, install, processes
+from scripts import azurite, cosmos, install, local_settings, processes
 from scripts.processes import ROOT
 
 PLAYGROUND = ROOT / "node_modules" / "@microsoft" / "m365agentsplayground" / "cli.js"
 LOOPBACK_ONLY = ROOT / "scripts" / "loopback_only.js"  # the Playground has no option for it
 PLAYGROUND_PORT = 26150
+OLDEST_FUNC = (4, 15)
 FIRST_EPHEMERAL_PORT = 32768  # from here on, any outgoing connection may hold a port
 
 
@@ -47,6 +49,7 @@ def main() -> None:
         )
         playground = None
         if functions.poll() is None:
+            end_without_functions(port, functions)
             playground = start_playground(
                 port, port_setting(settings, "PLAYGROUND_PORT", PLAYGROUND_PORT)
             )
@@ -56,14 +59,42 @@ def main() -> None:
 
 
 def read_settings() -> dict[str, str]:
-    """Reads local.settings.json, made from the example if missing; the environment wins."""
-    file = ROOT / "local.settings.json"
+    """Reads local.settings.json, made from the example if missing; the environment wins.
+
+    Raises:
+        SystemExit: func could not use the file; in one line.
+    """
+    file = ROOT / local_settings.NAME
     if not file.exists():
         shutil.copyfile(ROOT / "local.settings.example.json", file)
+    settings = local_settings.environment_with(local_settings.read_values(ROOT))
+    if settings.get("FUNCTIONS_WORKER_RUNTIME") != "python":
+        sys.exit(f'{local_settings.NAME} must have "FUNCTIONS_WORKER_RUNTIME": "python".')
+    return settings
+
+
+def end_without_functions(port: int, functions: subprocess.Popen[bytes]) -> None:
+    """Ends the run if the app has not started: the host stays up all the same.
+
+    Raises:
+        SystemExit: it has not; the line says why.
+    """
+    status, body = 0, ""
+
+    def has_answered() -> bool:
+        nonlocal status, body
+        status, body = processes.ask(port, "/api/health")
+        return status != 0
+
+    processes.wait_until(has_answered, functions, within_seconds=60)
+    if status == HTTPStatus.NOT_FOUND:
+        sys.exit("The app has no functions: the lines above say why.")
     try:
-        return {**json.loads(file.read_text("utf-8-sig"))["Values"], **os.environ}
-    except (ValueError, KeyError, TypeError) as error:
-        sys.exit(f'local.settings.json must be JSON with an object "Values": {error!r}')
+        reason = json.loads(body).get("reason")
+    except (ValueError, AttributeError):
+        reason = None
+    if reason:
+        sys.exit(f"The app has not started: {reason}.")
 
 
 def port_setting(settings: dict[str, str], name: str, default: int) -> int:
@@ -124,10 +155,30 @@ def functions_command(python: Path, port: int) -> list[str]:
         return local_host
     for folder in (str(ROOT / "node_modules" / ".bin"), None):
         func = shutil.which("func", path=folder)
-        # func may be installed without the program that it should have downloaded.
-        if func and processes.succeeds([func, "--version"]):
+        if func and is_usable(func):
             return [func, "start", "--port", str(port)]
     return local_host
+
+
+def is_usable(func: str) -> bool:
+    """Says whether these are Core Tools that serve this app to this machine only.
+
+    Before 4.14 they listen on every interface and ask for no keys. Version 5 is a preview with
+    other commands. npm may have installed func without the program that it should have downloaded.
+    """
+    version = processes.output([func, "--version"])
+    found = re.match(r"(\d+)\.(\d+)\.", version or "")
+    if not found:
+        return False
+    usable = int(found[1]) == OLDEST_FUNC[0] and int(found[2]) >= OLDEST_FUNC[1]
+    if not usable:
+        wanted = ".".join(map(str, OLDEST_FUNC))
+        print(
+            f"func {(version or '').strip()} is not used: it must be {wanted} or newer, and not 5."
+            " The project's local host runs instead.",
+            flush=True,
+        )
+    return usable
 
 
 def start_playground(bot_port: int, port: int) -> subprocess.Popen[bytes] | None:

@@ -3,14 +3,12 @@
 import asyncio
 import itertools
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,10 +22,13 @@ from shared.storage.table_account import Tables
 from shared.storage.tables import AzureTable, Operation, Row
 from tests.bots import survey_bot
 from tests.fake_channel import FakeChannel, until
+from tests.hosts import START_SECONDS, RunningHost, start_host
 
 NEVER = "0 0 0 1 1 *"  # a schedule that fires on New Year only: the tests sweep by hand
 EXPIRED, WELCOME_BACK = "expired", "Welcome back!"
 
+# A host looks for modules in the folder that it serves.
+_OUR_FOLDER = f"import sys; sys.path.append({str(processes.ROOT)!r})\n"
 # Before the app is loaded: shared.app takes both names from there.
 _BOT = """
 import shared.bot
@@ -67,25 +68,31 @@ def in_cosmos(endpoint: str, **changed: str) -> dict[str, str]:
 
 
 class RunningBot:
-    """The functions of this project, served by the local host."""
+    """The functions of this project, served by a host."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, http: ClientSession) -> None:
-        self._process = process
-        self._log = log
+    def __init__(self, host: RunningHost, http: ClientSession) -> None:
+        self._host = host
         self._http = http
-        self.url = ""
+        self.url = f"http://127.0.0.1:{host.port}"
 
-    async def wait_until_ready(self) -> None:
-        """Wait for the host to print the address it serves."""
-        await until(lambda: "expiry_timer:" in self.log or self._process.poll() is not None)
-        served = re.search(r"http://localhost:(\d+)/api/messages", self.log)
-        assert served, self.log
-        self.url = f"http://127.0.0.1:{served[1]}"
+    async def wait_until_ready(self, path: str = "/api/health/live") -> None:
+        """Wait for the app to answer."""
+
+        def is_served() -> bool:
+            if self._host.process.poll() is not None:
+                return True
+            answer = processes.get(self._host.port, path)
+            return answer is not None and answer.status != HTTPStatus.NOT_FOUND
+
+        async with asyncio.timeout(START_SECONDS):
+            while not await asyncio.to_thread(is_served):  # noqa: ASYNC110 - a process has no event
+                await asyncio.sleep(0.05)
+        assert self._host.process.poll() is None, self.log
 
     @property
     def log(self) -> str:
         """All that it has printed so far."""
-        return self._log.read_text(errors="replace")
+        return self._host.log
 
     async def post(self, *, token: str = "", **request: Any) -> tuple[int, Any]:
         """POST to /api/messages; returns the status, and the body if it is JSON."""
@@ -111,12 +118,11 @@ class RunningBot:
         return self._reports()[-1]
 
     def _reports(self) -> list[str]:
-        return re.findall(r"expiry_timer_function: sweep: (.*)", self.log)
+        return re.findall(r"sweep: ((?!so far).*, \d+ requests.*)", self.log)
 
     def kill(self) -> None:
         """As `kill -9` does, or a machine that goes down."""
-        self._process.kill()
-        self._process.wait()
+        self._host.kill()
 
 
 @asynccontextmanager
@@ -128,6 +134,7 @@ async def running_bot(
     changes: str = "",
     queues: Mapping[str, Any] | None = None,
     may_fail: bool = False,
+    starts: bool = True,
 ) -> AsyncIterator[RunningBot]:
     """Start a bot with these settings and no others; stop it in the end.
 
@@ -138,39 +145,26 @@ async def running_bot(
         changes: Python to run before the app is loaded, for what no setting can change.
         queues: what is changed in extensions.queues of host.json.
         may_fail: the test makes a function raise.
+        starts: whether the app does; if not, only its health answers.
     """
     host = json.loads((processes.ROOT / "host.json").read_text())
     host["extensions"]["queues"].update(queues or {})
     (folder / "host.json").write_text(json.dumps(host))
     real_app = (processes.ROOT / "function_app.py").read_text()
     its_bot = _BOT.format(module=bot.__name__) if bot else ""
-    (folder / "function_app.py").write_text(its_bot + changes + real_app)
-    log = folder / f"{uuid4().hex}.log"
-    process = _start_host(settings, folder, log)
+    (folder / "function_app.py").write_text(_OUR_FOLDER + its_bot + changes + real_app)
+    host_process = start_host(folder, settings)
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=60)
     try:
         async with ClientSession(connector=connector, timeout=timeout) as http:
-            running = RunningBot(process, log, http)
-            await running.wait_until_ready()
+            running = RunningBot(host_process, http)
+            await running.wait_until_ready("/api/health/live" if starts else "/api/health")
             yield running
     finally:
         # In a thread: a bot that is stopped may still want an answer from the fake channel.
-        await asyncio.to_thread(processes.stop, process)
+        await asyncio.to_thread(host_process.stop)
     # Whatever a test looked at, no request and no sweep may have failed unexpectedly.
     assert may_fail or "Traceback" not in running.log, running.log
-
-
-def _start_host(settings: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "scripts.local_host", folder, "--port", "0"],
-            cwd=processes.ROOT,
-            env={**inherited, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
 
 
 @dataclass

@@ -81,7 +81,6 @@ async def test_the_queue_finishes_what_one_sweep_cannot_and_each_user_is_told_on
         await until(lambda: all(len(user.heard) > 1 for user in users))
         while await rows.keys():  # noqa: ASYNC110 - the table has no event
             await asyncio.sleep(0.2)
-        assert bot.log.count("expiry_timer ran") == 1
     assert "shards handed over" in bot.log
     assert "expiry_queue_function: sweep of s00" in bot.log
     assert [[EXPIRED in text for text in user.heard] for user in users] == [[False, True]] * USERS
@@ -96,17 +95,15 @@ async def test_a_malformed_message_ends_as_poison_which_is_listed_replayed_and_d
     async with running_bot(settings, tmp_path, queues=RETRY_AT_ONCE, may_fail=True) as bot:
         assert "0 shown of about 0" in await poison(settings, "list")
         await queue.put("no shard")
-        await until(lambda: "is poison" in bot.log)
-        assert bot.log.count("fan-out: message") == 5  # maxDequeueCount of host.json
         while not await poisoned.count():  # noqa: ASYNC110 - the queue has no event
             await asyncio.sleep(0.1)
+        assert bot.log.count("fan-out: message") == 5  # maxDequeueCount of host.json
         await bot.sweep()
         assert "about 1 messages in the poison queue" in bot.log
         listed = await poison(settings, "list")
         assert "'no shard'\n1 shown of about 1" in listed
         assert await poison(settings, "list") == listed
         assert "1 replayed" in await poison(settings, "replay")
-        await until(lambda: bot.log.count("is poison") == 2)
         while not await poisoned.count():  # noqa: ASYNC110 - the queue has no event
             await asyncio.sleep(0.1)
     assert "'no shard' dropped\n1 dropped" in await poison(settings, "drop")
@@ -121,7 +118,6 @@ async def test_a_disabled_queue_function_leaves_its_messages_alone(
     await queue.put('{"shard": "s000"}')
     async with running_bot(disabled, tmp_path) as without:
         await without.sweep()
-        assert "(disabled)" in without.log
     (message,) = await queue.peek()
     assert message.dequeue_count == 0
     async with running_bot(settings, tmp_path) as bot:

@@ -109,8 +109,52 @@ def test_functions_that_cannot_start_end_the_run(storage_connection_string: str)
     )
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "ExpireAfterSeconds" in output
-    assert output.splitlines()[-1] == "The functions have stopped with exit code 1."
+    assert "The app cannot start: ExpireAfterSeconds is 'soon'; it must be" in output
+    last = output.splitlines()[-1]
+    assert last.startswith("The app has not started: ExpireAfterSeconds is wrong; it must be")
+    assert "and chat" not in output
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "line"),
+    [
+        (404, "", "The app has no functions: the lines above say why."),
+        (503, '{"reason": "A is wrong; it must be 1"}', "not started: A is wrong; it must be 1."),
+    ],
+)
+def test_a_host_without_the_apps_functions_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: str, line: str
+) -> None:
+    monkeypatch.setattr(processes, "ask", lambda *_: (status, body))
+    with subprocess.Popen(["sleep", "60"]) as host:
+        with pytest.raises(SystemExit, match=line):
+            run.end_without_functions(7071, host)
+        host.kill()
+
+
+@pytest.mark.parametrize("body", ['{"status": "not ok", "failed": ["sweep"]}', "", "no JSON"])
+def test_an_app_that_serves_is_chatted_with(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    monkeypatch.setattr(processes, "ask", lambda *_: (503, body))
+    with subprocess.Popen(["sleep", "60"]) as host:
+        run.end_without_functions(7071, host)
+        host.kill()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"IsEncrypted": true, "Values": {}}', "is encrypted"),
+        ('{"IsEncrypted": false, "Values": {}}', '"FUNCTIONS_WORKER_RUNTIME": "python"'),
+    ],
+)
+def test_local_settings_that_func_could_not_use_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.delenv("FUNCTIONS_WORKER_RUNTIME", raising=False)
+    (tmp_path / "local.settings.json").write_text(text)
+    with pytest.raises(SystemExit, match=r"^local.settings.json .*" + reason):
+        run.read_settings()
 
 
 @pytest.mark.parametrize("folder", ["node_modules/.bin", "elsewhere"])
@@ -126,7 +170,10 @@ def test_core_tools_are_used_only_where_they_really_work(
     func.write_text("#!/bin/sh\nexit 1\n")
     func.chmod(0o755)
     assert run.functions_command(Path("python"), 7071) == local_host
-    func.write_text('#!/bin/sh\n[ "$1" = --version ]\n')
+    for version in ("4.13.2", "4.14.0", "5.0.0-preview.3", "no version"):
+        func.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo {version}\n')
+        assert run.functions_command(Path("python"), 7071) == local_host
+    func.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 4.15.1\n')
     assert run.functions_command(Path("python"), 7071) == [str(func), "start", "--port", "7071"]
     monkeypatch.setitem(sys.modules, "debugpy", ModuleType("debugpy"))
     assert run.functions_command(Path("python"), 7071) == local_host  # which it can follow into

@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import azure.functions as func
 import pytest
@@ -25,7 +26,7 @@ from tests.stores_in_memory import StoresInMemory
 from tests.unit.test_functions import DEVELOPMENT, message
 
 
-async def never(*_: object) -> None:
+async def never(*_: object) -> Any:
     await asyncio.Event().wait()
 
 
