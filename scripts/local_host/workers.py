@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 import sys
 from contextlib import suppress
 from itertools import count
@@ -67,7 +66,8 @@ class Worker:
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             frame = await frames.read(reader)
-            if frame and secrets.compare_digest(str(frame[0].get("word")), word):
+            is_worker = frame and secrets.compare_digest(str(frame[0].get("word")), word)
+            if is_worker and not connected.done():
                 connected.set_result((reader, writer))
             else:
                 writer.close()
@@ -78,16 +78,14 @@ class Worker:
         assert process.stdin  # noqa: S101 - for the types
         process.stdin.write(f"{word}\n".encode())
         ended = asyncio.create_task(process.wait())
-        ended.add_done_callback(lambda _: connected.cancel())
-        app = None
         try:
-            with suppress(asyncio.CancelledError):
-                reader, writer = await connected
-                app = await frames.read(reader)
-            if ended.done() or app is None:
-                code = await ended
-                raise WorkerEndedError(f"exit code {code}")  # noqa: TRY301
-            return cls(process, reader, writer, app[0])
+            first: set[asyncio.Future[Any]] = {connected, ended}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if connected.done():
+                reader, writer = connected.result()
+                if app := await frames.read(reader):
+                    return cls(process, reader, writer, app[0])
+            raise WorkerEndedError(f"exit code {await ended}")  # noqa: TRY301
         except BaseException:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -219,15 +217,12 @@ class Workers:
 
 
 async def _python(*arguments: object) -> asyncio.subprocess.Process:
-    # As in `processes.start`: a Python that is still importing would show Ctrl-C as a traceback.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *map(str, arguments),
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdin=asyncio.subprocess.PIPE,
-        )
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    # In a session of its own: Ctrl-C in a terminal is for the host only, which ends its worker.
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *map(str, arguments),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
