@@ -116,22 +116,22 @@ class Erasure:
     async def finish(self, user: str) -> bool:
         """Continue a filed erasure of a user, named by their hash; returns if it is complete.
 
-        One that only the conversations' table knows of is left alone, unless nothing is left of the
-        user: whoever can write in that table alone must not erase a user.
+        One that only the conversations' table knows of is over: whoever can write in that table
+        alone must not erase a user. It was complete already, or nobody asked for it here.
         """
         if await self._store.is_erasure_marked(user):
             receipt = await self._erase_user(user)
             if not receipt.left:
                 await self._store.unmark_erasure(user)
             return not receipt.left
-        if not await self._store.has_user(user) and not await self._store.joined(user):
-            return True
-        logger.error(
-            "erasure: user %s: the users' table knows of no erasure, so nothing is erased. Earlier"
-            " versions did not say it there: if the user asked for it, erase the user again",
-            user,
-        )
-        return False
+        if await self._store.has_user(user) or await self._store.joined(user):
+            logger.warning(
+                "erasure: user %s: the users' table knows of no erasure, so nothing is erased."
+                " Earlier versions did not say it there: if the user asked for it, erase the user"
+                " again",
+                user,
+            )
+        return True
 
     async def _erase_user(self, user: str) -> Receipt:
         receipt = Receipt()
@@ -172,6 +172,8 @@ class Erasure:
             await self._store.discard(conversation.address, conversation.etag)
             receipt.personal_conversations += 1
             for row in await self._store.due_rows_of(conversation.address):
+                if row.session != conversation.session:
+                    continue  # of one that has begun since: without it that would never expire
                 await self._store.clean_up(row, has_private=False)
                 receipt.due_rows += 1
         else:

@@ -74,7 +74,6 @@ class TurnState(Storage):
         self._store = store
         self._timing = timing
         self._now = now
-        self._turn = turn
         self._user_rows = UserRows(
             store,
             timing=timing,
@@ -224,7 +223,7 @@ class TurnState(Storage):
                 state=change,
                 etag=self._user_row.etag if self._user_row else "",
                 before=self._user_bag.loaded or b"",
-                writer=self._turn,
+                writer=self._user_rows.writer,
                 address=self.conversation.address,
                 session=self.conversation.session,
                 base_etag=self.conversation.etag,
@@ -244,7 +243,7 @@ class TurnState(Storage):
         self._user_row = saved or self._user_row
         known = known or Participant()
         return Participant(
-            writer=self._turn if row else known.writer, index_etag=index_etag or known.index_etag
+            writer=row.writer if row else known.writer, index_etag=index_etag or known.index_etag
         )
 
     async def _save_in_own_row(self, row: UserRow | None) -> Participant | None:
@@ -265,7 +264,7 @@ class TurnState(Storage):
         address = here.address if joins else None
         saved, _ = await self._store.save_user(self.user, row, address, session=here.session)
         self._user_row = saved or self._user_row
-        return Participant(writer=self._turn, lasts_until=row.lasts_until) if row else None
+        return Participant(writer=row.writer, lasts_until=row.lasts_until) if row else None
 
     async def save_user_alone(self) -> None:
         """Write the user's row, if it changed. It counts at once, as there is no conversation.

@@ -7,6 +7,7 @@ user's first, with the old state beside the new one. The conversation's write is
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from uuid import uuid4
 
 from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError, StateUnreadableError
@@ -27,6 +28,11 @@ class UserRows:
             activity; empty for a REST request.
         conversation: this turn's, as it was loaded; kept up to date, as its ETag may change.
             For a REST request, a conversation that is not stored.
+
+    Attributes:
+        writer: the id of what this attempt writes to the user's row. The conversation's row names
+            it if that was committed. Copies of an activity that start from the same state of the
+            user share it: then it makes no difference which of them was committed.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class UserRows:
         self._timing = timing
         self._now = now
         self._turn = turn
+        self.writer = f"{turn}.{uuid4().hex[:8]}"
 
     async def read(self, user: str) -> tuple[bytes, UserRow | None]:
         """The user's state that counts, and the row to write over.
@@ -67,8 +74,6 @@ class UserRows:
         if not row.writer or row.address is None or row.written_at is None:
             return False
         is_mine = row.address == self.conversation.address
-        if is_mine and row.writer == self._turn:
-            return True  # an earlier attempt, or a process that died with a copy of the activity
         if is_mine and _has_committed(self.conversation, user, row):
             return False
         # While the session may still go on, this is the quickest answer.
@@ -79,9 +84,14 @@ class UserRows:
         etag = there.etag if there else ""
         if is_mine and etag != self.conversation.etag:
             raise ConflictError("the conversation has moved on since this turn loaded it")
-        # A turn that opens a session has another session in each attempt: so compare the turn's id.
+        # A turn that opens a session has another session in each attempt: so compare the writer.
         if there is not None and _has_committed(there, user, row):
             return False
+        if is_mine and self._turn and row.writer.startswith(f"{self._turn}."):
+            # By an earlier attempt, or another process with a copy of the activity: it has not been
+            # committed, because the conversation does not know the activity.
+            self.writer = row.writer
+            return True
         is_there = there is not None and there.session == row.session
         # Only now it is certain: the turn may have been committed between the two reads.
         if (

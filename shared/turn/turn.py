@@ -80,6 +80,7 @@ class _Attempts:
 
     Attributes:
         bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
+        kept_alive_at: the times of last use that attempts have saved to keep the session alive.
     """
 
     activity_hash: str
@@ -88,10 +89,18 @@ class _Attempts:
     unavailable: bool = False
     start_over: bool = False
     turn: str = field(init=False)
+    kept_alive_at: set[datetime] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         # Another process that takes a copy must know the user's row as written by this turn.
         self.turn = self.activity_hash or uuid4().hex[:16]
+        self._used_before = datetime.min.replace(tzinfo=UTC)
+
+    def without_mine(self, row: Conversation) -> Conversation:
+        """The row without what attempts of this turn have saved to keep its session alive."""
+        if row.last_accessed not in self.kept_alive_at:
+            self._used_before = row.last_accessed
+        return replace(row, last_accessed=self._used_before)
 
     def committed(self, row: Conversation | None) -> TurnContext | None:
         """The context of the attempt that was saved, if the row names one."""
@@ -126,7 +135,7 @@ class _BotTooSlowError(Exception):
 class _Begun:
     """The beginning of a turn: the row as it is now, its session, the activity's effect.
 
-    `continued` is the row as it was loaded; None if the turn begins a session.
+    `continued` is the row as it was without this turn; None if the turn begins a session.
     """
 
     row: Conversation | None
@@ -328,7 +337,7 @@ class Turns:
         attempts: _Attempts,
     ) -> _Outcome:
         activity = context.activity
-        begun = await self._begin(activity, row, key, received_at, start_over=attempts.start_over)
+        begun = await self._begin(activity, row, key, received_at, attempts)
         state = TurnState(
             self._store,
             activity,
@@ -342,8 +351,12 @@ class Turns:
             await context.send_activity(texts.WELCOME_BACK)
         # A sweep sees only what is stored, not what this turn will store.
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
-        async with self._heartbeat(state, stored=begun.row if keeps_alive else None):
-            await self._run_bot(context, attempts.bot_ends_at)
+        try:
+            async with self._heartbeat(state, stored=begun.row if keeps_alive else None):
+                await self._run_bot(context, attempts.bot_ends_at)
+        finally:
+            if keeps_alive:
+                attempts.kept_alive_at.add(state.conversation.last_accessed)
         if state.failure:
             raise state.failure
         if activity.type == ActivityTypes.invoke and not was_handled(
@@ -367,18 +380,18 @@ class Turns:
         row: Conversation | None,
         key: ConversationKey,
         received_at: datetime,
-        *,
-        start_over: bool,
+        attempts: _Attempts,
     ) -> _Begun:
         """The turn's session: the row's, or a new one if that is over."""
         effect = self._effects.of(activity)
-        if row is None or start_over or row.is_stale(received_at, self._timing):
+        if row is None or attempts.start_over or row.is_stale(received_at, self._timing):
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
             return _Begun(row, session.succeeding(row) if row else session, effect)
-        session = continued = row
+        session, continued = row, attempts.without_mine(row)
         if effect is not Effect.NONE:
             session = replace(row, last_accessed=max(row.last_accessed, received_at))
             if row.needs_guard(self._now(), self._timing):
+                attempts.kept_alive_at.add(session.last_accessed)
                 row = session = await self._store.save(session)
         return _Begun(row, session, effect, continued)
 
@@ -405,7 +418,11 @@ class Turns:
         keeps_alive_by_mistake = False
         if begun.continued and not is_from_user:
             # An invoke that the bot refused; close to the expiry the time of receipt was saved.
-            keeps_alive_by_mistake = state.conversation.etag != begun.continued.etag
+            now = begun.row or begun.continued
+            keeps_alive_by_mistake = (
+                state.conversation.etag != begun.continued.etag
+                or now.last_accessed != begun.continued.last_accessed
+            )
             state.set_last_accessed(begun.continued.last_accessed)
         session = with_reference(state.conversation, context.activity, is_from_user=is_from_user)
         if begun.is_new or begun.effect is Effect.OPENS:

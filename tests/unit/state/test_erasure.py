@@ -422,3 +422,14 @@ async def test_what_stands_in_the_way_of_a_first_turn_is_swept_without_a_word() 
     await bot.sweep()
     assert bot.rows() == []
     assert bot.connector.sent == []
+
+
+async def test_a_session_that_begins_during_an_erasure_still_expires() -> None:
+    bot = Bot()
+    await bot.say()
+    other = bot.another_process()
+    bot.faulty[0].after = do_once("write delete c|", lambda: other.say(sender="bob"))
+    await bot.erase()
+    bot.clock.sleep(103)
+    report = await bot.sweep()
+    assert (report.expired, report.notified) == (1, 1)

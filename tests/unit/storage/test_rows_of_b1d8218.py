@@ -214,6 +214,7 @@ async def test_an_erasure_goes_on_only_once_the_users_table_says_so_too(
     await old.bot.sweep()
     assert await old.bot.store.has_user(DAN)
     assert f"user {DAN}: the users' table knows of no erasure" in caplog.text
+    assert all(row.session != ERASURE for row in await _due(old))  # it does not come up again
     await old.bot.erasure.erase("msteams", "29:dan")
     await old.bot.sweep()
     assert not await old.bot.store.has_user(DAN)

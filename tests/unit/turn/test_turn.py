@@ -204,6 +204,25 @@ async def test_an_invoke_that_is_refused_close_to_the_expiry_puts_it_off_for_nob
     assert bot.keys() == []
 
 
+async def test_an_invoke_that_is_refused_in_a_second_attempt_puts_it_off_for_nobody() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    bot.bot = FunctionBot(reply_only)
+    bot.__post_init__()
+    await bot.say()
+    bot.clock.sleep(90)
+    writes = iter(range(9))
+
+    async def refuse_the_second(what: str) -> None:  # the first saves the time of receipt
+        if what.startswith("write replace c|") and next(writes) == 1:
+            raise ConflictError("another writer")
+
+    conversations.before = refuse_the_second
+    await bot.take(activity(type="invoke", name="task/submit", value=501))
+    bot.clock.sleep(12)
+    report = await bot.sweep()
+    assert (report.expired, report.notified) == (1, 1)
+
+
 @pytest.mark.parametrize("fields", KEEPING + DOING_NOTHING, ids=str)
 async def test_nothing_else_brings_a_second_notice_or_a_welcome(fields: dict[str, Any]) -> None:
     bot = bot_that(reply_only)
@@ -786,6 +805,20 @@ async def test_a_copy_after_a_crash_between_user_and_conversation_counts_once(
     bot.clock.sleep(seconds)
     await bot.another_process().take(message)
     assert bot.connector.texts == ["1 1 1"]
+
+
+async def test_a_copy_that_loses_after_other_turns_of_the_user_counts_once() -> None:
+    bot, conversations, _ = bot_on_faulty_tables()
+    message = activity()
+    other = bot.another_process()
+
+    async def meanwhile() -> None:
+        await other.take(message)
+        await other.say(conversation={"id": "elsewhere"})
+
+    conversations.after = do_once("get c|", meanwhile)
+    await bot.take(message)
+    assert await bot.say() == ["2 3 2"]
 
 
 async def test_user_state_of_a_settled_session_is_kept() -> None:
