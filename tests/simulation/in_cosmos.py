@@ -25,6 +25,7 @@ from tests.simulation.explore import AtRandom, Ran, ran
 from tests.simulation.loop import ORIGIN
 from tests.simulation.scenario import (
     EXPIRE_AFTER,
+    KINDS,
     Kind,
     Mutant,
     Simulation,
@@ -176,7 +177,7 @@ def cosmos_simulation(
 ) -> CosmosSimulation:
     """The run that the seed stands for."""
     chance = random.Random(seed)
-    return CosmosSimulation(random_scenario(chance, kind), AtRandom(chance), mutant)
+    return CosmosSimulation(random_scenario(chance, kind, KINDS), AtRandom(chance), mutant)
 
 
 def run_seed_in_cosmos(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) -> Ran:

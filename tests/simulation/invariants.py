@@ -6,17 +6,19 @@ Times here are true time in seconds; what a process stamps is off by its clock's
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, NoReturn
+from datetime import datetime, timedelta
+from typing import Any, Literal, NoReturn
 
 from shared import texts
+from shared.authors import Effect
 from shared.domain.conversation import Conversation, Status
-from shared.domain.identity import Address
+from shared.domain.identity import Address, user_hash
 from shared.domain.store import ConversationStore
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
 from shared.expiry.expire import GIVE_UP_AFTER
 from shared.state import codec
 from shared.turn.turn import RESEND_AFTER
+from tests.bot_in_memory import CHANNEL
 from tests.simulation.loop import Origin
 from tests.simulation.world import Request, ScheduledTable, Violation, World, at_once
 
@@ -32,11 +34,24 @@ PUNCTUAL_SECONDS = 5
 APOLOGIES = (texts.SOMETHING_WENT_WRONG, texts.TOO_MANY_AT_ONCE)
 
 
+Act = Literal["word", "click", "refused", "reaction", "join"]
+EFFECTS: dict[Act, Effect] = {
+    "word": Effect.OPENS,
+    "click": Effect.OPENS,
+    "reaction": Effect.KEEPS_ALIVE,
+    "refused": Effect.NONE,
+    "join": Effect.NONE,
+}
+
+
 @dataclass(frozen=True)
 class TurnSpec:
-    """One message: who writes where, and in which bags the bot counts it ("c", "u", "p").
+    """One activity: who acts where, and in which bags the bot counts it ("c", "u", "p").
 
     Attributes:
+        act: what it is; `EFFECTS` says what that does to a session.
+        counts: whether the bot counts it and answers; otherwise it leaves nothing and is silent.
+        ends: the bot ends the conversation with it.
         copy_of: the turn whose activity the channel sends once more with this one.
         seconds: how long the bot thinks about it.
     """
@@ -47,6 +62,14 @@ class TurnSpec:
     bags: str = "cup"
     copy_of: str = ""
     seconds: float = 0
+    act: Act = "word"
+    counts: bool = True
+    ends: bool = False
+
+    @property
+    def effect(self) -> Effect:
+        """What it promises for its session; the bot refuses an invoke that is "refused"."""
+        return EFFECTS[self.act]
 
     @property
     def activity(self) -> str:
@@ -72,12 +95,21 @@ class Notice:
 
 @dataclass
 class Session:
-    """What is known of one session; a dead letter that is made due again begins it anew."""
+    """What is known of one session; a dead letter that is made due again begins it anew.
+
+    Attributes:
+        touched: when it was last kept alive, in true seconds.
+        used: the same as its row has it.
+        spoken: whether a user has spoken in it, or clicked something that the bot handled.
+    """
 
     id: str
     address: Address
     log: list[str]
     touched: float
+    used: datetime
+    began: float
+    spoken: bool = False
     claimed: float | None = None
     outcome: str = ""
     notices: list[Notice] = field(default_factory=list)
@@ -90,6 +122,16 @@ class Started:
     at: float
     session: Session | None
     received: float = 0
+
+
+@dataclass
+class Erased:
+    """A user's erasure, from its request to the receipt (None: not yet)."""
+
+    user: str
+    began: float
+    filed: bool = False  # whether a sweep goes on with it
+    ended: float | None = None
 
 
 @dataclass
@@ -126,6 +168,7 @@ class Promises:
         turns: the turns that may happen.
         expire_after: how long a conversation may be idle.
         notices_on: whether users are told.
+        max_notice_age_seconds: they are told at most so long after the expiry; None: at any time.
     """
 
     def __init__(
@@ -138,6 +181,7 @@ class Promises:
         *,
         expire_after: timedelta,
         notices_on: bool,
+        max_notice_age_seconds: float | None = None,
     ) -> None:
         self.sessions: dict[str, Session] = {}
         self._world = world
@@ -145,15 +189,18 @@ class Promises:
         self._conversations = conversations
         self._users = users
         self._turns = {turn.name: turn for turn in turns}
-        self._expire_after = expire_after.total_seconds()
-        self._guard = min(MAX_GUARD, expire_after / 4).total_seconds()
+        self.expire_after_is(expire_after)
         self._notices_on = notices_on
+        self._max_notice_age_seconds = max_notice_age_seconds
+        self._erasures: dict[str, Erased] = {}
+        self._ending: dict[str, str] = {}  # by turn, what the bot says as it ends the conversation
         self._received: dict[str, float] = {}
         self._started: dict[str, Started] = {}
         self._first_ran: dict[str, float] = {}
         self._thinking: set[str] = set()
         self._commits: dict[str, list[Commit]] = {}  # by activity
         self._user_written: dict[str, list[Started]] = {}
+        self._user_written_by: list[str] = []
         self._said: Counter[tuple[str, str]] = Counter()
         self._before: dict[Address, Conversation | None] = {}
         self._letters: set[str] = set()  # the sessions of those that are about to go
@@ -161,6 +208,11 @@ class Promises:
         self._tracked: dict[Address, Conversation] = {}  # the same without state
 
     # Told by the bot and the scenario
+
+    def expire_after_is(self, expire_after: timedelta) -> None:
+        """How long a conversation may be idle, from now on."""
+        self._expire_after = expire_after.total_seconds()
+        self._guard = min(MAX_GUARD, expire_after / 4).total_seconds()
 
     def received(self, turn: str) -> None:
         """The turn begins."""
@@ -177,9 +229,24 @@ class Promises:
         """The bot has said all that it has to say, or failed."""
         self._thinking.discard(turn)
 
+    def bot_ends(self, turn: str, answer: str) -> None:
+        """The bot ends the conversation, and says this."""
+        self._ending[turn] = answer
+
+    def erasure_begins(self, name: str, user: str) -> None:
+        """Somebody asks for a user's erasure."""
+        self._erasures[name] = Erased(user, self._world.seconds)
+
+    def erasure_ends(self, name: str, user: str) -> None:
+        """The receipt says that nothing is left."""
+        del user
+        self._erasures[name].ended = self._world.seconds
+
     def answered_request(self, turn: str) -> None:
         """The channel gets a 200, so it will not send the activity again."""
         spec = self._turns[turn]
+        if spec.act == "reaction":
+            self._reacted(spec)
         if not self._commits.get(spec.activity):
             return
         commit = self._commits[spec.activity][-1]
@@ -190,8 +257,19 @@ class Promises:
         if row and row.replies and is_last and is_late and process is not commit.by.process:
             self._violated(f"{turn} found an answer that nobody is known to have sent, and left it")
 
+    def _reacted(self, spec: TurnSpec) -> None:
+        """What a user does without a word keeps a session alive that was not over."""
+        received = self._received[spec.name]
+        for session in self.sessions.values():
+            is_here = self._world.names[session.address.key] == spec.conversation
+            is_alive = session.began < received < session.touched + self._expire_after - SKEW
+            if is_here and is_alive and not session.outcome and session.claimed is None:
+                session.touched = received
+
     def swept(self, began: float) -> None:
         """A sweep that began then, after every retry, has come to its end, and all was well."""
+        if any(erasure.ended is None for erasure in self._erasures.values()):
+            return  # what the sweep finishes itself may be first; the next sweep sees to the rest
         for session in self.sessions.values():
             idle = began - session.touched
             if not session.outcome and idle > self._expire_after + 10:
@@ -236,6 +314,9 @@ class Promises:
             if succeeded:
                 self._changed(request, old, self._load(address))
         if succeeded:
+            erasure = self._erasures.get(request.origin.name)
+            if erasure and any(each.row.key.startswith("d|") for each in request.operations):
+                erasure.filed = True
             self._check_due_rows()
             for session in self._letters:
                 self._letter_gone(self.sessions[session])
@@ -248,7 +329,9 @@ class Promises:
         elif request.kind == "write" and request.table is self._users and turn in self._started:
             session, received = self._started[turn].session, self._received[turn]
             written = Started(self._world.seconds, session, received)
-            self._user_written.setdefault(self._turns[turn].activity, []).append(written)
+            activity = self._turns[turn].activity
+            self._user_written.setdefault(activity, []).append(written)
+            self._user_written_by.append(activity)
 
     def _sends(self, request: Request) -> None:
         data = request.body.get("channelData") or {}
@@ -256,21 +339,33 @@ class Promises:
             session = self.sessions.get(data["expiredSession"])
             if session is None or session.claimed is None:
                 self._violated("a notice is sent for a session that is not expired")
+            if not session.spoken:
+                self._violated("a notice, and no user has said a word since the last one")
+            self._check_age(session)
             session.notices.append(Notice(request, self._world.seconds))
             return
         turn, text = request.origin.name, str(request.body.get("text"))
         self._said[turn, text] += 1
         if self._said[turn, text] > 1:
             self._violated(f"{turn} says {text!r} twice")
+        if not self._turns[turn].counts and text == texts.WELCOME_BACK:
+            return
         commits = self._commits.get(self._turns[turn].activity, [])
         mine = [commit for commit in commits if commit.by.name == turn]
         if text in APOLOGIES:
-            if commits:
+            if commits and commits[-1].is_remembered:
                 self._violated(f"{turn} was committed, and asks to be sent again")
         elif not commits:
             self._violated(f"{turn} answers before it is committed")
         else:
             self._answers(request, (mine or commits)[-1], text)
+
+    def _check_age(self, session: Session) -> None:
+        limit = self._max_notice_age_seconds
+        late = self._world.seconds - session.touched - self._expire_after
+        # It is looked at when the session is claimed; the notice goes within half a lease.
+        if limit is not None and late > limit + LEASE.total_seconds() / 2 + 2 * SKEW:
+            self._violated(f"a notice is sent {late:g} s late")
 
     def _answers(self, request: Request, commit: Commit, text: str) -> None:
         """A turn's answer is sent: by itself, or by one that was sent the same activity."""
@@ -315,14 +410,54 @@ class Promises:
                 return
             if new.session in self.sessions:
                 self._violated(f"session {new.session} is back")
-            received = self._received[request.origin.name]
-            session = Session(new.session, new.address, [], received)
-            self.sessions[new.session] = session
-            self._check_log(request, session, new)
+            self._begun(request, old, new)
         elif new.status is Status.ACTIVE:
             self._used(request, old, new)
         elif self.sessions[new.session].claimed is None:
             self._claimed(self.sessions[new.session], new)
+
+    def _begun(self, request: Request, old: Conversation | None, new: Conversation) -> None:
+        turn = request.origin.name
+        now = self._world.seconds
+        received = self._received.get(turn, now)
+        session = Session(new.session, new.address, [], received, new.last_accessed, now)
+        self.sessions[new.session] = session
+        if turn not in self._turns:
+            # An erasure stops the first turn of a conversation that its user's list has already.
+            if old is not None or new.status is not Status.EXPIRED or new.state:
+                self._violated(f"{turn} begins a session")
+            session.claimed = now
+        elif self._turns[turn].ends and not _unpacked(new.state):
+            # The turn that ends a conversation is saved with the empty session that follows.
+            self._commit(
+                request, self.sessions[old.session] if old else session, self._ending[turn]
+            )
+            if not new.quiet:
+                self._violated("a conversation that the bot has ended gets a notice")
+        else:
+            self._check_log(request, session, new)
+            self._check_word(request, session, old, new)
+
+    def _check_word(
+        self, request: Request, session: Session, old: Conversation | None, new: Conversation
+    ) -> None:
+        """The row knows whether a user spoke in this session; only some acts keep it alive."""
+        spec = self._turns[request.origin.name]
+        is_commit = new.recent[-1:] != (old.recent[-1:] if old else ())
+        if is_commit and spec.effect is Effect.OPENS:
+            session.spoken = True
+        if new.quiet is session.spoken:
+            self._violated(f"quiet: {new.quiet}, and a user has spoken: {session.spoken}")
+        if spec.effect is not Effect.NONE:
+            session.used = max(session.used, new.last_accessed)
+        elif is_commit and new.last_accessed > session.used and not self._others_refused(spec):
+            self._violated(f"{spec.name} ({spec.act}) keeps the session alive")
+
+    def _others_refused(self, spec: TurnSpec) -> bool:
+        """Whether what it found may be the time of another invoke that is being refused."""
+        return any(
+            other != spec.name and self._turns[other].act == "refused" for other in self._received
+        )
 
     def _replayed(self, session: Session, old: Conversation | None, new: Conversation) -> None:
         if old is not None:
@@ -337,6 +472,10 @@ class Promises:
         """It was made due again, or the user is known to have been back."""
         if not session.outcome:
             return
+        erased = {erasure.user for erasure in self._erasures.values()}
+        if erased & {self._turns[name].user for name in session.log}:
+            session.outcome = "erased"
+            return
         later = [*self.sessions.values()]
         later = later[later.index(session) + 1 :]
         if not any(other.address == session.address for other in later):
@@ -347,11 +486,17 @@ class Promises:
         session = self.sessions[new.session]
         if session.claimed is not None:
             self._violated("an expired session is active again")
-        if new.last_accessed < old.last_accessed:
+        if request.origin.name not in self._turns:  # an erasure takes its user out
+            if new.last_accessed != old.last_accessed or new.state != old.state:
+                self._violated(f"{request.origin.name} uses a conversation")
+            return
+        spec = self._turns[request.origin.name]
+        if new.last_accessed < old.last_accessed and spec.effect is not Effect.NONE:
             self._violated("LastAccessed goes back")
         self._check_log(request, session, new)
-        if new.last_accessed > old.last_accessed:
-            session.touched = max(session.touched, self._received.get(request.origin.name, 0))
+        self._check_word(request, session, old, new)
+        if new.last_accessed > old.last_accessed and spec.effect is not Effect.NONE:
+            session.touched = max(session.touched, self._received[spec.name])
 
     def _forget_commits(self, address: Address) -> None:
         """The row is gone, and with it the ids of its recent turns."""
@@ -370,6 +515,8 @@ class Promises:
             age = now - self._received[turn]
             if (
                 started.session is session
+                and self._turns[turn].effect is not Effect.NONE
+                and self._turns[turn].counts
                 and not self._commits.get(self._turns[turn].activity)
                 and not self._world.interrupted(turn)
                 and (age < self._guard or self._has_reliable_heartbeat(turn))
@@ -388,11 +535,11 @@ class Promises:
 
     def _ended(self, request: Request, old: Conversation, *, replaced: bool) -> None:
         session = self.sessions[old.session]
-        now = self._world.seconds
         if replaced:
-            if session.claimed is None and now - session.touched < self._expire_after - SKEW:
-                self._violated("a live session was replaced by another")
+            self._check_replacement(request, session)
             session.outcome = "superseded"
+        elif self._is_being_erased(session):
+            session.outcome = "erased"
         elif session.claimed is None:
             self._violated("a conversation was deleted that is not expired")
         elif any(each.row.key.startswith("x|") for each in request.operations):
@@ -402,14 +549,55 @@ class Promises:
             if not is_too_late and all(notice.status != 500 for notice in session.notices):
                 self._violated("a dead letter, and the notice may be tried again")
             session.outcome = "dead-lettered"
-        elif any(notice.is_surely_delivered for notice in session.notices):
-            session.outcome = "notified"
-        elif any(notice.status == 403 for notice in session.notices):
-            session.outcome = "refused"
-        elif not self._notices_on:
-            session.outcome = "silent"
         else:
+            session.outcome = self._settled(request, session)
+
+    def _check_replacement(self, request: Request, session: Session) -> None:
+        spec = self._turns.get(request.origin.name)
+        is_end = spec is not None and spec.ends
+        idle = self._world.seconds - session.touched
+        if not is_end and session.claimed is None and idle < self._expire_after - SKEW:
+            self._violated("a live session was replaced by another")
+
+    def _settled(self, request: Request, session: Session) -> str:
+        if any(notice.is_surely_delivered for notice in session.notices):
+            return "notified"
+        if any(notice.status == 403 for notice in session.notices):
+            return "refused"
+        if not (self._notices_on and session.spoken):
+            return "silent"
+        if not self._is_too_late(session):
             self._violated(f"settled by {request.task}, and the user was not told")
+        return "too old"
+
+    def _is_too_late(self, session: Session) -> bool:
+        limit = self._max_notice_age_seconds
+        late = self._world.seconds - session.touched - self._expire_after
+        return limit is not None and late > limit - 2 * SKEW
+
+    def _is_being_erased(self, session: Session) -> bool:
+        """Whether only users wrote in it whose erasure has begun."""
+        erased = {erasure.user for erasure in self._erasures.values()}
+        writers = {self._turns[name].user for name in session.log}
+        return bool(erased) and writers <= erased
+
+    def _was_erased(self, activity: str, user: str) -> bool:
+        """Whether an erasure of the user may have removed what this activity left."""
+        commits = self._commits[activity]
+        return any(
+            erasure.user == user and (erasure.ended is None or commits[-1].at <= erasure.ended)
+            for erasure in self._erasures.values()
+        )
+
+    def _must_be_erased(self, activity: str, user: str, at: float) -> bool:
+        """Whether an erasure that had ended by then began after the activity was saved."""
+        return any(
+            erasure.user == user
+            and erasure.ended is not None
+            and erasure.ended < at
+            and self._commits[activity][-1].at < erasure.began
+            for erasure in self._erasures.values()
+        )
 
     def _check_log(self, request: Request, session: Session, new: Conversation) -> None:
         state = _unpacked(new.state)
@@ -418,30 +606,45 @@ class Promises:
         if log == session.log:
             return
         spec = self._turns[turn]
+        if spec.ends:
+            self._violated(f"{turn} ended the conversation, and its state is kept")
         if log != [*session.log, spec.activity]:
             self._violated(f"the session counted {session.log}, and now {log}")
-        commits = self._commits.setdefault(spec.activity, [])
-        # Once its conversation is expired and settled, nobody knows that it was taken.
-        if commits and commits[-1].is_remembered:
-            self._violated(f"{turn} counts twice")
         session.log = log
-        session.touched = max(session.touched, self._received[turn])
         if "p" in spec.bags:
             mine = [
                 name
                 for name in log
                 if "p" in self._turns[name].bags and self._turns[name].user == spec.user
             ]
-            if state["private"] != mine:
-                self._violated(f"{turn} sees private {state['private']}, not {mine}")
+            kept = [
+                name
+                for name in mine
+                if name == spec.activity or not self._was_erased(name, spec.user)
+            ]
+            seen = state["private"]
+            # An erasure begins anew with what has come in meanwhile.
+            if seen != mine[len(mine) - len(seen) :] or len(seen) < len(kept):
+                self._violated(f"{turn} sees private {seen}, not {mine}")
         if "u" in spec.bags:
             self._check_user_log(turn, spec, state["user"])
         user = state["user"] if "u" in spec.bags else ()
         text = reply(spec.activity, log, user, state.get("private", ()))
+        self._commit(request, session, text)
+
+    def _commit(self, request: Request, session: Session, text: str) -> None:
+        turn = request.origin.name
+        spec = self._turns[turn]
+        commits = self._commits.setdefault(spec.activity, [])
+        # Once its conversation is expired and settled, nobody knows that it was taken.
+        if commits and commits[-1].is_remembered:
+            self._violated(f"{turn} counts twice")
+        if spec.effect is not Effect.NONE:
+            session.touched = max(session.touched, self._received[turn])
         # Which of its attempts this was cannot be told: an earlier one's write may be late.
         ran_at = self._first_ran[turn]
         commits.append(
-            Commit(request.origin, new.address, session, ran_at, self._world.seconds, text)
+            Commit(request.origin, session.address, session, ran_at, self._world.seconds, text)
         )
 
     def _check_user_log(self, turn: str, spec: TurnSpec, log: Sequence[str]) -> None:
@@ -457,15 +660,28 @@ class Promises:
                 if "u" in self._turns[name].bags and self._turns[name].user == spec.user
             }
         )
-        missing = set(committed) - set(log)
+        now = self._started[turn].at
+        for name in set(log) & set(committed):
+            if self._must_be_erased(name, spec.user, now):
+                self._violated(f"{turn} finds {name} in the user's bag, which was erased: {log}")
+        missing = {
+            name for name in set(committed) - set(log) if not self._was_erased(name, spec.user)
+        }
         # One that was taken for crashed, and counted, may commit after others have gone on.
         if missing and not self._was_held_up(spec.activity):
             self._violated(f"{turn} commits user state without {sorted(missing)}: {log}")
         for name in Counter(log) - committed - Counter([spec.activity]):
+            if self._wrote_alone(name):  # nobody took it for crashed, and counted it
+                self._violated(f"the user's bag counts {name} and its copy: {log}")
             if not committed[name] and not self._may_count(name):
                 self._violated(f"{turn} counts {name}, which was not committed: {log}")
             if committed[name] and not self._was_held_up(name):
                 self._violated(f"the user's bag counts {name} too often: {log}")
+
+    def _wrote_alone(self, activity: str) -> bool:
+        """Whether no other activity has written a user's row since this one did."""
+        writers = list(self._user_written_by)
+        return set(writers[writers.index(activity) :]) == {activity}
 
     def _was_held_up(self, activity: str) -> bool:
         """Whether it was taken for crashed, and counted, before it tried again."""
@@ -481,7 +697,9 @@ class Promises:
 
     def _may_be_taken_for_crashed(self, written: Started) -> bool:
         now = self._world.seconds
-        patience = COMMIT_TAKES_AT_MOST if written.session is None else self._expire_after
+        patience = self._expire_after
+        if written.session is None:
+            patience = min(COMMIT_TAKES_AT_MOST, self._expire_after)
         # It took longer than a session lasts without a message: too long for promises.
         outlived_a_session = now - written.received >= self._expire_after - SKEW
         return now - written.at >= patience - SKEW or outlived_a_session
@@ -502,11 +720,21 @@ class Promises:
         """Whoever wrote in a live session finds it in the list that an erasure goes by."""
         if conversation.status is Status.ACTIVE:
             log = self.sessions[conversation.session].log
-            users = {self._turns[name].user for name in log}
+            users = {
+                self._turns[name].user
+                for name in log
+                if self._joins(self._turns[name])
+                and not self._was_erased(name, self._turns[name].user)
+            }
             rows = self._users.memory.rows
             listed = sum(key == f"in|{conversation.address.key}" for _, key in rows)
             if listed < len(users):
                 self._violated(f"{listed} users are listed with it, and {users} wrote in it")
+
+    @staticmethod
+    def _joins(spec: TurnSpec) -> bool:
+        """What is kept of one who did not act is the conversation's, and says nothing of them."""
+        return spec.effect is not Effect.NONE or "p" in spec.bags
 
     def _conclude(self, request: Request) -> None:
         for session in self.sessions.values():
@@ -534,6 +762,7 @@ class Promises:
                     or not notice.request.origin.process.alive
                     or notice.request.task in self._world.faulted
                     or held_up >= UNDISTURBED
+                    or bool(self._erasures)  # one that takes its user out of the row comes between
                 )
             if not excused:
                 self._violated(f"{len(delivered)} notices of session {session.id}, for no reason")
@@ -548,17 +777,31 @@ class Promises:
             self._check_repeats(session)
         for turn in self._received:
             commits = self._commits.get(self._turns[turn].activity, [])
-            if self._world.interrupted(turn):
+            if self._world.interrupted(turn) or not self._turns[turn].counts:
                 continue
             if not commits and not any(self._said[turn, text] for text in APOLOGIES):
                 self._violated(f"{turn} was lost")
             mine = [commit for commit in commits if commit.by.name == turn]
-            if mine and turn not in mine[-1].answers:
+            # Of two writes one may have been late: too late for all that was said of the first.
+            if mine and not any(turn in commit.answers for commit in mine):
                 self._violated(f"{turn} was committed, and never answered")
         self._check_dead_letters()
+        self._check_erasures()
         left = [key for _, key in self._conversations.memory.rows if key[:2] in ("c|", "d|", "p|")]
         if left:
             self._violated(f"rows are left: {left}")
+
+    def _check_erasures(self) -> None:
+        """Nothing is left of what a user had saved before their erasure began."""
+        for erasure in self._erasures.values():
+            if not erasure.filed:
+                continue
+            row = at_once(self._store.load_user(user_hash(CHANNEL, erasure.user)))
+            log = _unpacked(row.state).get("log", []) if row else []
+            for activity in log:
+                commits = self._commits.get(activity)
+                if commits and commits[-1].at < erasure.began:
+                    self._violated(f"{activity} is kept of {erasure.user}, who was erased")
 
     def _check_dead_letters(self) -> None:
         """One for each session that ended so, and its user's list leads to it."""

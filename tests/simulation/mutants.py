@@ -9,14 +9,17 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from botbuilder.schema import Activity
 
 import shared.expiry.expire
 import shared.expiry.sweep
 import shared.turn.turn
+from shared.authors import Effect
 from shared.connector.adapter import BufferingAdapter
 from shared.domain.control import Control
 from shared.domain.conversation import Conversation
@@ -25,11 +28,13 @@ from shared.domain.identity import Address
 from shared.domain.timing import Timing
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
+from shared.expiry.fan_out import FanOut
 from shared.expiry.notice import NoticeResult, SendNotice, Verdict
 from shared.expiry.sweep import Sweep
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
-from shared.turn.turn import Turns
+from shared.turn.effects import Effects
+from shared.turn.turn import Turns, _Attempts
 from tests.simulation.loop import ORIGIN
 from tests.simulation.scenario import (
     Kind,
@@ -37,11 +42,18 @@ from tests.simulation.scenario import (
     Simulation,
     anything,
     changed_timeout,
+    changed_timeout_of_users,
     copies,
     dead_letters,
+    ended,
+    erasures,
+    fanned_out,
     long_turns,
     messages_at_expiry,
+    no_words,
+    old_notices,
     paced_notices,
+    short_timeout,
     slow_sweeps,
     user_returns,
     writes_in_doubt,
@@ -556,6 +568,85 @@ def _replay_taken_for_any_other() -> InTheCode:
     return InTheCode(Conversation, "is_replayed", False)
 
 
+# What opens a session, and what ends one
+
+
+def _effects(change: Callable[[Effect], Effect]) -> InTheCode:
+    effect_of = Effects.of
+
+    def changed(self: Effects, activity: Activity) -> Effect:
+        return change(effect_of(self, activity))
+
+    return InTheCode(Effects, "of", changed)
+
+
+def _taken_for(one: Effect, other: Effect) -> InTheCode:
+    return _effects(lambda effect: other if effect is one else effect)
+
+
+def _another_turn_for_each_copy() -> InTheCode:
+    def begin(self: _Attempts) -> None:
+        self.turn = uuid4().hex[:16]
+        self._used_before = datetime.min.replace(tzinfo=UTC)
+
+    return InTheCode(_Attempts, "__post_init__", begin)
+
+
+def _notice_after_the_end() -> InTheCode:
+    after_its_end = Conversation.after_its_end
+
+    def with_notice(self: Conversation, at: datetime) -> Conversation:
+        return replace(after_its_end(self, at), quiet=False)
+
+    return InTheCode(Conversation, "after_its_end", with_notice)
+
+
+class HandedOverAndDone(Mutant):
+    """What a sweep hands over is not due any more: a lost message would lose it."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        mutant = self
+
+        async def hand_over(self: FanOut, unfinished: Sequence[str]) -> None:
+            del self
+            memory = mutant._memory
+            for shard, key in list(memory.rows):
+                if shard in unfinished and key.startswith("d|"):
+                    await memory.write([Operation("delete", Row(shard, key))])
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(FanOut, "hand_over", hand_over)
+            yield
+
+    def table(self, table: ScheduledTable, simulation: Simulation) -> Table:
+        self._memory = simulation.conversations.memory
+        return table
+
+
+class _AnySession(str):
+    """A session's id that is equal to every other."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+def _due_rows_of_later_sessions_erased() -> InTheCode:
+    due_rows_of = TableStore.due_rows_of
+
+    async def of_any(self: TableStore, address: Address) -> Sequence[DueRow]:
+        rows = await due_rows_of(self, address)
+        return [replace(row, session=_AnySession(row.session)) for row in rows]
+
+    return InTheCode(TableStore, "due_rows_of", of_any)
+
+
 def _on_user_rows(_: _Between, operation: Operation) -> bool:
     return operation.row.key == "user"
 
@@ -725,4 +816,38 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         lambda: OnTheWire(change=replayed_and_kept),
     ),
     "replayed session taken for any other": (dead_letters, _replay_taken_for_any_other),
+    "every activity taken for a word": (no_words, lambda: _effects(lambda _: Effect.OPENS)),
+    "what a client sends keeps a session alive": (
+        no_words,
+        lambda: _taken_for(Effect.NONE, Effect.KEEPS_ALIVE),
+    ),
+    "a reaction keeps no session alive": (
+        no_words,
+        lambda: _taken_for(Effect.KEEPS_ALIVE, Effect.NONE),
+    ),
+    "a refused invoke taken for an act": (
+        no_words,
+        lambda: InTheCode(shared.turn.turn, "was_handled", lambda _: True),
+    ),
+    "a quiet session told of": (no_words, lambda: OnTheWire(hidden_columns="Quiet")),
+    "ended, and the session goes on": (
+        ended,
+        lambda: InTheCode(Conversation, "after_its_end", lambda self, _: self),
+    ),
+    "ended, and a notice follows": (ended, _notice_after_the_end),
+    "until when a session lasts not kept": (
+        changed_timeout_of_users,
+        lambda: OnTheWire("users", hidden_columns="LastsUntil"),
+    ),
+    "a copy's turn taken for any other": (short_timeout, _another_turn_for_each_copy),
+    "notices sent however old": (
+        old_notices,
+        lambda: InTheCode(Expirer, "_is_too_old", lambda *_: False),
+    ),
+    "handed over, and not due any more": (fanned_out, HandedOverAndDone),
+    "user row written over an erasure": (
+        erasures,
+        lambda: OnTheWire("users", unconditional(_on_user_rows)),
+    ),
+    "due rows of later sessions erased": (erasures, _due_rows_of_later_sessions_erased),
 }

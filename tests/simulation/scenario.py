@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any
 
 from botbuilder.core import TurnContext
-from botbuilder.schema import Activity
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import Activity, ActivityTypes
 
+from shared.authors import end_conversation
 from shared.cli.dead_letters import Selection, replay
 from shared.connector import limits as sending
 from shared.connector import limits_file
@@ -25,15 +27,17 @@ from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.domain.timing import Timing
+from shared.expiry.fan_out import FanOut, shard_of
 from shared.expiry.notice import SendNotice, Slot
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout
+from shared.state.erasure import Erasure
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Table
 from shared.turn.turn import Turns
 from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous
-from tests.simulation.invariants import Promises, TurnSpec, reply
+from tests.simulation.invariants import Act, Promises, TurnSpec, reply
 from tests.simulation.loop import ORIGIN, Process
 from tests.simulation.world import (
     SHORT_SECONDS,
@@ -41,6 +45,7 @@ from tests.simulation.world import (
     Chooser,
     Limits,
     ScheduledConnector,
+    ScheduledQueue,
     ScheduledTable,
     Violation,
     World,
@@ -50,6 +55,16 @@ EXPIRE_AFTER = timedelta(seconds=100)
 BEYOND_EVERY_RETRY_SECONDS = 4000
 UNLIMITED_SECONDS = 1e9
 MOST_ROUNDS = 6  # of sweeps, until nothing is left
+MESSAGE_HIDDEN_SECONDS = 60  # from the other readers of a queue
+
+# What a user or a client does, as fields of its activity. The bot refuses "refused".
+_FIELDS: dict[str, dict[str, Any]] = {
+    "word": {},
+    "click": {"type": "invoke", "name": "adaptiveCard/action"},
+    "refused": {"type": "invoke", "name": "adaptiveCard/action"},
+    "reaction": {"type": "messageReaction", "timestamp": "2026-11-22T12:00:00Z"},
+    "join": {"type": "conversationUpdate", "timestamp": "2026-11-22T12:00:00Z"},
+}
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,17 @@ class Scenario:
         sweeps: the processes that each run a sweep, at any time.
         shard_sweeps: the processes that each sweep one shard only, as a message asks, and which.
         replays: the processes that each make the dead letters due again that are there by then.
+        erasures: the processes that each erase a user, and which.
+        readers: the processes that each take one message of the fan-out. If there are any, sweeps
+            hand over the shards that they do not finish.
         skews: the processes, and by how many seconds their clocks are off.
         limits: what else may happen.
         budget_seconds: how long a sweep may look for more.
         notices_at_most: so many, in so many seconds, from one process; None: as many as there are.
+        max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
+        expire_after: the timeout.
         timeout_before: the timeout that the first turns are taken with, if it is changed then.
+        idle_seconds_before: what passes before that change.
         ask_first: whether user state is looked at before everything has expired, or after.
     """
 
@@ -77,13 +98,18 @@ class Scenario:
     limits: Limits
     shard_sweeps: Sequence[tuple[str, int]] = ()
     replays: Sequence[str] = ()
+    erasures: Sequence[tuple[str, str]] = ()
+    readers: Sequence[str] = ()
     before: Sequence[TurnSpec] = ()
     idle_seconds: float = 0
     shards: int = 1
     notices_on: bool = True
     budget_seconds: float = UNLIMITED_SECONDS
     notices_at_most: tuple[int, float] | None = None
+    max_notice_age_seconds: float | None = None
+    expire_after: timedelta = EXPIRE_AFTER
     timeout_before: timedelta | None = None
+    idle_seconds_before: float = 0
     ask_first: bool = True
 
 
@@ -115,6 +141,7 @@ class Simulation:
         self.conversations = ScheduledTable(self.world, "conversations")
         self.users = ScheduledTable(self.world, "users")
         self.connector = ScheduledConnector(self.world)
+        self.queue = ScheduledQueue(self.world)
         self.mutant = mutant or Mutant()
         self.store = self._store(self.conversations, self.users)  # for mutants: not their own
         self.before_end: Callable[[World], object] = lambda _: None
@@ -129,8 +156,9 @@ class Simulation:
             self.conversations,
             self.users,
             turns,
-            expire_after=EXPIRE_AFTER,
+            expire_after=scenario.timeout_before or scenario.expire_after,
             notices_on=scenario.notices_on,
+            max_notice_age_seconds=scenario.max_notice_age_seconds,
         )
         self.world.watcher = self.promises
         self._start_processes()
@@ -139,7 +167,7 @@ class Simulation:
             self.world.names[key] = turn.conversation
         self._bots: dict[int, _Bot] = {}
         self._specs = {turn.name: turn for turn in turns}
-        self._timing = Timing(scenario.timeout_before or EXPIRE_AFTER)
+        self._timing = Timing(scenario.timeout_before or scenario.expire_after)
         self._budget_seconds = scenario.budget_seconds
 
     def run(self) -> None:
@@ -154,8 +182,10 @@ class Simulation:
                 home = next(iter(world.processes))
                 world.run_healthy(*(self._turn(turn, home) for turn in scenario.before))
                 if scenario.timeout_before:
+                    world.loop.pass_time(scenario.idle_seconds_before)
                     world.run_healthy(self._sweep("sweep-before", home))
-                    self._timing = Timing(EXPIRE_AFTER)
+                    self._timing = Timing(scenario.expire_after)
+                    self.promises.expire_after_is(scenario.expire_after)
                     self._start_processes()
                 world.loop.pass_time(scenario.idle_seconds)
                 world.note("from here on, anything may happen")
@@ -172,6 +202,14 @@ class Simulation:
                     *(
                         self._replay(f"replay{number}", process)
                         for number, process in enumerate(scenario.replays, 1)
+                    ),
+                    *(
+                        self._erasure(f"erasure{number}", process, user)
+                        for number, (process, user) in enumerate(scenario.erasures, 1)
+                    ),
+                    *(
+                        self._reader(f"reader-sweep{number}", process)
+                        for number, process in enumerate(scenario.readers, 1)
                     ),
                 ]
                 world.run()
@@ -212,7 +250,7 @@ class Simulation:
     # The real bot
 
     def _turn(self, turn: TurnSpec, process: str) -> Arrival:
-        inbound = _inbound(turn.bags, turn.user, turn.activity, turn.conversation)
+        inbound = _inbound(turn.act, turn.bags, turn.user, turn.activity, turn.conversation)
 
         async def take(process: Process) -> None:
             self.promises.received(turn.name)
@@ -223,34 +261,66 @@ class Simulation:
 
     def _sweep(self, name: str, process: str, shard: int | None = None) -> Arrival:
         async def run(process: Process) -> None:
-            bot = self._bot(process)
-            clock = self.world.clock(process)
-            pace = _Notices(self.connector, ServiceUrls(), bot.limits)
-            send = pace if self.scenario.notices_on else say_nothing
+            shards = self._bot(process).store.shards
+            await self._run_sweep(name, process, None if shard is None else shards[shard])
 
-            async def sweep(ahead: tuple[datetime, datetime] | None) -> SweepReport:
-                return await Sweep(
-                    bot.store,
-                    self.mutant.sender(send, self),
-                    _erase_nobody,
-                    timing=self._timing,
-                    budget_seconds=self._budget_seconds,
-                    now=clock,
-                    pace=pace if self.scenario.notices_on else None,
-                    shards=None if shard is None else [bot.store.shards[shard]],
-                    ahead=ahead,
-                    clock=lambda: self.world.seconds,
-                    randomness=random.Random(name),
-                ).run()
+        return Arrival(name, process, run)
 
-            # As SweepRunner.run and SweepRunner.run_shard do.
-            if not self.scenario.timeout_before:
-                await sweep(None)
-            elif shard is None:
-                await sweep_with_timeout(bot.store, self._timing, clock(), sweep)
+    async def _run_sweep(self, name: str, process: Process, shard: str | None) -> None:
+        """As SweepRunner.run and SweepRunner.run_shard do."""
+        bot = self._bot(process)
+        clock = self.world.clock(process)
+        pace = _Notices(self.connector, ServiceUrls(), bot.limits)
+        send = pace if self.scenario.notices_on else say_nothing
+
+        async def sweep(ahead: tuple[datetime, datetime] | None) -> SweepReport:
+            return await Sweep(
+                bot.store,
+                self.mutant.sender(send, self),
+                Erasure(bot.store, clock).finish,
+                timing=self._timing,
+                budget_seconds=self._budget_seconds,
+                now=clock,
+                pace=pace if self.scenario.notices_on else None,
+                max_notice_age_seconds=self.scenario.max_notice_age_seconds,
+                shards=None if shard is None else [shard],
+                ahead=ahead,
+                clock=lambda: self.world.seconds,
+                randomness=random.Random(name),
+            ).run()
+
+        if not self.scenario.timeout_before:
+            report = await sweep(None)
+        elif shard is None:
+            report = await sweep_with_timeout(bot.store, self._timing, clock(), sweep)
+        else:
+            control = await bot.store.control()
+            report = await sweep(control.range_ahead(clock()))
+        if self.scenario.readers and report.unfinished and not report.stopped:
+            fan_out = FanOut(self.queue, self.queue, most=self.scenario.shards)
+            if shard is None:
+                await fan_out.hand_over(report.unfinished)
             else:
-                control = await bot.store.control()
-                await sweep(control.range_ahead(clock()))
+                await fan_out.put(shard)
+
+    def _reader(self, name: str, process: str) -> Arrival:
+        """The queue function, as the host calls it: a message is deleted once it is handled."""
+
+        async def run(process: Process) -> None:
+            message = await self.queue.receive(MESSAGE_HIDDEN_SECONDS)
+            if message:
+                await self._run_sweep(name, process, shard_of(message.text.encode()))
+                await self.queue.delete(message)
+
+        return Arrival(name, process, run)
+
+    def _erasure(self, name: str, process: str, user: str) -> Arrival:
+        async def run(process: Process) -> None:
+            self.promises.erasure_begins(name, user)
+            erasure = Erasure(self._bot(process).store, self.world.clock(process))
+            receipt = await erasure.erase(CHANNEL, user)
+            if not receipt.left:
+                self.promises.erasure_ends(name, user)
 
         return Arrival(name, process, run)
 
@@ -289,12 +359,20 @@ class Simulation:
 
     async def _on_turn(self, bot: FunctionBot, context: TurnContext) -> None:
         turn = ORIGIN.get().name
+        spec = self._specs[turn]
         self.bot_is_done.discard(turn)
+        if spec.act in ("click", "refused"):
+            status = 200 if spec.act == "click" else 501
+            answer = Activity(
+                type=ActivityTypes.invoke_response, value=InvokeResponse(status=status)
+            )
+            await context.send_activity(answer)
         log = bot.conversation.create_property("log")
         before: list[str] = await log.get(context, [])
         self.promises.bot_runs(turn, before)
         try:
-            await self._count(bot, context, before, self._specs[turn])
+            if spec.counts:
+                await self._count(bot, context, before, spec)
         finally:
             self.promises.bot_stops(turn)
         self.bot_is_done.add(turn)
@@ -314,7 +392,11 @@ class Simulation:
             await bot.conversation.create_property(name).set(context, seen[name])
         if turn.seconds:
             await asyncio.sleep(turn.seconds)
-        await context.send_activity(reply(turn.activity, counted, seen["user"], seen["private"]))
+        answer = reply(turn.activity, counted, seen["user"], seen["private"])
+        if turn.ends:
+            end_conversation(context)
+            self.promises.bot_ends(turn.name, answer)
+        await context.send_activity(answer)
 
     @contextmanager
     def _log_kept(self) -> Iterator[None]:
@@ -368,10 +450,6 @@ class _Unforeseen(logging.Handler):
             self.errors.append(error)
 
 
-async def _erase_nobody(user: str) -> bool:
-    raise AssertionError(f"nobody asked to erase {user}")
-
-
 @cache
 def _limits(at_most: tuple[int, float]) -> limits_file.Limits:
     given = {"msteams": {"tenant": at_most, "thread": []}, "other": {"service_url": at_most}}
@@ -379,9 +457,10 @@ def _limits(at_most: tuple[int, float]) -> limits_file.Limits:
 
 
 @cache
-def _inbound(text: str, user: str, activity_id: str, conversation: str) -> Activity:
+def _inbound(act: str, text: str, user: str, activity_id: str, conversation: str) -> Activity:
     """The activity of a turn: each attempt gets a copy of it, so all runs can share it."""
-    return activity(text, user, id=activity_id, conversation={"id": conversation})
+    where = {"id": conversation}
+    return activity(text, user, id=activity_id, conversation=where, **_FIELDS[act])
 
 
 @cache
@@ -392,15 +471,18 @@ def _authentication() -> Any:
 Kind = Callable[[random.Random], Scenario]
 
 
-def random_scenario(chance: random.Random, kind: Kind | None = None) -> Scenario:
+def random_scenario(
+    chance: random.Random, kind: Kind | None = None, kinds: Sequence[Kind] | None = None
+) -> Scenario:
     """A scenario as the seed says: of any kind, or one of those where much is at stake."""
-    scenario = (kind or chance.choice((anything, anything, *KINDS)))(chance)
+    kinds = kinds or (*KINDS, *ONLY_IN_TABLES)
+    scenario = (kind or chance.choice((anything, anything, *kinds)))(chance)
     shards = chance.choice((1, 1, 2))
     messages = chance.choice((0, 0, 0, 1, 2)) if scenario.sweeps else 0
     paced = replace(
         scenario,
         notices_at_most=scenario.notices_at_most or chance.choice((None, None, None, (1, 20))),
-        budget_seconds=chance.choice((UNLIMITED_SECONDS, 10, 45)),
+        budget_seconds=chance.choice((0, 5) if scenario.readers else (UNLIMITED_SECONDS, 10, 45)),
     )
     return replace(
         paced if scenario.notices_on else scenario,
@@ -615,6 +697,173 @@ def dead_letters(chance: random.Random) -> Scenario:
     )
 
 
+def no_words(chance: random.Random) -> Scenario:
+    """Users react and click, clients send what nobody sees, and now and then the bot keeps it."""
+
+    def turn_of(number: int) -> TurnSpec:
+        turn = _turn(chance, number, ["ann"], ["talk0"])
+        acts: Sequence[Act] = ("word", "click", "refused", "refused", "reaction", "join", "join")
+        act = chance.choice(acts)
+        return replace(turn, act=act, counts=act == "word" or chance.random() < 0.4)
+
+    before = [turn_of(n) for n in range(chance.choice((0, 1, 1, 2)))]
+    later = range(len(before), len(before) + chance.choice((1, 2, 3)))
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 76, 90, 98.5, 103.5)) if before else 0,
+        turns=[(turn_of(n), chance.choice(PROCESSES)) for n in later],
+        sweeps=_sweeps(chance, (0, 1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 2, 4)),
+            jump_seconds=(3, 12, 26, 103.5),
+            edges=chance.random() < 0.6,
+        ),
+    )
+
+
+def ended(chance: random.Random) -> Scenario:
+    """The bot ends the conversation, while others write in it and sweeps run."""
+    talks = ["talk0", "talk1"][: chance.choice((1, 1, 2))]
+    turns = [_turn(chance, n, ["ann", "bob"], talks) for n in range(chance.choice((2, 3, 4)))]
+    turns = [replace(turn, ends=chance.random() < 0.5) for turn in turns]
+    before = turns[: chance.choice((0, 1, 1))]
+    later = turns[len(before) :]
+    later += _copies(chance, later, chance.choice((0, 0, 1)))
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 90, 98.5, 103.5)) if before else 0,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in later],
+        sweeps=_sweeps(chance, (0, 1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1, 2)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 2)),
+            jump_seconds=(3, 33, 103.5),
+            edges=chance.random() < 0.4,
+        ),
+    )
+
+
+def erasures(chance: random.Random) -> Scenario:
+    """A user is erased, at any moment, while turns and sweeps run and processes crash."""
+    users, talks = ["ann", "bob"][: chance.choice((1, 2))], ["talk0", "talk1"]
+    before = [_turn(chance, n, users, talks) for n in range(chance.choice((0, 1, 2)))]
+    later = range(len(before), len(before) + chance.choice((1, 1, 2, 3)))
+    erased = [chance.choice(users) for _ in range(chance.choice((1, 1, 2)))]
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 0, 98.5, 103.5)) if before else 0,
+        turns=[(_turn(chance, n, users, talks), chance.choice(PROCESSES)) for n in later],
+        sweeps=_sweeps(chance, (0, 1, 2)),
+        erasures=[(chance.choice(PROCESSES), user) for user in erased],
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1, 2)),
+            refusals=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 2)),
+            jump_seconds=(3, 33, 103.5),
+        ),
+    )
+
+
+def changed_timeout_of_users(chance: random.Random) -> Scenario:
+    """The timeout is raised or lowered, and one user goes on in another conversation."""
+    before = [replace(_turn(chance, n, ["ann"], ["talk0"]), bags="cu") for n in range(2)]
+    before = before[: chance.choice((1, 2))]
+    later = range(2, chance.choice((3, 4, 5)))
+    after = [replace(_turn(chance, n, ["ann"], ["talk0", "talk1"]), bags="cu") for n in later]
+    timeout = chance.choice((20, 30, 60, 20_000))
+    return Scenario(
+        before=before,
+        idle_seconds_before=chance.choice((0, timeout - 5, timeout + 3.5, timeout + 3.5)),
+        idle_seconds=chance.choice((0, 5, 50, 103.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (0, 1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 2)),
+            jump_seconds=(4, 33, 103.5),
+        ),
+        timeout_before=timedelta(seconds=timeout),
+    )
+
+
+def short_timeout(chance: random.Random) -> Scenario:
+    """A session is over before a crashed turn would be given up; its activity comes again."""
+    turns = [_turn(chance, n, ["ann"], ["talk0", "talk1"]) for n in range(chance.choice((1, 3)))]
+    turns = [replace(turn, bags="cu") for turn in turns]
+    before = turns[1:2]
+    later = [turn for turn in turns if turn not in before]
+    later += _copies(chance, later, chance.choice((1, 2)))
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 18, 23.5)) if before else 0,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in later],
+        sweeps=_sweeps(chance, (0, 1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 1, 1)),
+            jumps=chance.choice((1, 3)),
+            jump_seconds=(3, 12, 23.5),
+            # One that outlives a session would begin it again.
+            late_seconds=3,
+        ),
+        expire_after=timedelta(seconds=20),
+    )
+
+
+def old_notices(chance: random.Random) -> Scenario:
+    """Sweeps come late, or notices fail: some are too old by then."""
+    talks = ["talk0", "talk1"][: chance.choice((1, 2))]
+    before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(talks)]
+    after = [_turn(chance, n, ["ann"], talks) for n in range(2, chance.choice((2, 3)))]
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((103.5, 155, 165, 400)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (1, 2, 3)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            refusals=chance.choice((0, 1, 2)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=3,
+            jump_seconds=(12, 33, 61),
+            holds=chance.random() < 0.3,
+        ),
+        max_notice_age_seconds=60,
+    )
+
+
+def fanned_out(chance: random.Random) -> Scenario:
+    """Sweeps have no time to finish, and hand over; messages are lost, late and doubled."""
+    talks = ["talk0", "talk1", "talk2"][: chance.choice((1, 2, 3))]
+    before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(talks)]
+    after = [_turn(chance, n, ["ann"], talks) for n in range(3, chance.choice((3, 4)))]
+    return Scenario(
+        before=before,
+        idle_seconds=103.5,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (1, 2)),
+        readers=_sweeps(chance, (1, 2, 3)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 1, 2)),
+            crashes=chance.choice((0, 1, 1)),
+            jumps=3,
+            jump_seconds=(12, 33, 61),
+        ),
+    )
+
+
 KINDS: Sequence[Kind] = (
     anything,
     messages_at_expiry,
@@ -626,7 +875,15 @@ KINDS: Sequence[Kind] = (
     changed_timeout,
     paced_notices,
     dead_letters,
+    no_words,
+    ended,
+    changed_timeout_of_users,
+    short_timeout,
+    old_notices,
+    fanned_out,
 )
+# State in Cosmos DB is erased by documents, of which the container here has no index.
+ONLY_IN_TABLES: Sequence[Kind] = (erasures,)
 PROCESSES = ("P0", "P1", "P2")
 
 

@@ -1,6 +1,7 @@
 """The world: what runs, what it waits for, and what may happen next."""
 
 import asyncio
+import math
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -15,7 +16,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
 from shared.domain.errors import ConflictError, StorageUnavailableError
+from shared.expiry.fan_out import Message
 from shared.storage.tables import Operation, Row
+from tests.memory_queue import MemoryQueue
 from tests.memory_table import MemoryTable
 from tests.simulation.loop import ORIGIN, Origin, Process, Timer, VirtualLoop
 
@@ -89,6 +92,7 @@ class Limits:
     jump_weight: float = 1.5
     edges: bool = False  # also jump to just before and just after a session's expiry
     holds: bool = False  # an answer may take longer than the effect
+    late_seconds: float = math.inf  # no longer jump while a request is still on its way
 
 
 class World:
@@ -296,6 +300,8 @@ class World:
 
     def _jumps(self) -> Iterator[Option]:
         wanted = set(self.limits.jump_seconds)
+        if self._late:
+            wanted = {seconds for seconds in wanted if seconds <= self.limits.late_seconds}
         if self.limits.edges:
             wanted |= {round(at - self.seconds, 3) for at in self._edges() if at > self.seconds}
         for seconds in sorted(wanted):
@@ -579,6 +585,48 @@ class ScheduledTable:
     def _called(self, key: str) -> str:
         names = self._world.names
         return "|".join(names.get(part, part[:10]) for part in key.rstrip("\0").split("|"))
+
+
+class ScheduledQueue:
+    """A `Queue` in memory, each of whose requests waits to be chosen."""
+
+    def __init__(self, world: World) -> None:
+        self._memory = MemoryQueue()
+        self._world = world
+        self._slept = 0.0
+
+    async def put(self, text: str) -> None:
+        await self._request("write", "put", lambda: self._memory.put(text))
+
+    async def receive(self, hidden_seconds: int) -> Message | None:
+        message: Message | None = await self._request(
+            "write", "receive", lambda: self._memory.receive(hidden_seconds)
+        )
+        return message
+
+    async def hide(self, message: Message, seconds: int) -> None:
+        await self._request("write", "hide", lambda: self._memory.hide(message, seconds))
+
+    async def delete(self, message: Message) -> None:
+        await self._request("write", "delete", lambda: self._memory.delete(message))
+
+    async def peek(self) -> Sequence[Message]:
+        messages: Sequence[Message] = await self._request("write", "peek", self._memory.peek)
+        return messages
+
+    async def count(self) -> int:
+        count: int = await self._request("write", "count", self._memory.count)
+        return count
+
+    async def _request(
+        self, kind: Literal["write"], what: str, do: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        def perform() -> Any:
+            self._memory.sleep(self._world.seconds - self._slept)
+            self._slept = self._world.seconds
+            return at_once(do())
+
+        return await self._world.request(kind, f"{what} message", perform=perform)
 
 
 class ScheduledConnector(Connector):
