@@ -19,6 +19,7 @@ from botbuilder.dialogs import (
     WaterfallStepContext,
 )
 from botbuilder.dialogs.prompts import NumberPrompt, PromptOptions, TextPrompt
+from botbuilder.schema import ChannelAccount
 
 TRANSPORT, NAME, AGE = "Which transport?", "Which name?", "Which age?"
 NO_NUMBER, KEPT = "That is no number.", "Kept: "
@@ -39,7 +40,7 @@ STATE_TYPES = (Answers,)
 
 
 class SurveyBot(ActivityHandler):
-    """Asks for transport, name and age, and begins again at the message after the last answer."""
+    """Asks for transport, name and age: whoever joins, and at the message after the last answer."""
 
     def __init__(
         self,
@@ -59,6 +60,12 @@ class SurveyBot(ActivityHandler):
         await super().on_turn(turn_context)
         for bag in self._bags:
             await bag.save_changes(turn_context)
+
+    async def on_members_added_activity(
+        self, members_added: list[ChannelAccount], turn_context: TurnContext
+    ) -> None:
+        if turn_context.activity.from_property.id in [member.id for member in members_added]:
+            await self.on_message_activity(turn_context)
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         dialogs = await self._dialogs.create_context(turn_context)

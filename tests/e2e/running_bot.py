@@ -17,7 +17,7 @@ from uuid import uuid4
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from scripts import cosmos, processes
-from shared.domain.identity import ConversationKey
+from shared.domain.identity import ConversationKey, user_hash
 from shared.storage.table_account import Tables
 from shared.storage.tables import AzureTable, Operation, Row
 from tests.bots import survey_bot
@@ -247,6 +247,12 @@ class StoredRows:
         """
         passed = timedelta(**duration)
         await asyncio.gather(*(self._age(row, passed) for row in await self._rows()))
+
+    async def let_time_pass_for(self, user: str, **duration: float) -> None:
+        """Make the row of a user of the channel `test` older too."""
+        row = await self.users.get(user_hash("test", user), "user")
+        assert row
+        await _make_older(self.users, row, timedelta(**duration))
 
     async def kinds(self, conversations: Iterable[str]) -> dict[str, str]:
         """The kinds of rows there are of each conversation, in their order."""

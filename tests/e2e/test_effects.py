@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.bots.survey_bot import NAME, TRANSPORT
 from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User
 from tests.fake_channel import FakeChannel
 
@@ -55,4 +56,21 @@ async def test_an_ended_conversation_gets_no_notice(
     await bot.sweep()
     await bot.sweep()
     assert EXPIRED not in str(user.heard)
+    assert await rows.keys() == []
+
+
+async def test_what_a_greeting_began_goes_on_and_ends_without_a_notice(
+    bot: RunningBot, channel: FakeChannel, rows: StoredRows
+) -> None:
+    silent, talking = User(bot, channel), User(bot, channel)
+    for user in silent, talking:
+        me = user.activity()["from"]
+        join = user.activity(type="conversationUpdate", membersAdded=[me])
+        status, _ = await bot.post(json=join)
+        assert (status, user.heard) == (200, [TRANSPORT])
+    assert await talking.say("Bicycle") == [NAME]
+    await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+    assert "notified 1" in await bot.sweep()
+    assert silent.heard == [TRANSPORT]
+    assert EXPIRED in talking.heard[-1]
     assert await rows.keys() == []

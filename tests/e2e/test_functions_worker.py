@@ -91,7 +91,7 @@ async def worker(
 ) -> AsyncIterator[Worker]:
     for name, value in settings_on(storage_connection_string).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(shared.app, "create_bot", survey_bot.create_bot)
+    monkeypatch.setattr(shared.app.bot, "create_bot", survey_bot.create_bot)
     monkeypatch.syspath_prepend(str(processes.ROOT))
     # azure-functions 2 lists the functions of an app object once only: each test loads its own.
     sys.modules.pop("function_app", None)
