@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 # State may be 700 KiB compressed, and text compresses to about a tenth.
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
+# An answer is in memory as a whole, a few times. The command writes exports of any size.
+MAX_EXPORT_BYTES = 16 * 1024 * 1024
+
 _Work = Callable[[App, func.HttpRequest], Awaitable[object]]
 
 
@@ -40,6 +43,21 @@ async def _save_user(app: App, req: func.HttpRequest) -> BotData:
 async def _delete_user(app: App, req: func.HttpRequest) -> object:
     channel_id, user_id = _ids(req, "channelId", "userId")
     return asdict(await app.erasure.erase(channel_id, user_id))
+
+
+async def _export_user(app: App, req: func.HttpRequest) -> str:
+    channel_id, user_id = _ids(req, "channelId", "userId")
+    pieces: list[str] = []
+    size = 0
+    async for piece in app.exports.of_user(channel_id, user_id):
+        size += len(piece)  # in ASCII
+        if size > MAX_EXPORT_BYTES:
+            raise StateTooLargeError(
+                f"the export is larger than {MAX_EXPORT_BYTES} bytes: use the command"
+                " `python -m shared.cli export`"
+            )
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 async def _get_conversation(app: App, req: func.HttpRequest) -> BotData:
@@ -73,6 +91,8 @@ async def _answer(req: func.HttpRequest, work: _Work) -> func.HttpResponse:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("state: answered %d: %s", status, error)  # noqa: TRY400 - the message is enough
         return error_answer(status, str(error))
+    if isinstance(result, str):
+        return func.HttpResponse(result, mimetype="application/json")
     if isinstance(result, BotData):
         result = {"data": result.data, "eTag": result.etag}
     return json_answer(HTTPStatus.OK, result)
@@ -155,6 +175,7 @@ ROUTES = (
         POST=_save_user,
         DELETE=_delete_user,
     ),
+    _route("state_export", "{channelId}/users/{userId}/export", GET=_export_user),
     _route(
         "state_conversations",
         _IN_CONVERSATION,

@@ -34,9 +34,11 @@ from shared.settings import Settings, read_settings
 from shared.state import codec
 from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
+from shared.state.export import Exports
 from shared.state.state_data import StateData
 from shared.storage.stores import open_stores
 from shared.turn.effects import Effects
+from shared.turn.replies import unpacked_json
 from shared.turn.turn import Turns
 
 
@@ -82,6 +84,7 @@ class App:
             bot_seconds=settings.host.bot_seconds,
         )
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
+        self.exports = Exports(stores.for_turns(), now=utc_now, replies=unpacked_json)
         self.state_data = StateData(stores.for_turns(), timing=timing, now=utc_now)
         self.sweeps = SweepRunner(
             stores,

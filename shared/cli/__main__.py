@@ -1,11 +1,11 @@
-"""For the operator: `python -m shared.cli doctor | status | poison ... | dead-letters ...`.
+"""For the operator: `python -m shared.cli doctor | status | export | poison | dead-letters ...`.
 
 The commands read the app's settings from the environment. `doctor` checks the configuration and
 says what to do about each failure; its exit code is 1 if there is one. `status` says how expiry is
-doing. `poison` handles messages of the fan-out that failed too often: `list` shows them, `replay`
-puts them back into the queue, `drop` deletes them. `dead-letters` handles notices that could not be
-delivered: `list` shows them, `replay` makes them due again, `drop` deletes them; see
-docs/sending.md.
+doing. `export` writes everything that is stored about one user as JSON. `poison` handles messages
+of the fan-out that failed too often: `list` shows them, `replay` puts them back into the queue,
+`drop` deletes them. `dead-letters` handles notices that could not be delivered: `list` shows them,
+`replay` makes them due again, `drop` deletes them; see docs/sending.md.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import asyncio
 import sys
 from datetime import timedelta
 
+from shared import bot
 from shared.app import build_app
 from shared.cli import dead_letters
 from shared.cli.doctor import Finding, examine
@@ -23,8 +24,11 @@ from shared.domain.times import utc_now
 from shared.expiry.fan_out import Queue, poison_name
 from shared.log_lines import make_log_lines_safe, printable
 from shared.settings import SettingsError, read_settings
+from shared.state import codec
+from shared.state.export import Exports
 from shared.storage.queues import Queues
 from shared.storage.stores import open_stores
+from shared.turn.replies import unpacked_json
 
 _HIDDEN_SECONDS = 60  # from another command that does the same at the same time
 
@@ -62,6 +66,12 @@ def main() -> None:
     doctor.set_defaults(run=lambda arguments: _doctor(arguments.endpoint))
     status = commands.add_parser("status", help="how expiry is doing")
     status.set_defaults(run=lambda _: _status())
+    export = commands.add_parser("export", help="everything that is stored about one user, as JSON")
+    export.add_argument(
+        "channel_id", metavar="channelId", help="the channel's id, as in activities"
+    )
+    export.add_argument("user_id", metavar="userId", help="the user's id there (from.id)")
+    export.set_defaults(run=lambda arguments: _export(arguments.channel_id, arguments.user_id))
     arguments = parser.parse_args()
     make_log_lines_safe()
     try:
@@ -115,6 +125,15 @@ async def _status() -> None:
     for name, count in {"overdue": status.overdue, **status.waiting}.items():
         _say(f"{name:>14} {count:7,}")
     _say(f"{'dead letters':>14} {status.dead_letters:7,}")
+
+
+async def _export(channel_id: str, user_id: str) -> None:
+    codec.register(*bot.STATE_TYPES)
+    async with open_stores(read_settings()) as stores, stores.ready():
+        exports = Exports(stores.for_turns(), now=utc_now, replies=unpacked_json)
+        # As it comes: nobody has to hold all of it. It is ASCII, without control characters.
+        async for piece in exports.of_user(channel_id, user_id):
+            sys.stdout.write(piece)
 
 
 async def _list(poison: Queue) -> None:

@@ -46,8 +46,13 @@ class StateStore(Protocol):
     async def load(self, address: Address) -> Conversation | None:
         """The whole row with its state, or None."""
 
-    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
-        """The user's private bag of this session; empty if there is none."""
+    async def load_private(
+        self, conversation: Conversation, user: str, *, of_any_session: bool = False
+    ) -> PrivateState:
+        """The user's private bag of this session; empty if there is none.
+
+        With `of_any_session` also one that an ended session left and no sweep has deleted yet.
+        """
 
     async def load_user(self, user: str) -> UserRow | None:
         """The user's row, or None. `user` is the hash of channel and user id."""
@@ -99,6 +104,9 @@ class StateStore(Protocol):
         Raises:
             ConflictError: the conversation has changed meanwhile.
         """
+
+    async def load_listed(self, entry: "Membership") -> DeadLetter | None:
+        """The dead letter of an entry, or None."""
 
     async def drop_listed(self, entry: "Membership") -> bool:
         """Delete the dead letter of an entry; returns whether there was one."""

@@ -100,8 +100,12 @@ class StateData:
     async def get_user(self, channel_id: str, user_id: str) -> BotData:
         """The user's data on a channel."""
         user = user_hash(channel_id, user_id)
-        packed, row = await self._user_rows().read(user)
-        return await _bot_data(_Bag(packed, row.etag if row else "", f"user {user}"))
+
+        async def attempt() -> _Bag:
+            packed, row = await self._user_rows().read(user)
+            return _Bag(packed, row.etag if row else "", f"user {user}")
+
+        return await self._retried(attempt, "it is not known yet which state counts")
 
     async def save_user(self, channel_id: str, user_id: str, new: BotData) -> BotData:
         """Save the user's data on a channel."""
@@ -182,13 +186,18 @@ class StateData:
     async def _save(self, where: Address | str, attempt: Callable[[], Awaitable[_Bag]]) -> BotData:
         # Saves to one row follow each other, so only a turn or another process can come in between.
         async with self._queues.setdefault(where, asyncio.Lock()):
-            for number in range(_MAX_ATTEMPTS):
-                try:
-                    return await _bot_data(await attempt())
-                except ConflictError:
-                    # The eTag tells whether that changed these data.
-                    await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
-        raise StorageUnavailableError("the row changed again and again: nothing was saved")
+            return await self._retried(
+                attempt, "the row changed again and again: nothing was saved"
+            )
+
+    async def _retried(self, attempt: Callable[[], Awaitable[_Bag]], failure: str) -> BotData:
+        for number in range(_MAX_ATTEMPTS):
+            try:
+                return await _bot_data(await attempt())
+            except ConflictError:
+                # The eTag tells whether that changed these data.
+                await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
+        raise StorageUnavailableError(failure)
 
     def _user_rows(self) -> UserRows:
         nowhere = Conversation(Address("", ""), session="", last_accessed=self._now())
@@ -243,12 +252,21 @@ async def _bot_data(bag: _Bag) -> BotData:
 
 def _unpacked(bag: _Bag) -> BotData:
     try:
-        data = codec.encode(codec.unpack(bag.packed))
+        return BotData(as_json(bag.packed), bag.etag)
     except codec.StateDecodeError as error:
         raise StateUnreadableError(f"state cannot be read: {bag.row}: {error}") from error
-    if data.keys() == {VALUE}:
-        data = data[VALUE]
-    return BotData(data, bag.etag)
+
+
+def as_json(packed: bytes) -> Any:
+    """A packed bag as the JSON data that callers from outside see; None for an empty one.
+
+    Raises:
+        StateDecodeError: the bytes are damaged.
+    """
+    if not packed:
+        return None
+    data = codec.encode(codec.unpack(packed))
+    return data[VALUE] if data.keys() == {VALUE} else data
 
 
 def _packed(data: Any) -> bytes:

@@ -59,8 +59,11 @@ class InDocuments(StateStore):
 
     _user_documents: UserDocuments
 
-    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
+    async def load_private(
+        self, conversation: Conversation, user: str, *, of_any_session: bool = False
+    ) -> PrivateState:
         """See `StateStore.load_private`; it came with the conversation."""
+        del of_any_session  # bags of an ended session go with its document
         return private_of(conversation, user)
 
     @override

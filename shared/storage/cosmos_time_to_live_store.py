@@ -14,7 +14,7 @@ from typing_extensions import override
 from shared.domain.conversation import Bags, Conversation, PrivateState
 from shared.domain.identity import Address, address_of
 from shared.domain.users import Membership, UserRow
-from shared.domain.work import DueRow
+from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_bags import (
     InDocuments,
     UserDocuments,
@@ -138,6 +138,11 @@ class TimeToLiveStore(InDocuments):
 
     async def leave(self, user: str, entry: Membership) -> None:
         """Nothing: a conversation names its users."""
+
+    async def load_listed(self, entry: Membership) -> DeadLetter | None:
+        """None: there are no dead letters."""
+        del entry
+        return None
 
     async def drop_listed(self, entry: Membership) -> bool:
         """False: there are no dead letters."""

@@ -217,15 +217,15 @@ def private_columns_of(session: str, bag: PrivateState) -> dict[str, Any]:
     return {"SessionId": session, "Version": bag.version, **chunks(bag.state, "State"), **MARK}
 
 
-def private_of(row: Row, user: str, session: str) -> PrivateState:
-    """The private bag in a row; an empty one if it belongs to another session.
+def private_of(row: Row, user: str, session: str | None) -> PrivateState:
+    """The private bag in a row; an empty one if it belongs to another session (None: to any).
 
     Raises:
         StateUnreadableError: the row is damaged.
         NewerRowError: a newer version wrote it.
     """
     with read_row(row) as columns:
-        if columns.text_or_none("SessionId") != session:
+        if columns.text_or_none("SessionId") != session and session is not None:
             return PrivateState(user, b"", "")
         return PrivateState(user, joined_chunks(row, "State"), columns.text("Version", ""))
 

@@ -188,12 +188,14 @@ class TableStore(ConversationStore):
         return conversation_of(address, row) if row else None
 
     @override
-    async def load_private(self, conversation: Conversation, user: str) -> PrivateState:
+    async def load_private(
+        self, conversation: Conversation, user: str, *, of_any_session: bool = False
+    ) -> PrivateState:
         address = conversation.address
         row = await self._conversations.get(address.shard, f"p|{address.key}|{user}")
         if row is None:
             return PrivateState(user, b"", "")
-        return private_of(row, user, conversation.session)
+        return private_of(row, user, None if of_any_session else conversation.session)
 
     @override
     async def load_user(self, user: str) -> UserRow | None:
@@ -486,10 +488,14 @@ class TableStore(ConversationStore):
     # What an erasure needs
 
     @override
+    async def load_listed(self, entry: Membership) -> DeadLetter | None:
+        row = await self._conversations.get(entry.address.shard, _letter_key(entry))
+        return dead_letter_of(row) if row else None
+
+    @override
     async def drop_listed(self, entry: Membership) -> bool:
-        address = entry.address
-        key = f"x|{entry.expired_seconds:010d}|{address.key}|{entry.session}"
-        return await _delete_known(self._conversations, Row(address.shard, key))
+        row = Row(entry.address.shard, _letter_key(entry))
+        return await _delete_known(self._conversations, row)
 
     @override
     async def file(self, row: DueRow) -> None:
@@ -561,6 +567,10 @@ def _readable(read: Callable[[Row], _T], rows: Iterable[Row]) -> list[_T]:
         except (StateUnreadableError, NewerRowError) as error:
             logger.error("table: %s", error)  # noqa: TRY400 - it names the row
     return found
+
+
+def _letter_key(entry: Membership) -> str:
+    return f"x|{entry.expired_seconds:010d}|{entry.address.key}|{entry.session}"
 
 
 def _known(row: Row) -> Row:

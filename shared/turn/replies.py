@@ -53,16 +53,30 @@ def pack(replies: Replies) -> bytes:
     return packed if len(packed) <= MAX_PACKED_BYTES else b""
 
 
-def unpack(packed: bytes) -> Replies | None:
-    """The replies that `pack` was given; None if the bytes are damaged, too large or empty."""
+def unpacked_json(packed: bytes) -> Any:
+    """What `pack` wrote, as JSON data; None if there is nothing.
+
+    Raises:
+        ValueError: the bytes are damaged or too large.
+    """
     if not packed:
         return None
     inflater = zlib.decompressobj()
     try:
         text = inflater.decompress(packed, MAX_UNPACKED_BYTES)
-        if not inflater.eof:
+    except zlib.error as error:
+        raise ValueError(f"zlib.error: {error}") from error
+    if not inflater.eof:
+        raise ValueError("the replies are cut short or too large")
+    return read_json(text)
+
+
+def unpack(packed: bytes) -> Replies | None:
+    """The replies that `pack` was given; None if the bytes are damaged, too large or empty."""
+    try:
+        data = unpacked_json(packed)
+        if data is None:
             return None
-        data = read_json(text)
         answer = data["response"]
         committed_at = datetime.fromisoformat(data["at"])
         if committed_at.tzinfo is None:
@@ -78,7 +92,6 @@ def unpack(packed: bytes) -> Replies | None:
         RecursionError,
         TypeError,
         ValueError,
-        zlib.error,
     ):
         return None
 

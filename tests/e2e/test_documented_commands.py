@@ -67,6 +67,7 @@ RUN: dict[str, str] = {
     "python -m shared.cli doctor": ASKED,
     "python -m shared.cli doctor --endpoint https://<name>.azurewebsites.net/api/messages": ASKED,
     "python -m shared.cli dead-letters list": ASKED,
+    "python -m shared.cli export webchat 12345678": ASKED,
     "python -m shared.cli dead-letters replay <id>... | --all": (
         "test_outcomes.py::test_dead_letters_are_listed_replayed_and_dropped"
     ),
@@ -97,6 +98,7 @@ RUN: dict[str, str] = {
 }
 
 NOT_RUN = {
+    "python -m shared.cli export <channelId> <userId>": "it is run with ids",
     "python -m venv .venv": "scripts/install.py does the same, for every run of `make test`",
     ".venv/bin/pip install -r requirements-dev.txt": "the same",
     "npm ci": "the same",

@@ -117,6 +117,7 @@ async def test_all_functions_are_found_and_those_two_with_route_and_schedule(
         "health_live",
         "state_users",
         "state_conversations",
+        "state_export",
         "state_private",
     }
     http = next(each for each in bindings["messages"] if each["type"] == "httpTrigger")

@@ -293,6 +293,19 @@ async def test_a_turn_gives_the_data_it_changed_a_new_etag(
 # The very data of the bot
 
 
+async def test_an_export_has_everything_about_the_user(state: StateClient, user: User) -> None:
+    await user.say("count")
+    await state.save(path_of("private", user), {"choice": "mine"})
+    status, found = await state.send("GET", f"{path_of('user', user)}/export")
+    assert status == 200
+    assert found["userData"][0] == (await state.get(path_of("user", user)))[0]
+    (conversation,) = found["conversations"]
+    assert conversation["privateData"] == {"choice": "mine"}
+    assert conversation["conversationData"] == (await state.get(path_of("conversation", user)))[0]
+    query = query_to("user", "-", user.activity()["from"]["id"]).replace("?", "/export?")
+    assert (await state.send("GET", query))[1]["userHash"] == found["userHash"]
+
+
 async def test_a_preference_set_from_outside_is_known_to_the_bots_next_turn(
     state: StateClient, user: User
 ) -> None:
@@ -602,7 +615,7 @@ def test_unless_easy_auth_asks_the_host_asks_for_a_function_key(
         if str(function.get_function_name()).startswith("state_")
     ]
     levels = [each["authLevel"] for binding in bindings for each in binding if "authLevel" in each]
-    assert levels == [level] * 3
+    assert levels == [level] * 4
 
 
 def test_the_docs_name_tests_that_exist() -> None:

@@ -18,6 +18,7 @@ IN_CONVERSATION = "v3/botstate/{channelId}/conversations/{conversationId}"
 STATUS_PAGE = {"expiry_status": ("expiry", {"GET"})}
 STATE = {
     "state_users": ("v3/botstate/{channelId}/users/{userId}", {"GET", "POST", "DELETE"}),
+    "state_export": ("v3/botstate/{channelId}/users/{userId}/export", {"GET"}),
     "state_conversations": (IN_CONVERSATION, {"GET", "POST"}),
     "state_private": (IN_CONVERSATION + "/users/{userId}", {"GET", "POST"}),
 }

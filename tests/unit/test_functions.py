@@ -267,6 +267,7 @@ def bindings(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]
         "health_live",
         "messages",
         "state_conversations",
+        "state_export",
         "state_private",
         "state_users",
     ]

@@ -10,7 +10,8 @@ import pytest
 from botbuilder.core import TurnContext
 
 from shared import texts
-from shared.domain.errors import StateTooLargeError
+from shared.domain.errors import StateTooLargeError, StorageUnavailableError
+from shared.domain.identity import user_hash
 from shared.state.state_data import BotData, InvalidDataError, PreconditionFailedError, StateData
 from shared.storage.table_store import TableStore
 from tests.bot_in_memory import CHANNEL, SHARDS, BotInMemory, FunctionBot, count_in_every_bag
@@ -234,3 +235,22 @@ async def test_private_data_saved_for_a_user_are_erased_with_the_user() -> None:
     receipt = await face.bot.erasure.erase(CHANNEL, "ann")
     assert (receipt.private_conversation_data, receipt.left) == (1, 0)
     assert await face.get() == BotData(None, "*")
+
+
+async def test_while_a_turn_commits_a_read_waits_and_then_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.state.state_data.random.uniform", lambda *_: 0)
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+    await bot.say()
+    conversations, users = bot.conversations, bot.users
+    assert isinstance(conversations, MemoryTable)
+    assert isinstance(users, MemoryTable)
+    # As a turn leaves it that opens a session and stands between its two writes.
+    conversations.rows.clear()
+    row = await bot.store.load_user(user_hash(CHANNEL, "ann"))
+    assert row is not None
+    with pytest.raises(StorageUnavailableError, match="which state counts"):
+        await Face(bot, "user").get()
+    bot.clock.sleep(40)
+    assert (await Face(bot, "user").get()).data == {"count": 1}
