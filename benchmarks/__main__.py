@@ -14,6 +14,7 @@ PARTS = (
     "turn_requests",
     "turn_stores",
     "turn_cpu",
+    "hostile_requests",
     "proactive_sends",
     "sending_at_limit",
     "sweep_requests",

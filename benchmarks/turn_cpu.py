@@ -49,6 +49,16 @@ def our_connector(channel: Channel, app_id: str = APP_ID) -> Connector:
     return Connector(tokens, ssl_context=ssl_context())
 
 
+def our_turns(connector: Connector, app_id: str = APP_ID) -> Turns:
+    codec.register(*STATE_TYPES)
+    return Turns(
+        TableStore(MemoryTable(), MemoryTable(), 64),
+        BufferingAdapter(connector, InboundAuthentication(app_id=app_id).sdk, app_id),
+        create_bot(*state_bags()),
+        timing=Timing(timedelta(minutes=30)),
+    )
+
+
 def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
     """What the messages function does."""
     authentication = InboundAuthentication(
@@ -56,13 +66,7 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
         cloud=channel.cloud,
         ssl_context=ssl_context(),
     )
-    codec.register(*STATE_TYPES)
-    turns = Turns(
-        TableStore(MemoryTable(), MemoryTable(), 64),
-        BufferingAdapter(connector, authentication.sdk, app_id),
-        create_bot(*state_bags()),
-        timing=Timing(timedelta(minutes=30)),
-    )
+    turns = our_turns(connector, app_id)
 
     async def take(body: bytes, bearer: str) -> object:
         headers = {"content-type": "application/json", "authorization": bearer}
@@ -97,11 +101,11 @@ async def run_dialogs(take: TakeTurn, caller: Caller, dialogs: int) -> None:
     for _ in range(dialogs):
         conversation = f"conversation-{next(_conversations)}"
         for text in DIALOG:
-            await take(_body(caller.service_url, conversation, text), caller.bearer)
+            await take(message(caller.service_url, conversation, text), caller.bearer)
 
 
-def _body(service_url: str, conversation: str, text: str) -> bytes:
-    message = {
+def message(service_url: str, conversation: str, text: str) -> bytes:
+    fields = {
         "type": "message",
         "id": uuid4().hex,
         "timestamp": "2026-11-22T07:00:00.000Z",
@@ -113,7 +117,7 @@ def _body(service_url: str, conversation: str, text: str) -> bytes:
         "locale": "en-US",
         "text": text,
     }
-    return json.dumps(message).encode()
+    return json.dumps(fields).encode()
 
 
 async def _milliseconds(take: TakeTurn, caller: Caller, dialogs: int) -> tuple[float, float]:

@@ -125,7 +125,7 @@ def _is_deep(payload: dict[str, Any]) -> bool:
             inner
             for outer in level
             for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
+            if inner and isinstance(inner, dict | list)
         ]
         if not level:
             return False

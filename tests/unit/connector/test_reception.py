@@ -55,6 +55,24 @@ async def test_without_a_token_the_body_is_not_parsed(
     assert await outcome(channel, body, authorization=authorization) == 401
 
 
+async def test_with_a_false_token_a_large_body_is_not_parsed(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = channel.token(app_id=APP_ID)[:-9] + "AAAAAAAAA"
+    unknown = channel.token(app_id=APP_ID, headers={"kid": "made-up"})
+    large = message(channel, text="x" * reception.PARSED_FOR_ANYBODY_BYTES)
+    good = channel.token(app_id=APP_ID)
+    assert await outcome(channel, large, authorization=f"Bearer {good}") == 200
+    assert await outcome(channel, large[:-1], authorization=f"Bearer {good}") == 400
+    for token in (forged, unknown):
+        # A small one is parsed first: to its sender the form of the body is wrong, too.
+        assert await outcome(channel, b"{", authorization=f"Bearer {token}") == 400
+    monkeypatch.setattr(reception, "json_object", None)
+    for token in (forged, unknown):
+        for body in (large, large[:-1], b"[" * 20_000):
+            assert await outcome(channel, body, authorization=f"Bearer {token}") == 401
+
+
 async def test_with_a_false_token_the_fields_are_not_read(
     channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
