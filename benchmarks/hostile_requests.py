@@ -75,7 +75,7 @@ def our_answer(channel: Channel, take_turn: Any) -> Answer:
     async def get_app() -> Any:
         return app
 
-    messages_function.get_app = get_app
+    vars(messages_function)["get_app"] = get_app
 
     async def answer(headers: dict[str, str], body: bytes) -> int:
         # The host gives a body in chunks to the function as an empty one, without a length.
