@@ -31,7 +31,7 @@ from shared.expiry.health import Health
 from shared.expiry.run import SweepRunner
 from shared.log_lines import make_log_lines_safe
 from shared.settings import Settings, read_settings
-from shared.state import codec
+from shared.state import state_types
 from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.state_data import StateData
@@ -134,7 +134,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     # At INFO the client logs every request with its headers.
     logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
     make_log_lines_safe()
-    codec.register(*bot.STATE_TYPES)
+    state_types.register(*bot.STATE_TYPES)
     async with AsyncExitStack() as clients:
         stores = await clients.enter_async_context(open_stores(settings))
         cloud = cloud_of(settings.cloud, settings.identity)
