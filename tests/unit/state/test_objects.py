@@ -119,6 +119,7 @@ class Tags(set[str]):
 
 
 class Word(str):
+    language: str
     __slots__ = ("language",)
 
 
@@ -219,7 +220,7 @@ def _profile() -> Profile:
         Counter("banana"),
         defaultdict(int, a=1),
         defaultdict(list, {3: [1]}),
-        defaultdict(Point),
+        defaultdict(Names),
         deque([1, Plain("x")], maxlen=2),
         SimpleNamespace(a=1, b=[Point(1)]),
         complex(1, -2),
