@@ -4,9 +4,11 @@ It replaces the SDK's ConnectorClient. The SDK runs requests in a small thread p
 session per turn (docs/decisions.md has the figures). Here one HTTP session serves all service URLs.
 """
 
+import asyncio
 import json
 import math
 import ssl
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -83,6 +85,9 @@ class Connector:
     Nothing is retried here: the caller decides whether a message may be sent twice
     (`shared.connector.retry` for replies, the sweep for notices).
 
+    The event loop that it is made on owns its connections, or else the loop of the first request.
+    Requests of other loops, as of bot code that calls `asyncio.run` in a thread, are carried over.
+
     Args:
         tokens: the source of the bearer token; without an app id no token is sent.
         total_timeout_seconds: for a whole request, the wait for a free connection included.
@@ -114,6 +119,10 @@ class Connector:
         self._connection_limit = connection_limit
         self._ssl = ssl_context or True
         self._session: ClientSession | None = None
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
 
     @property
     def has_identity(self) -> bool:
@@ -167,13 +176,19 @@ class Connector:
             kind=SpanKind.CLIENT,
             attributes={"http.request.method": method},
         ) as span:
+            request = self._request(method, service_url, path, body, is_anonymous=is_anonymous)
             try:
-                return await self._request(
-                    method, service_url, path, body, is_anonymous=is_anonymous
-                )
+                return await self._on_own_loop(request)
             except ConnectorError as error:
                 span.set_attribute("http.response.status_code", error.status or 0)
                 raise
+
+    async def _on_own_loop(self, request: Coroutine[Any, Any, Any]) -> Any:
+        here = asyncio.get_running_loop()
+        self._loop = self._loop or here
+        if here is self._loop:
+            return await request
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self._loop))
 
     async def _request(
         self,

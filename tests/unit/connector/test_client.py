@@ -715,3 +715,38 @@ async def test_one_host_that_hangs_leaves_room_for_the_others(channel: FakeChann
         task.cancel()
     await asyncio.gather(*hanging, return_exceptions=True)
     await connector.close()
+
+
+# Other event loops
+
+
+async def test_a_send_from_another_loop_or_thread_is_carried_over(
+    connector: Connector, channel: FakeChannel
+) -> None:
+    client = connector.for_service_url(channel.service_url)
+
+    def send(text: str) -> str:
+        message = Activity(type=ActivityTypes.message, text=text)
+        sent = asyncio.run(client.conversations.send_to_conversation(CONVERSATION, message))
+        return str(sent.id)
+
+    ids = [await asyncio.to_thread(send, "first of all")]
+    message = Activity(type=ActivityTypes.message, text="in between")
+    await client.conversations.send_to_conversation(CONVERSATION, message)
+    ids += await asyncio.gather(*(asyncio.to_thread(send, f"{n}") for n in range(5)))
+    heard = [body["text"] for body in channel.sent_to(CONVERSATION)]
+    assert heard[:2] == ["first of all", "in between"]
+    assert sorted(heard[2:]) == list("01234")
+    assert all(ids)
+
+
+async def test_an_error_reaches_the_other_loop(
+    connector: Connector,
+) -> None:
+    nobody = connector.for_service_url("http://127.0.0.1:9/")
+
+    def send() -> None:
+        asyncio.run(nobody.conversations.delete_activity(CONVERSATION, "7"))
+
+    with pytest.raises(ConnectorError, match="no answer"):
+        await asyncio.to_thread(send)
