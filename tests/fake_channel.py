@@ -23,6 +23,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from shared.connector.cloud import PUBLIC, Cloud
 from tests.rate_limits import RateLimits
@@ -76,6 +77,7 @@ class Received:
     body: Any
     connection: str = ""
     status: int | None = None
+    headers: CIMultiDictProxy[str] = field(default_factory=lambda: CIMultiDictProxy(CIMultiDict()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,7 @@ class FakeChannel:
             path=request.raw_path,
             conversation_id=conversation_id,
             authorization=request.headers.get("Authorization"),
+            headers=request.headers,
             body=json.loads(content) if content else None,
             connection=str(request.transport.get_extra_info("peername")),
         )
@@ -315,7 +318,7 @@ class FakeChannel:
             usual = Answer(200, [account])
             if "/pagedmembers" in path:
                 usual = Answer(200, {"members": [account], "continuationToken": "next"})
-            elif segments[-2] == "members":
+            elif len(segments) > 1 and segments[-2] == "members":
                 usual = Answer(200, {"id": unquote(segments[-1]), "name": "User One"})
         response = await self._answer(request, answers, usual)
         is_broken = request.transport is None or request.transport.is_closing()

@@ -25,9 +25,10 @@ from botframework.connector.auth import (
     ConnectorFactory,
 )
 
-from shared.connector.client import Connector, ConnectorClient, ConnectorError
+from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
+from shared.connector.operations import ConnectorClient
 from shared.connector.outbound import HeldReply
 from shared.connector.references import reference_of
 from shared.connector.retry import Retries, TurnRetries
@@ -305,7 +306,7 @@ class _Factory(ConnectorFactory):
 
     async def create(self, service_url: str, audience: str) -> ConnectorClient:  # type: ignore[override] # ours has the operations of theirs that the SDK and bots call
         del audience
-        return self._connector.for_service_url(service_url)
+        return ConnectorClient(self._connector, service_url)
 
 
 class _UserTokenClientOnDemand:

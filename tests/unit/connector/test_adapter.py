@@ -11,7 +11,8 @@ from botframework.connector.auth import ClaimsIdentity
 from shared import texts
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
-from shared.connector.client import ConnectorClient, ConnectorError
+from shared.connector.client import ConnectorError
+from shared.connector.operations import ConnectorClient
 from tests.bot_in_memory import BotInMemory, FakeConnector, FunctionBot, activity, anonymous
 
 ANYONE = ClaimsIdentity({}, is_authenticated=True)
