@@ -23,7 +23,6 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from shared.connector.cloud import PUBLIC, Cloud
 from tests.rate_limits import RateLimits
@@ -77,7 +76,7 @@ class Received:
     body: Any
     connection: str = ""
     status: int | None = None
-    headers: CIMultiDictProxy[str] = field(default_factory=lambda: CIMultiDictProxy(CIMultiDict()))
+    headers: dict[str, str] = field(default_factory=dict)  # their names in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +299,7 @@ class FakeChannel:
             path=request.raw_path,
             conversation_id=conversation_id,
             authorization=request.headers.get("Authorization"),
-            headers=request.headers,
+            headers={name.lower(): value for name, value in request.headers.items()},
             body=json.loads(content) if content else None,
             connection=str(request.transport.get_extra_info("peername")),
         )
