@@ -90,13 +90,13 @@ class App:
 
     @cached_property
     def _turns(self) -> Turns:
-        bot, effects = load_bot()
+        loaded = load_bot()
         return Turns(
             self._stores.for_turns(),
             self._adapter,
-            bot,
+            loaded.at(self._adapter),
             timing=self._timing,
-            effects=effects,
+            effects=loaded.effects,
             bot_seconds=self._bot_seconds,
         )
 

@@ -1,10 +1,10 @@
 """The author's bot, made and checked once per process."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from botbuilder.core import Bot
+from botbuilder.core import Bot, BotAdapter, Middleware, TurnContext
 
 from shared.state import state_types
 from shared.state.bags import state_bags
@@ -30,10 +30,27 @@ class BotError(Exception):
 
 
 class LoadedBot(NamedTuple):
-    """The bot, and the effects of activities that its author named."""
+    """The bot, and what its author put beside it in shared/bot.
+
+    Attributes:
+        bot: what takes turns.
+        effects: the effect of each activity on its session.
+        middleware: runs around each turn, in this order.
+        on_turn_error: is told what the bot raised, in place of the apology; None: the apology.
+    """
 
     bot: Bot
     effects: Effects
+    middleware: tuple[Middleware, ...] = ()
+    on_turn_error: Callable[[TurnContext, Exception], Awaitable[None]] | None = None
+
+    def at(self, adapter: BotAdapter) -> Bot:
+        """Gives the adapter what it runs around the bot; returns the bot."""
+        for each in self.middleware:
+            adapter.use(each)
+        if self.on_turn_error:
+            adapter.on_turn_error = self.on_turn_error
+        return self.bot
 
 
 @cache
@@ -55,7 +72,14 @@ def load_bot() -> LoadedBot:
     bot: Any = _check("create_bot", lambda: module.create_bot(*state_bags()))
     if not callable(getattr(bot, "on_turn", None)):
         raise BotError("create_bot", f"returned a {type(bot).__name__}, which has no on_turn")
-    return LoadedBot(bot, effects)
+    middleware = _check("MIDDLEWARE", lambda: tuple(getattr(module, "MIDDLEWARE", ())))
+    for each in middleware:
+        if not callable(getattr(each, "on_turn", None)):
+            raise BotError("MIDDLEWARE", f"holds a {type(each).__name__}, which has no on_turn")
+    on_turn_error = getattr(module, "on_turn_error", None)
+    if on_turn_error is not None and not callable(on_turn_error):
+        raise BotError("on_turn_error", "is no function")
+    return LoadedBot(bot, effects, middleware, on_turn_error)
 
 
 def _check(name: str, make: Callable[[], Any]) -> Any:

@@ -119,13 +119,16 @@ def _fails(*_: object) -> None:
         ("STATE_TYPES", None, "STATE_TYPES of shared/bot failed (TypeError)"),
         ("STATE_TYPES", ..., "STATE_TYPES of shared/bot is missing"),
         ("EFFECTS", {"event/order": "opens"}, "EFFECTS of shared/bot failed"),
+        ("MIDDLEWARE", (len,), "MIDDLEWARE of shared/bot holds a builtin_function_or_method"),
+        ("MIDDLEWARE", 7, "MIDDLEWARE of shared/bot failed (TypeError)"),
+        ("on_turn_error", "sorry", "on_turn_error of shared/bot is no function"),
         ("create_bot", _fails, "create_bot of shared/bot failed (KeyError)"),
         ("create_bot", lambda *_: None, "create_bot of shared/bot returned a NoneType"),
         ("create_bot", lambda *_: Unnamed(), "create_bot of shared/bot returned a Unnamed"),
         ("create_bot", lambda: None, "create_bot of shared/bot failed (TypeError)"),
         ("create_bot", ..., "create_bot of shared/bot is missing"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_a_mistake_in_the_bot_is_named_before_the_first_message(  # noqa: PLR0917 - fixtures
     load: Load,
