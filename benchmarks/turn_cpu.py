@@ -29,7 +29,7 @@ from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.connector.reception import receive
 from shared.domain.timing import Timing
-from shared.state import codec
+from shared.state import state_types
 from shared.state.bags import state_bags
 from shared.storage.table_store import TableStore
 from shared.turn.turn import Turns
@@ -50,7 +50,7 @@ def our_connector(channel: Channel, app_id: str = APP_ID) -> Connector:
 
 
 def our_turns(connector: Connector, app_id: str = APP_ID) -> Turns:
-    codec.register(*STATE_TYPES)
+    state_types.register(*STATE_TYPES)
     return Turns(
         TableStore(MemoryTable(), MemoryTable(), 64),
         BufferingAdapter(connector, InboundAuthentication(app_id=app_id).sdk, app_id),

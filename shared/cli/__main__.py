@@ -13,7 +13,6 @@ import asyncio
 import sys
 from datetime import timedelta
 
-from shared import bot
 from shared.app import build_app
 from shared.cli import dead_letters
 from shared.cli.doctor import Finding, examine
@@ -22,9 +21,9 @@ from shared.connector.credentials import token_source
 from shared.domain.errors import StoreError
 from shared.domain.times import utc_now
 from shared.expiry.fan_out import Queue, poison_name
+from shared.loaded_bot import BotError, load_bot
 from shared.log_lines import make_log_lines_safe, printable
 from shared.settings import SettingsError, read_settings
-from shared.state import codec
 from shared.state.export import Exports
 from shared.storage.queues import Queues
 from shared.storage.stores import open_stores
@@ -76,7 +75,7 @@ def main() -> None:
     make_log_lines_safe()
     try:
         asyncio.run(arguments.run(arguments))
-    except (SettingsError, StoreError) as error:
+    except (SettingsError, StoreError, BotError) as error:
         sys.exit(printable(str(error)))
 
 
@@ -128,7 +127,7 @@ async def _status() -> None:
 
 
 async def _export(channel_id: str, user_id: str) -> None:
-    codec.register(*bot.STATE_TYPES)
+    load_bot()  # state may hold instances of the classes that it lists
     async with open_stores(read_settings()) as stores, stores.ready():
         exports = Exports(stores.for_turns(), now=utc_now, replies=unpacked_json)
         # As it comes: nobody has to hold all of it. It is ASCII, without control characters.
