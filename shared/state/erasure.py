@@ -81,6 +81,8 @@ def _is_personal(activity: Activity) -> bool:
     where, data = activity.conversation, activity.channel_data
     if where.is_group or (isinstance(data, Mapping) and data.get("team")):
         return False
+    if "@thread." in where.id:  # Teams' ids of channels and group chats
+        return False
     return (where.conversation_type or "personal").lower() == "personal"
 
 

@@ -361,6 +361,8 @@ REMOVED: dict[str, Any] = {"type": "installationUpdate", "action": "remove"}
         ({**REMOVED, "conversation": {"id": "19:x", "isGroup": True}}, False),
         ({**REMOVED, "conversation": {"id": "19:x", "conversationType": "channel"}}, False),
         ({**REMOVED, "conversation": {"id": "19:x", "conversationType": "groupChat"}}, False),
+        ({**REMOVED, "conversation": {"id": "19:x@thread.tacv2"}}, False),
+        ({**REMOVED, "conversation": {"id": "19:x@thread.v2;messageid=1"}}, False),
         ({**REMOVED, "channelData": {"team": {"id": "19:x"}}}, False),
         ({"type": "installationUpdate", "action": "remove-upgrade"}, False),
         ({"type": "installationUpdate", "action": "add"}, False),
