@@ -29,6 +29,7 @@ from scripts.processes import on_stop_signal
 logger = logging.getLogger("local_host")
 
 GRACE_SECONDS = 10  # at the stop: for requests under way, and again for all other work
+FAR_TOO_LONG_BYTES = 1024 * 1024
 NOTES = ".local_host"  # in the app's folder: when timers are due
 WELCOME = "The local host is running."
 
@@ -144,8 +145,9 @@ class LocalHost:
             access_log=None,
             auto_decompress=False,  # the real host does not unpack a body
             shutdown_timeout=GRACE_SECONDS,
-            max_field_size=2 * requests.MAX_HEADER_BYTES,
-            max_line_size=4 * requests.MAX_TARGET_BYTES,
+            # Above our own limits, so that what breaks them gets Kestrel's answer.
+            max_field_size=FAR_TOO_LONG_BYTES,
+            max_line_size=FAR_TOO_LONG_BYTES,
         )
         await runner.setup()
         try:
@@ -245,6 +247,9 @@ class LocalHost:
         except InvocationError:
             return web.Response(status=500)
         headers = CIMultiDict((str(name), str(value)) for name, value in head["headers"])
+        if not requests.can_be_answered(headers, len(content)):
+            logger.error("%s: its answer has a header that cannot be sent", route.function.name)
+            return web.Response(status=500)
         return web.Response(status=head["status"], headers=headers, body=content)
 
     async def _serve_admin(self, request: web.Request, path: str) -> web.Response:
@@ -260,7 +265,8 @@ class LocalHost:
 
     async def _start_by_hand(self, request: web.Request, name: str) -> int:
         """Starts a timer function now, disabled or not, beside a run of it that is under way."""
-        if request.headers.get("Content-Type", "").partition(";")[0] != "application/json":
+        content_type, _, _ = request.headers.get("Content-Type", "").partition(";")
+        if content_type.strip().lower() != "application/json":
             return 415
         try:
             is_object = isinstance(json.loads(await requests.body_of(request)), dict)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import shared.app
+import shared.bot
 from scripts import processes
 from tests.bots import survey_bot
 from tests.bots.survey_bot import TRANSPORT
@@ -91,7 +92,7 @@ async def worker(
 ) -> AsyncIterator[Worker]:
     for name, value in settings_on(storage_connection_string).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(shared.app.bot, "create_bot", survey_bot.create_bot)
+    monkeypatch.setattr(shared.bot, "create_bot", survey_bot.create_bot)
     monkeypatch.syspath_prepend(str(processes.ROOT))
     # azure-functions 2 lists the functions of an app object once only: each test loads its own.
     sys.modules.pop("function_app", None)
