@@ -250,7 +250,7 @@ def test_requests_run_at_once_in_one_worker(host: RunningHost) -> None:
     assert {each.status() for each in askers} == {200}
 
 
-def test_a_caller_that_hangs_up_does_not_cancel_its_function(
+def test_a_caller_that_hangs_up_does_not_cancel_what_runs(
     host: RunningHost, events: Events
 ) -> None:
     with socket.create_connection(("127.0.0.1", host.port), timeout=60) as connection:
