@@ -172,7 +172,7 @@ def is_usable(func: str) -> bool:
     other commands. npm may have installed func without the program that it should have downloaded.
     """
     version = processes.output([func, "--version"])
-    found = re.match(r"(\d+)\.(\d+)\.", version or "")
+    found = re.search(r"^(\d+)\.(\d+)\.", version or "", re.MULTILINE)
     if not found:
         return False
     usable = int(found[1]) == OLDEST_FUNC[0] and int(found[2]) >= OLDEST_FUNC[1]

@@ -117,5 +117,7 @@ async def queued(message: func.QueueMessage) -> None:
         ],
         receipt=message.pop_receipt,
     )
+    if body == "deadly":
+        os._exit(1)
     if body == "bad":
         raise ValueError(body)

@@ -448,6 +448,18 @@ def test_messages_that_fail_too_often_or_are_no_text_become_poison(
     assert [each["dequeue_count"] for each in events()] == [1, 2]  # maxDequeueCount
 
 
+def test_a_message_that_ends_the_worker_comes_again_and_then_is_poison(
+    host: RunningHost,
+    events: Events,
+    queue: Callable[[str], QueueClient],
+) -> None:
+    deadly = b64encode(b"deadly").decode()
+    queue("").send_message(deadly)
+    wait_until(lambda: poisoned(queue) == [deadly], host)
+    assert [each["dequeue_count"] for each in events()] == [1, 2]
+    assert seen(host, "/api/echo/1")["process"] != events()[0]["process"]
+
+
 # The end
 
 

@@ -11,7 +11,7 @@ import azure.functions as func
 import pytest
 
 import messages_function
-from api_function import state
+from api_function import health, state, status
 from shared import texts
 from shared.app import App, build_app
 from shared.domain.errors import StorageUnavailableError
@@ -131,8 +131,8 @@ async def stuck_app(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[App]:
         async def get_app() -> App:
             return app
 
-        monkeypatch.setattr(messages_function, "get_app", get_app)
-        monkeypatch.setattr(state, "get_app", get_app)
+        for module in (messages_function, state, status, health):
+            monkeypatch.setattr(module, "get_app", get_app)
         yield app
     server.close()
 
@@ -147,8 +147,14 @@ async def test_requests_whose_storage_never_answers_are_503(stuck_app: App) -> N
     ids = {"channelId": "test", "userId": "ann"}
     get = func.HttpRequest("GET", "/api/v3/botstate", body=b"", route_params=ids)
     read_user = next(route.handler for route in state.ROUTES if route.name == "state_users")
-    answers = await asyncio.gather(messages_function.messages(post), read_user(get))
-    assert [answer.status_code for answer in answers] == [503, 503]
+    answers = await asyncio.gather(
+        messages_function.messages(post),
+        read_user(get),
+        status.status_page(get),
+        health.ready(get),
+    )
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert json.loads(answers[-1].get_body())["failed"] == ["storage"]
     with pytest.raises(StorageUnavailableError, match="before functionTimeout"):
         async with stuck_app.with_storage():
             pass
