@@ -1,6 +1,7 @@
 """The host of the tests: any command that serves a folder at a port, `make test-func` too."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,17 @@ def test_with_core_tools_pytest_is_given_their_command(
     ((arguments, environment),) = ran
     assert arguments == ["tests/conformance", "tests/e2e", "-x"]
     assert environment["FUNCTIONS_HOST"] == "'/a folder/func' start --port {port}"
+
+
+def test_no_test_over_http_knows_the_log_of_the_local_host() -> None:
+    words = re.compile(
+        r"(ERROR|WARNING|INFO) \w+|_function: |stands in|is poison|\(disabled\)|ran for"
+    )
+    found = {
+        f"{file.name}: {line.strip()}"
+        for folder in ("conformance", "e2e")
+        for file in (ROOT / "tests" / folder).glob("test_*.py")
+        for line in file.read_text().splitlines()
+        if ".log" in line and words.search(line)
+    }
+    assert found == set()
