@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -58,6 +59,7 @@ class HostSettings(NamedTuple):
         """
         file = folder / "host.json"
         content = local_settings.parse_json(file.read_text("utf-8-sig")) if file.exists() else {}
+        overlay(content, os.environ)
         extensions = content.get("extensions", {})
         http = extensions.get("http", {})
         return cls(
@@ -66,6 +68,26 @@ class HostSettings(NamedTuple):
             extensions.get("queues", {}),
             functions.to_seconds(content.get("functionTimeout", "00:30:00")),
         )
+
+
+def overlay(host_json: dict[str, Any], variables: Mapping[str, str]) -> None:
+    """Puts variables such as AzureFunctionsJobHost__functionTimeout in the place of host.json's.
+
+    Source: learn.microsoft.com, "host.json reference", "Override host.json values".
+    """
+    for name, value in variables.items():
+        prefix, *path = name.split("__")
+        if prefix.lower() != "azurefunctionsjobhost" or not path:
+            continue
+        place = host_json
+        for part in path[:-1]:
+            place = place.setdefault(_spelled(place, part), {})
+        place[_spelled(place, path[-1])] = value
+
+
+def _spelled(settings: Mapping[str, Any], name: str) -> str:
+    """A name as it is spelled there: names hold in any case."""
+    return next((each for each in settings if each.lower() == name.lower()), name)
 
 
 class LocalHost:

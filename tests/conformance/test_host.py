@@ -30,7 +30,6 @@ NEVER = "0 0 0 1 1 *"
 TIMEOUT_SECONDS = 1 if IS_STAND_IN else 5
 HOST_JSON = {
     "version": "2.0",
-    "functionTimeout": f"00:00:0{TIMEOUT_SECONDS}",
     "extensions": {
         "http": {"customHeaders": {"X-Always": "by the host", "X-Answer": "no"}},
         "queues": {"batchSize": 2, "maxDequeueCount": 2, "visibilityTimeout": "00:00:00"},
@@ -57,6 +56,7 @@ def settings(folder: Path, storage_connection_string: str) -> dict[str, str]:
         "EVENTS": str(folder / "events"),
         "Every": NEVER,
         "TICK_SECONDS": "0.3",
+        "AzureFunctionsJobHost__functionTimeout": f"00:00:0{TIMEOUT_SECONDS}",  # over host.json
         "AzureWebJobs.off.Disabled": "TRUE",
         "Queue": f"q{uuid4().hex}",
         "Word": "from outside",
@@ -380,13 +380,15 @@ def test_a_timer_fires_by_its_schedule_one_run_at_a_time_and_not_past_due(
     folder: Path, settings: dict[str, str], events: Events
 ) -> None:
     # A run takes longer than the schedule's interval: the next one begins at once.
-    changed = {"Every": "* * * * * *", "TICK_SECONDS": "1.1"}
-    (folder / "host.json").write_text(json.dumps({**HOST_JSON, "functionTimeout": "00:01:00"}))
+    changed = {
+        "Every": "* * * * * *",
+        "TICK_SECONDS": "1.1",
+        "AzureFunctionsJobHost__functionTimeout": "00:01:00",
+    }
     with running_host(folder, **{**settings, **changed}) as host:
         wait_until(lambda: len(events()) >= 3, host)
         assert [each["tick"] for each in events()[:3]] == ["begun", "ended", "begun"]
         assert not any(each.get("past_due") for each in events())
-    (folder / "host.json").write_text(json.dumps(HOST_JSON))
 
 
 # Queues
