@@ -14,6 +14,7 @@ def _blueprints() -> list[func.Blueprint]:
 
     Raises:
         SettingsError: a setting is missing or wrong.
+        BotError: the bot is wrong.
         Exception: an import failed.
     """
     from api_function import make_blueprint as make_api
@@ -22,11 +23,13 @@ def _blueprints() -> list[func.Blueprint]:
     from messages_function import blueprint as messages
     from shared import telemetry
     from shared.connector.limits_file import read_limits
+    from shared.loaded_bot import load_bot
     from shared.settings import read_settings
 
     settings = read_settings()  # a wrong setting is found here, not at a user's first message
     read_limits(settings.sending)  # the same for the file that it names
     telemetry.configure(settings.telemetry)
+    load_bot()  # and so is a mistake in the bot
     return [messages, expiry_timer, make_expiry_queue(settings.expiry), make_api(settings.api)]
 
 

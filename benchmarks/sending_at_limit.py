@@ -27,6 +27,7 @@ from shared.connector.client import Connector, ConnectorError
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import read_limits
 from shared.connector.notices import NoticeSender
+from shared.connector.operations import ConnectorClient
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
@@ -119,7 +120,7 @@ async def _chat(channel: Channel, connector: Connector, limits: SendingLimits) -
             before = time.perf_counter()
             await limits.before_reply(reference)
             with suppress(ConnectorError):  # the channel counts what it refuses
-                await connector.for_service_url(channel.service_url).send(reply)
+                await ConnectorClient(connector, channel.service_url).send(reply)
             took.append(1000 * (time.perf_counter() - before))
             await asyncio.sleep(REPLY_EVERY_SECONDS)
     return took

@@ -29,7 +29,7 @@ from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.connector.reception import receive
 from shared.domain.timing import Timing
-from shared.state import codec
+from shared.state import state_types
 from shared.state.bags import state_bags
 from shared.storage.table_store import TableStore
 from shared.turn.turn import Turns
@@ -56,7 +56,7 @@ def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
         cloud=channel.cloud,
         ssl_context=ssl_context(),
     )
-    codec.register(*STATE_TYPES)
+    state_types.register(*STATE_TYPES)
     turns = Turns(
         TableStore(MemoryTable(), MemoryTable(), 64),
         BufferingAdapter(connector, authentication.sdk, app_id),

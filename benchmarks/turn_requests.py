@@ -6,7 +6,7 @@ own, which is how tutorials make idle conversations findable.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -73,6 +73,7 @@ class _Connector(Connector):
         body: dict[str, Any] | None = None,
         *,
         is_anonymous: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         return {"id": "1"}
 

@@ -386,6 +386,9 @@ module plan 'br/public:avm/res/web/serverfarm:0.6.0' = {
 }
 
 // Every setting of README.md that is not another cloud's or the host's; a test compares them.
+// The bot's own. What the infrastructure sets below goes before these.
+var botSettings = loadJsonContent('bot-settings.json')
+
 var appSettings = {
   AzureWebJobsStorage__accountName: storage.outputs.name
   AzureWebJobsStorage__credential: 'managedidentity'
@@ -538,7 +541,7 @@ module app 'br/public:avm/res/web/site:0.23.1' = {
       {
         name: 'appsettings'
         retainCurrentAppSettings: false // what is not here is gone after the next `azd provision`
-        properties: union(appSettings, timerSetting, maxNoticeAgeSetting, passwordSetting, certificateSetting, cosmosSettings)
+        properties: union(botSettings, appSettings, timerSetting, maxNoticeAgeSetting, passwordSetting, certificateSetting, cosmosSettings)
       }
       {
         name: 'authsettingsV2'

@@ -5,12 +5,12 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity
 from botframework.connector.auth import AuthenticateRequestResult
 
-from shared import bot
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
@@ -29,14 +29,12 @@ from shared.expiry.fan_out import FanOut, poison_name
 from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
 from shared.expiry.run import SweepRunner
+from shared.loaded_bot import load_bot
 from shared.log_lines import make_log_lines_safe
 from shared.settings import Settings, read_settings
-from shared.state import codec
-from shared.state.bags import state_bags
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.state_data import StateData
 from shared.storage.stores import open_stores
-from shared.turn.effects import Effects
 from shared.turn.turn import Turns
 
 
@@ -71,18 +69,12 @@ class App:
             if settings.expiry.notice == "on"
             else None
         )
-        self._turns = Turns(
-            stores.for_turns(),
-            BufferingAdapter(
-                connector, authentication.sdk, settings.identity.app_id, limits=limits
-            ),
-            bot.create_bot(*state_bags()),
-            timing=timing,
-            effects=Effects(getattr(bot, "EFFECTS", None)),
-            bot_seconds=settings.host.bot_seconds,
+        self._timing = timing
+        self._adapter = BufferingAdapter(
+            connector, authentication.sdk, settings.identity.app_id, limits=limits
         )
+        self._bot_seconds = settings.host.bot_seconds
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
-        self.state_data = StateData(stores.for_turns(), timing=timing, now=utc_now)
         self.sweeps = SweepRunner(
             stores,
             settings.expiry,
@@ -93,6 +85,26 @@ class App:
             fan_out=fan_out,
         )
         self.health = Health(stores, settings.expiry, timing)
+
+    # These two need the bot's code; a process that only sweeps does not load it.
+
+    @cached_property
+    def _turns(self) -> Turns:
+        loaded = load_bot()
+        return Turns(
+            self._stores.for_turns(),
+            self._adapter,
+            loaded.at(self._adapter),
+            timing=self._timing,
+            effects=loaded.effects,
+            bot_seconds=self._bot_seconds,
+        )
+
+    @cached_property
+    def state_data(self) -> StateData:
+        """What the REST interface does with state, which may hold instances of listed classes."""
+        load_bot()
+        return StateData(self._stores.for_turns(), timing=self._timing, now=utc_now)
 
     async def take_turn(
         self, activity: Activity, caller: AuthenticateRequestResult
@@ -146,7 +158,6 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
     # At INFO the client logs every request with its headers.
     logging.getLogger("azure.core.pipeline.policies").setLevel(logging.WARNING)
     make_log_lines_safe()
-    codec.register(*bot.STATE_TYPES)
     async with AsyncExitStack() as clients:
         stores = await clients.enter_async_context(open_stores(settings))
         cloud = cloud_of(settings.cloud, settings.identity)

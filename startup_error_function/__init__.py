@@ -25,12 +25,13 @@ def make_blueprint(error: BaseException) -> func.Blueprint:
             were put in the wrong place.
     """
     shown = getattr(error, "without_values", "")
-    what = "settings" if shown else "start"
+    part = getattr(error, "part", None)  # of the app's own code, which may be wrong anywhere
+    what = part or ("settings" if shown else "start")
     reason = shown or f"the app cannot be loaded ({type(error).__name__}); the log says why"
     line = f"The app cannot start: {error}" if shown else f"{reason}: {error}"
     # The host drops what the log gets outside of a call, and keeps what is printed.
     print(line, file=sys.stderr, flush=True)  # noqa: T201
-    if not shown:
+    if part or not shown:
         traceback.print_exception(error)
     blueprint = func.Blueprint()
 

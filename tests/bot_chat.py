@@ -23,9 +23,9 @@ from botbuilder.schema import (
 )
 
 from shared.bot import STATE_TYPES
-from shared.state import codec
+from shared.state import codec, state_types
 
-codec.register(*STATE_TYPES)
+state_types.register(*STATE_TYPES)
 
 
 class StaleETagError(Exception):

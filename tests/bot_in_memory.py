@@ -1,6 +1,6 @@
 """The real turn, sweep and connector operations, on tables and a channel in memory."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -62,6 +62,7 @@ class FakeConnector(Connector):
         body: dict[str, Any] | None = None,
         *,
         is_anonymous: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         refusal = self.refuse(body or {})
         if refusal:

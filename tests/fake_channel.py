@@ -76,6 +76,7 @@ class Received:
     body: Any
     connection: str = ""
     status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)  # their names in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +299,7 @@ class FakeChannel:
             path=request.raw_path,
             conversation_id=conversation_id,
             authorization=request.headers.get("Authorization"),
+            headers={name.lower(): value for name, value in request.headers.items()},
             body=json.loads(content) if content else None,
             connection=str(request.transport.get_extra_info("peername")),
         )
@@ -315,7 +317,7 @@ class FakeChannel:
             usual = Answer(200, [account])
             if "/pagedmembers" in path:
                 usual = Answer(200, {"members": [account], "continuationToken": "next"})
-            elif segments[-2] == "members":
+            elif len(segments) > 1 and segments[-2] == "members":
                 usual = Answer(200, {"id": unquote(segments[-1]), "name": "User One"})
         response = await self._answer(request, answers, usual)
         is_broken = request.transport is None or request.transport.is_closing()

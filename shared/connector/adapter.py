@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from typing import Any, cast
+from uuid import uuid4
 
 from botbuilder.core import TurnContext
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
@@ -23,22 +25,27 @@ from botframework.connector.auth import (
     ConnectorFactory,
 )
 
-from shared.connector.client import Connector, ConnectorClient, ConnectorError
+from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
+from shared.connector.operations import ConnectorClient
 from shared.connector.outbound import HeldReply
 from shared.connector.references import reference_of
 from shared.connector.retry import Retries, TurnRetries
 
 logger = logging.getLogger(__name__)
 
+# The beginning of the id of an activity that is held back.
+_PLACEHOLDER = "held-"
+
 
 class BufferingAdapter(CloudAdapterBase):
     """CloudAdapterBase whose turns hold back what they send until `deliver`.
 
-    In a turn made with `prepare`, a send returns an empty id at once, and sends, updates and
-    deletes keep their order; typing goes out at once. Elsewhere (`continue_conversation`,
-    `create_conversation`) everything goes out at once.
+    In a turn made with `prepare`, sends, updates and deletes keep their order. A send returns a
+    placeholder for the id that the channel will give; to update or delete what is held back changes
+    what will be sent. Typing, streamed chunks included, goes out at once and returns its id.
+    Elsewhere (`continue_conversation`, `create_conversation`) everything goes out at once.
 
     Args:
         connector: speaks to the channels.
@@ -88,8 +95,15 @@ class BufferingAdapter(CloudAdapterBase):
         """The SDK keeps a turn's callback for streaming connections; there are none here."""
 
     def discard(self, context: TurnContext) -> None:
-        """Forget everything held back so far."""
+        """Forget everything held back so far, and the bot's handlers, which may have failed."""
         context.turn_state[self._HELD] = []
+        handlers: Any
+        for handlers in (
+            context._on_send_activities,  # noqa: SLF001 - the SDK has no way to take one away
+            context._on_update_activity,  # noqa: SLF001
+            context._on_delete_activity,  # noqa: SLF001
+        ):
+            handlers.clear()
         context.buffered_reply_activities.clear()
         context.turn_state.pop(self._INVOKE_RESPONSE_KEY, None)
 
@@ -110,9 +124,10 @@ class BufferingAdapter(CloudAdapterBase):
         held = self._held(context) or []
         context.turn_state.pop(self._HELD, None)
         retries = self._retries.begin()
+        ids: dict[str, str] = {}  # that the channel gave, by placeholder
         for position, item in enumerate(held):
             try:
-                await self._deliver(context, item, retries)
+                await self._deliver(context, item, retries, ids)
             except Exception as error:
                 # After any error: the turn is saved, and the channel must not send it again.
                 logger.warning(
@@ -124,7 +139,9 @@ class BufferingAdapter(CloudAdapterBase):
                 )
                 return
 
-    async def _deliver(self, context: TurnContext, item: HeldReply, retries: TurnRetries) -> None:
+    async def _deliver(
+        self, context: TurnContext, item: HeldReply, retries: TurnRetries, ids: dict[str, str]
+    ) -> None:
         what: Any = item.what
         if item.kind == "send" and what.type == "delay":  # the SDK would wait whole seconds only
             await retries.pause((what.value or 1000) / 1000)
@@ -137,8 +154,12 @@ class BufferingAdapter(CloudAdapterBase):
             elif item.kind == "delete":
                 await self.delete_activity(context, what)
             else:
-                await self.send_activities(context, [what])
+                what.reply_to_id = ids.get(what.reply_to_id, what.reply_to_id)
+                (sent,) = await self.send_activities(context, [what])
+                ids[placeholder] = sent.id
 
+        # The id of a held activity is its placeholder; the SDK clears it before sending.
+        placeholder = what.id if item.kind == "send" else ""
         limits = self._limits
         await retries.call(send if limits is None else _limited(context.activity, limits, send))
 
@@ -153,45 +174,86 @@ class BufferingAdapter(CloudAdapterBase):
         held = self._held(context)
         if held is None:
             return list(await super().send_activities(context, activities))
-        for activity in activities:
-            match activity.type:
-                case ActivityTypes.typing:
-                    await self._send_typing(context, activity)
-                case ActivityTypes.invoke_response:  # belongs in the HTTP response
-                    context.turn_state[self._INVOKE_RESPONSE_KEY] = activity
-                case ActivityTypes.trace if activity.channel_id != Channels.emulator:
-                    pass  # no other channel takes them
-                case _:
-                    held.append(HeldReply("send", activity))
-        return [ResourceResponse(id="") for _ in activities]
+        return [ResourceResponse(id=await self._hold(context, held, each)) for each in activities]
+
+    async def _hold(self, context: TurnContext, held: list[HeldReply], activity: Activity) -> str:
+        """Hold one activity back, unless it is of a kind that is not; returns its id."""
+        match activity.type:
+            case ActivityTypes.typing:
+                return await self._send_typing(context, activity)
+            case ActivityTypes.invoke_response:  # belongs in the HTTP response
+                context.turn_state[self._INVOKE_RESPONSE_KEY] = activity
+            case ActivityTypes.trace if activity.channel_id != Channels.emulator:
+                pass  # no other channel takes them
+            case _:
+                activity.id = f"{_PLACEHOLDER}{uuid4().hex}"
+                held.append(HeldReply("send", activity))
+                return activity.id
+        return ""
 
     async def update_activity(
         self, context: TurnContext, activity: Activity
     ) -> ResourceResponse | None:
-        """Hold the update back; outside of a turn, make it."""
+        """Hold the update back; outside of a turn, make it.
+
+        Raises:
+            ValueError: the activity has no id, or the placeholder of another turn.
+        """
         held = self._held(context)
+        position = _position(held, activity.id)
         if held is None:
             sent = await super().update_activity(context, activity)
             return cast("ResourceResponse | None", sent)
-        held.append(HeldReply("update", activity))
+        if position is None:
+            held.append(HeldReply("update", deepcopy(activity)))
+        else:
+            held[position] = HeldReply("send", deepcopy(activity))
         return ResourceResponse(id=activity.id)
 
     async def delete_activity(self, context: TurnContext, reference: ConversationReference) -> None:
-        """Hold the deletion back; outside of a turn, make it."""
+        """Hold the deletion back; outside of a turn, make it.
+
+        Raises:
+            ValueError: the reference has no activity's id, or the placeholder of another turn.
+        """
         held = self._held(context)
+        position = _position(held, reference.activity_id)
         if held is None:
             await super().delete_activity(context, reference)
-        else:
+        elif position is None:
             held.append(HeldReply("delete", reference))
+        else:
+            del held[position]
 
     def _held(self, context: TurnContext) -> list[HeldReply] | None:
         return cast("list[HeldReply] | None", context.turn_state.get(self._HELD))
 
-    async def _send_typing(self, context: TurnContext, activity: Activity) -> None:
+    async def _send_typing(self, context: TurnContext, activity: Activity) -> str:
         try:
-            await super().send_activities(context, [activity])
+            (sent,) = await super().send_activities(context, [activity])
         except (ConnectorError, CredentialError) as error:
             logger.info("turn: typing could not be shown: %s", error)
+            return ""
+        return str(sent.id or "")
+
+
+def _position(held: Sequence[HeldReply] | None, id_: str | None) -> int | None:
+    """Where the activity of that id is held back; None: the channel has it.
+
+    Raises:
+        ValueError: there is no id, or it is the placeholder of another turn.
+    """
+    for position, item in enumerate(held or ()):
+        if item.kind == "send" and id_ and cast("Activity", item.what).id == id_:
+            return position
+    if not id_:
+        raise ValueError("an activity is updated or deleted by its id, and this one has none")
+    if id_.startswith(_PLACEHOLDER):
+        raise ValueError(
+            f"{id_!a} is the placeholder of an activity of another turn, or of one that is deleted:"
+            " it stands for nothing any more"
+        )
+    return None
 
 
 def _limited(
@@ -244,7 +306,7 @@ class _Factory(ConnectorFactory):
 
     async def create(self, service_url: str, audience: str) -> ConnectorClient:  # type: ignore[override] # ours has the operations of theirs that the SDK and bots call
         del audience
-        return self._connector.for_service_url(service_url)
+        return ConnectorClient(self._connector, service_url)
 
 
 class _UserTokenClientOnDemand:

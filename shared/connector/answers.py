@@ -1,5 +1,7 @@
 """Reads the bodies of answers, which others choose: never more than fits."""
 
+from typing import Any
+
 from aiohttp import ClientResponse
 
 MAX_ANSWER_BYTES = 2**20
@@ -22,3 +24,8 @@ async def read_bounded(response: ClientResponse) -> bytes:
             response.close()
             raise TooLargeError(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
     return bytes(content)
+
+
+def words(value: Any) -> str:
+    """A text or number of an answer; empty for anything else, which may be deep."""
+    return str(value) if value and isinstance(value, str | int) else ""

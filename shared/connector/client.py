@@ -4,14 +4,16 @@ It replaces the SDK's ConnectorClient. The SDK runs requests in a small thread p
 session per turn (docs/decisions.md has the figures). Here one HTTP session serves all service URLs.
 """
 
+import asyncio
 import json
 import math
 import ssl
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from http import HTTPStatus
+from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
@@ -25,26 +27,14 @@ from aiohttp import (
     DummyCookieJar,
     TCPConnector,
 )
-from botbuilder.schema import (
-    Activity,
-    ChannelAccount,
-    ConversationParameters,
-    ConversationResourceResponse,
-    PagedMembersResult,
-    ResourceResponse,
-)
-from msrest.serialization import Model
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from opentelemetry.trace import SpanKind
 from yarl import URL
 
-from shared.connector.answers import TooLargeError, read_bounded
-from shared.connector.credentials import TokenSource
+from shared.connector.answers import TooLargeError, read_bounded, words
+from shared.connector.credentials import BlockingCredentials, TokenSource
 from shared.connector.hosts import PUBLIC_HOSTS, KnownHosts, is_loopback
-from shared.connector.outbound import wire_form
 from shared.telemetry import tracer
-
-_M = TypeVar("_M", bound=Model)
 
 _LONGEST_DETAIL = 200
 
@@ -83,6 +73,9 @@ class Connector:
     Nothing is retried here: the caller decides whether a message may be sent twice
     (`shared.connector.retry` for replies, the sweep for notices).
 
+    The event loop that it is made on owns its connections, or else the loop of the first request.
+    Requests of other loops, as of bot code that calls `asyncio.run` in a thread, are carried over.
+
     Args:
         tokens: the source of the bearer token; without an app id no token is sent.
         total_timeout_seconds: for a whole request, the wait for a free connection included.
@@ -114,22 +107,20 @@ class Connector:
         self._connection_limit = connection_limit
         self._ssl = ssl_context or True
         self._session: ClientSession | None = None
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
 
     @property
     def has_identity(self) -> bool:
         """Whether requests carry a token."""
         return self._tokens.has_identity
 
-    def for_service_url(self, service_url: str, *, is_anonymous: bool = False) -> "ConnectorClient":
-        """The client of one service URL: cheap, made anew for every turn or notice.
-
-        If the service URL cannot be used, each operation raises a ConnectorError; this does not.
-
-        Args:
-            service_url: the channel's address.
-            is_anonymous: whether nobody vouches for the address; it gets no token.
-        """
-        return ConnectorClient(self, service_url, is_anonymous=is_anonymous)
+    @property
+    def credentials(self) -> BlockingCredentials:
+        """For clients of the SDK that send by themselves, to the same hosts only."""
+        return BlockingCredentials(self._tokens, self._hosts)
 
     async def close(self) -> None:
         """Close all connections. The connector must not be used afterwards."""
@@ -145,6 +136,7 @@ class Connector:
         body: dict[str, Any] | None = None,
         *,
         is_anonymous: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Make one request and read its answer.
 
@@ -153,7 +145,8 @@ class Connector:
             service_url: the channel's address, with or without a slash at its end.
             path: below the service URL, already percent-encoded.
             body: sent as JSON.
-            is_anonymous: see `for_service_url`.
+            is_anonymous: whether nobody vouches for the service URL; it gets no token.
+            headers: further ones. None of them takes the place of the token.
 
         Returns:
             The JSON of a 2xx answer, or None if it was not JSON, or above a MiB.
@@ -167,13 +160,21 @@ class Connector:
             kind=SpanKind.CLIENT,
             attributes={"http.request.method": method},
         ) as span:
+            request = self._request(
+                method, service_url, path, body, is_anonymous=is_anonymous, further=headers or {}
+            )
             try:
-                return await self._request(
-                    method, service_url, path, body, is_anonymous=is_anonymous
-                )
+                return await self._on_own_loop(request)
             except ConnectorError as error:
                 span.set_attribute("http.response.status_code", error.status or 0)
                 raise
+
+    async def _on_own_loop(self, request: Coroutine[Any, Any, Any]) -> Any:
+        here = asyncio.get_running_loop()
+        self._loop = self._loop or here
+        if here is self._loop:
+            return await request
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self._loop))
 
     async def _request(
         self,
@@ -183,38 +184,14 @@ class Connector:
         body: dict[str, Any] | None,
         *,
         is_anonymous: bool,
+        further: Mapping[str, str],
     ) -> Any:
-        shows_token = self._tokens.has_identity and not is_anonymous
-        url = _url(service_url, path, secure=shows_token)
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",  # a small answer might unpack to a large one
-            "Content-Type": "application/json; charset=utf-8",
-        }
-        if shows_token and not self._hosts.has(url.host or ""):
-            raise ConnectorError(
-                f"{method}: {url.host!a} is no channel's host (AllowedServiceHosts): the bot's"
-                " token stays here"
-            )
-        token = await self._tokens.token() if shows_token else None
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        url, headers, token = await self._prepared(
+            method, service_url, path, is_anonymous=is_anonymous, further=further
+        )
         data = None if body is None else json.dumps(body).encode()
-        if self._session is None:
-            # Here, not in the constructor: a session belongs to the loop it is made on.
-            self._session = ClientSession(
-                connector=TCPConnector(
-                    limit=self._connection_limit,
-                    limit_per_host=max(1, self._connection_limit // 2),
-                    keepalive_timeout=60,
-                    ssl=self._ssl,
-                ),
-                auto_decompress=False,
-                timeout=self._timeout,
-                cookie_jar=DummyCookieJar(),  # one conversation's cookies are not another's
-            )
         try:
-            async with self._session.request(
+            async with self._opened().request(
                 method,
                 url,
                 data=data,
@@ -242,127 +219,85 @@ class Connector:
             raise _refusal(method, response.status, response.headers, answer, token)
         return answer
 
-
-class Conversations:
-    """The SDK's conversation operations, with its names and argument order.
-
-    Bot code that takes the connector client from `turn_context.turn_state` can use it as before.
-    Every operation raises ConnectorError and CredentialError as `Connector.request` does.
-    """
-
-    def __init__(
-        self, connector: Connector, service_url: str, *, is_anonymous: bool = False
-    ) -> None:
-        self._connector = connector
-        self._service_url = service_url
-        self._options = {"is_anonymous": True} if is_anonymous else {}
-
-    async def create_conversation(
-        self, parameters: ConversationParameters
-    ) -> ConversationResourceResponse:
-        """Start a conversation."""
-        answer = await self._request("POST", (), parameters)
-        return _model(ConversationResourceResponse, answer if isinstance(answer, dict) else {})
-
-    async def send_to_conversation(
-        self, conversation_id: str, activity: Activity
-    ) -> ResourceResponse:
-        """Add an activity at the end of the conversation."""
-        return _resource(await self._request("POST", (conversation_id, "activities"), activity))
-
-    async def reply_to_activity(
-        self, conversation_id: str, activity_id: str, activity: Activity
-    ) -> ResourceResponse:
-        """Add an activity as a reply to another, if the channel supports replies."""
-        segments = (conversation_id, "activities", activity_id)
-        return _resource(await self._request("POST", segments, activity))
-
-    async def update_activity(
-        self, conversation_id: str, activity_id: str, activity: Activity
-    ) -> ResourceResponse:
-        """Replace an activity that was sent before."""
-        segments = (conversation_id, "activities", activity_id)
-        return _resource(await self._request("PUT", segments, activity))
-
-    async def delete_activity(self, conversation_id: str, activity_id: str) -> None:
-        """Delete an activity that was sent before."""
-        await self._request("DELETE", (conversation_id, "activities", activity_id))
-
-    async def get_conversation_members(self, conversation_id: str) -> list[ChannelAccount]:
-        """All members of the conversation."""
-        return _accounts(await self._request("GET", (conversation_id, "members")))
-
-    async def get_conversation_member(self, conversation_id: str, member_id: str) -> ChannelAccount:
-        """One member of the conversation."""
-        answer = await self._request("GET", (conversation_id, "members", member_id))
-        return _model(ChannelAccount, answer)
-
-    async def get_conversation_paged_members(
-        self,
-        conversation_id: str,
-        page_size: int | None = None,
-        continuation_token: str | None = None,
-    ) -> PagedMembersResult:
-        """One page of the conversation's members, and the token of the next page."""
-        query: dict[str, object] = {}
-        if page_size is not None:
-            query["pageSize"] = page_size
-        if continuation_token is not None:
-            query["continuationToken"] = continuation_token
-        answer = await self._request("GET", (conversation_id, "pagedmembers"), query=query)
-        return _model(PagedMembersResult, answer)
-
-    async def get_activity_members(
-        self, conversation_id: str, activity_id: str
-    ) -> list[ChannelAccount]:
-        """The members that an activity went to."""
-        segments = (conversation_id, "activities", activity_id, "members")
-        return _accounts(await self._request("GET", segments))
-
-    async def _request(
+    async def _prepared(
         self,
         method: str,
-        segments: tuple[str, ...],
-        model: Model | None = None,
-        query: dict[str, object] | None = None,
-    ) -> Any:
-        try:
-            path = "/".join(("v3/conversations", *map(_segment, segments)))
-            body = None if model is None else wire_form(model)
-        except (ValueError, TypeError) as error:  # msrest's serialisation errors are ValueErrors
-            reason = ascii(str(error)[:_LONGEST_DETAIL])
-            raise ConnectorError(f"{method}: this cannot be sent: {reason}") from error
-        if query:
-            path += f"?{urlencode(query)}"
-        return await self._connector.request(method, self._service_url, path, body, **self._options)
+        service_url: str,
+        path: str,
+        *,
+        is_anonymous: bool,
+        further: Mapping[str, str],
+    ) -> tuple[URL, CIMultiDict[str], str | None]:
+        """Address, headers and token of a request; refused if a token would go to a stranger."""
+        shows_token = self._tokens.has_identity and not is_anonymous
+        url = _url(service_url, path, secure=shows_token)
+        headers = CIMultiDict(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",  # a small answer might unpack to a large one
+                "Content-Type": "application/json; charset=utf-8",
+            }
+        )
+        headers.update(further)
+        if shows_token and not self._hosts.has(url.host or ""):
+            raise ConnectorError(
+                f"{method}: {url.host!a} is no channel's host (AllowedServiceHosts): the bot's"
+                " token stays here"
+            )
+        token = await self._tokens.token() if shows_token else None
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return url, headers, token
 
+    def _opened(self) -> ClientSession:
+        if self._session is None:
+            # Here, not in the constructor: a session belongs to the loop it is made on.
+            self._session = ClientSession(
+                connector=TCPConnector(
+                    limit=self._connection_limit,
+                    limit_per_host=max(1, self._connection_limit // 2),
+                    keepalive_timeout=60,
+                    ssl=self._ssl,
+                ),
+                auto_decompress=False,
+                timeout=self._timeout,
+                cookie_jar=DummyCookieJar(),  # one conversation's cookies are not another's
+            )
+        return self._session
 
-class ConnectorClient:
-    """The SDK's connector client: one service URL and its conversations."""
-
-    def __init__(
-        self, connector: Connector, service_url: str, *, is_anonymous: bool = False
-    ) -> None:
-        self.service_url = service_url
-        self.conversations = Conversations(connector, service_url, is_anonymous=is_anonymous)
-
-    async def send(self, activity: Activity) -> ResourceResponse:
-        """Send as the SDK's CloudAdapter does: a reply if `reply_to_id` is set, or a new activity.
+    async def download(
+        self,
+        service_url: str,
+        path: str,
+        *,
+        is_anonymous: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[bytes]:
+        """The body of an answer, in chunks as they come; on the loop that owns the connections.
 
         Raises:
             ConnectorError: the channel refused, or did not answer.
-            CredentialError: there is no token to send with.
+            CredentialError: there is no token to send.
         """
-        if activity.reply_to_id:
-            return await self.conversations.reply_to_activity(
-                activity.conversation.id, activity.reply_to_id, activity
-            )
-        return await self.conversations.send_to_conversation(activity.conversation.id, activity)
-
-
-def _segment(value: str) -> str:
-    """An id as one segment of a path: `.` and `..` too, which would else be steps in it."""
-    return value.replace(".", "%2E") if value in {".", ".."} else quote(value, safe="")
+        url, all_headers, token = await self._prepared(
+            "GET", service_url, path, is_anonymous=is_anonymous, further=headers or {}
+        )
+        try:
+            async with self._opened().get(
+                url,
+                headers=all_headers,
+                proxy=_proxy(url.scheme, url.host or ""),
+                allow_redirects=False,
+            ) as response:
+                if response.status != HTTPStatus.OK:
+                    answer = _json(await read_bounded(response))
+                    raise _refusal("GET", response.status, response.headers, answer, token)
+                async for chunk in response.content.iter_any():
+                    yield chunk
+        except (TimeoutError, ClientError, OSError, ValueError) as error:
+            raise ConnectorError(
+                f"GET: no answer from {url.host}: {type(error).__name__}"
+            ) from error
 
 
 def _url(service_url: str, path: str, *, secure: bool) -> URL:
@@ -405,31 +340,6 @@ def _json(content: bytes) -> Any:
         return None
 
 
-def _resource(answer: Any) -> ResourceResponse:
-    """The id that a channel gave; empty if it gave none, which is still a success."""
-    given = answer.get("id") if isinstance(answer, dict) else None
-    return ResourceResponse(id=_words(given))
-
-
-def _model(kind: type[_M], answer: Any) -> _M:
-    """Read an answer as one of the SDK's models; an answer that is none is an error."""
-    problem = ConnectorError(f"the channel's answer is no {kind.__name__}")
-    if not isinstance(answer, dict):
-        raise problem
-    reader: Any = kind  # msrest's deserialize has no types
-    try:
-        model: _M = reader.deserialize(answer)
-    except (ValueError, RecursionError) as error:  # msrest's DeserializationError is one
-        raise problem from error
-    return model
-
-
-def _accounts(answer: Any) -> list[ChannelAccount]:
-    if not isinstance(answer, list):
-        raise ConnectorError("the channel's answer is no list of members")
-    return [_model(ChannelAccount, account) for account in answer]
-
-
 def _refusal(
     method: str, status: int, headers: CIMultiDictProxy[str], answer: Any, token: str | None
 ) -> ConnectorError:
@@ -437,8 +347,8 @@ def _refusal(
     details = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(details, dict):
         details = {}
-    code = _words(details.get("code"))[:_LONGEST_DETAIL] or None
-    text = f"{code or ''} {_words(details.get('message'))}"
+    code = words(details.get("code"))[:_LONGEST_DETAIL] or None
+    text = f"{code or ''} {words(details.get('message'))}"
     if token:
         text = text.replace(token, "***")
     return ConnectorError(
@@ -447,11 +357,6 @@ def _refusal(
         code=code,
         retry_after_seconds=_retry_after_seconds(headers.get("Retry-After", "")),
     )
-
-
-def _words(value: Any) -> str:
-    """A text or number of an answer; empty for anything else, which may be deep."""
-    return str(value) if value and isinstance(value, str | int) else ""
 
 
 def _retry_after_seconds(value: str) -> float | None:

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from botframework.connector.auth import (
@@ -16,12 +17,17 @@ from botframework.connector.auth import (
 )
 from msal.application import ConfidentialClientApplication
 from msal.managed_identity import ManagedIdentityClient, UserAssignedManagedIdentity
+from msrest.authentication import Authentication
 
 from shared.certificate import Certificate
 from shared.connector.cloud import PUBLIC, Cloud
+from shared.connector.hosts import KnownHosts, is_loopback
 from shared.settings.identity import AppType, IdentitySettings
 
 logger = logging.getLogger(__name__)
+
+# For requests of the SDK's blocking clients.
+_BLOCKING_SECONDS = 10
 
 
 class CredentialError(Exception):
@@ -103,6 +109,20 @@ class TokenSource:
             ) from self._failure
         return self._token
 
+    def token_blocking(self) -> str | None:
+        """The same for code that cannot wait: if there is no valid token, the thread stands still.
+
+        Raises:
+            CredentialError: there is no valid token and none could be fetched.
+        """
+        if not self.has_identity:
+            return None
+        if time.time() >= self._expires_at:
+            self._token, lifetime_seconds = self._fetch_blocking()
+            self._expires_at = time.time() + lifetime_seconds
+            self._fetch_at = self._expires_at - self._refresh_ahead_seconds
+        return self._token
+
     async def close(self) -> None:
         """Cancel a fetch of a token that is under way."""
         if self._fetching is not None:
@@ -161,6 +181,48 @@ class TokenSource:
             )
             answer = app.acquire_token_for_client(scopes=[f"{self._scope}/.default"])
         return answer
+
+
+class BlockingCredentials(Authentication):
+    """The bot's token for the SDK's clients that send by themselves, and block (`TeamsInfo`).
+
+    A request to a host that is no channel's is refused, and none takes longer than ten seconds.
+
+    Args:
+        tokens: the source of the token.
+        hosts: who may have it.
+    """
+
+    def __init__(self, tokens: TokenSource, hosts: KnownHosts) -> None:
+        super().__init__()
+        self._tokens = tokens
+        self._hosts = hosts
+
+    def signed_session(self, session: requests.Session | None = None) -> requests.Session:
+        """A session whose requests carry the token."""
+        session = session or requests.Session()
+        session.auth = self._sign
+        request = session.request
+
+        def bounded(*args: Any, **kwargs: Any) -> requests.Response:
+            kwargs |= {"timeout": _BLOCKING_SECONDS, "allow_redirects": False}
+            return request(*args, **kwargs)
+
+        session.request = bounded  # type: ignore[method-assign] # msrest sets its own timeout
+        return session
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        token = self._tokens.token_blocking()
+        if token:
+            url = urlsplit(request.url or "")
+            is_safe = url.scheme == "https" or is_loopback(str(url.hostname))
+            if not is_safe or not self._hosts.has(str(url.hostname)):
+                raise CredentialError(
+                    f"{url.hostname!a} is no channel's host (AllowedServiceHosts): the bot's token"
+                    " stays here"
+                )
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
 
 
 def token_source(settings: IdentitySettings, cloud: Cloud, ca_file: str) -> TokenSource:

@@ -8,6 +8,7 @@ from shared import telemetry
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
+from shared.connector.operations import ConnectorClient
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.reference import Reference
@@ -105,7 +106,7 @@ class NoticeSender:
         notice, sent_at = notice_for(conversation, reference), self._limits.clock()
         # Nobody vouched for the address when the row was written: it gets no token, also now.
         is_anonymous = reference.is_anonymous and self._connector.has_identity
-        client = self._connector.for_service_url(reference.service_url, is_anonymous=is_anonymous)
+        client = ConnectorClient(self._connector, reference.service_url, is_anonymous=is_anonymous)
         try:
             await client.send(notice)
         except ConnectorError as error:

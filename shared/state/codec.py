@@ -4,12 +4,10 @@ Plain JSON values stay as they are. Every other value is an object with a `$type
 
     {"$type": "decimal", "value": "1.5"}          Decimal, datetime, date, timedelta, bytes, ...
     {"$type": "ActivityTypes", "value": "message"} an enum of the Bot Framework
-    {"$type": "Choice", "value": "Car", ...}       a Bot Framework object or registered dataclass
+    {"$type": "Choice", "value": "Car", ...}       a Bot Framework object, or of a listed class
 """
 
 import base64
-import dataclasses
-import importlib
 import json
 import math
 import zlib
@@ -20,11 +18,19 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-import botbuilder.schema
 from msrest.serialization import Model
 
 from shared.domain.bounded_json import check_depth, check_items, read_json
+from shared.state.objects import CALL, NEW, PAIRS, UnstorableError, made_of, parts_of
+from shared.state.state_types import (
+    class_name,
+    class_named,
+    framework_fields,
+    name_of,
+    type_named,
+)
 
 TAG = "$type"
 
@@ -47,29 +53,8 @@ class StateDecodeError(ValueError):
     """Stored state is damaged, or names a type that is not on the allow-list."""
 
 
-# Dialog classes whose instances live in state, with their fields (none: an enum). They are looked
-# up in botbuilder.dialogs only when the first such value comes: importing that package is most of a
-# cold start, and a bot without dialogs should not pay for it.
-_DIALOG_TYPES: dict[str, tuple[str, ...]] = {
-    "Choice": ("value", "action", "synonyms"),
-    "DateTimeResolution": ("value", "start", "end", "timex"),
-    "DialogInstance": ("id", "state"),
-    "DialogReason": (),
-    "DialogState": ("_dialog_stack",),
-    "DialogTurnStatus": (),
-    "FoundChoice": ("value", "index", "score", "synonym"),
-    "ListStyle": (),
-    "PromptOptions": (
-        "prompt",
-        "retry_prompt",
-        "choices",
-        "style",
-        "validations",
-        "number_of_attempts",
-    ),
-}
-
 _VALUES: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
+    "complex": (complex, repr, complex),
     "decimal": (Decimal, str, Decimal),
     "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
     "date": (date, date.isoformat, date.fromisoformat),
@@ -85,32 +70,11 @@ _VALUES: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
         lambda text: base64.b64decode(text, validate=True),
     ),
     "uuid": (UUID, str, UUID),
+    "zone": (ZoneInfo, lambda zone: zone.key, ZoneInfo),
     "float": (float, repr, float),  # for nan and the infinities, which JSON cannot write
 }
 _VALUE_TAGS = {cls: tag for tag, (cls, _, _) in _VALUES.items()}
 _COLLECTIONS: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
-
-_types: dict[str, type] = {
-    name: cls
-    for name, cls in vars(botbuilder.schema).items()
-    if isinstance(cls, type) and issubclass(cls, Model | Enum)
-}
-
-
-def register(*types: type) -> None:
-    """Let the codec store instances of these dataclasses and enums, under their class names.
-
-    Raises:
-        TypeError: a type is neither a dataclass nor an enum.
-        ValueError: another type already has that name.
-    """
-    for cls in types:
-        if not (dataclasses.is_dataclass(cls) or issubclass(cls, Enum)):
-            raise TypeError(f"{cls.__qualname__} is neither a dataclass nor an enum")
-        taken = {*_VALUES, *_COLLECTIONS, "dict", *_DIALOG_TYPES}
-        if cls.__name__ in taken or _types.get(cls.__name__, cls) is not cls:
-            raise ValueError(f"state type {cls.__name__} is registered already")
-        _types[cls.__name__] = cls
 
 
 def encode(value: Any) -> Any:
@@ -206,30 +170,54 @@ def _encode(value: Any, path: str) -> Any:  # noqa: PLR0911 - one return for eac
         return [_encode(item, f"{path}[{index}]") for index, item in enumerate(value)]
     if cls in (tuple, set, frozenset):
         items = [_encode(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        if cls is not tuple:
+            items.sort(key=_sort_key)
         return {TAG: cls.__name__, "items": items}
     if cls in _VALUE_TAGS:
         tag = _VALUE_TAGS[cls]
-        return {TAG: tag, "value": _VALUES[tag][1](value)}
+        encoded = {TAG: tag, "value": _VALUES[tag][1](value)}
+        zone = getattr(value, "tzinfo", None)
+        if isinstance(zone, ZoneInfo) and zone.key:
+            encoded["zone"] = zone.key
+        return encoded
     return _encode_object(value, cls, path)
 
 
 def _encode_object(value: Any, cls: type, path: str) -> Any:
-    if _type_named(cls.__name__) is not cls:
+    if isinstance(value, type) and (name := class_name(value)):
+        return {TAG: "class", "value": name}
+    name = name_of(cls)
+    if name is None:
         raise StateTypeError(
             f"{path} is a {cls.__module__}.{cls.__qualname__}, which state cannot hold:"
-            " keep plain values, or register the dataclass with the state codec"
+            " keep plain values, or list the class in STATE_TYPES"
         )
     if isinstance(value, Enum):
-        return {TAG: cls.__name__, "value": _encode(value.value, path)}
-    fields = {name: getattr(value, name, None) for name in _field_names(cls)}
-    if not dataclasses.is_dataclass(cls):  # a framework object: most of its attributes are unset
-        fields = {
-            name: item
-            for name, item in fields.items()
-            if not (item is None or (name == "additional_properties" and not item))
+        return {TAG: name, "value": _encode(value.value, path)}
+    names = framework_fields(cls)
+    if names is None:
+        try:
+            parts = parts_of(value)
+        except UnstorableError as error:
+            raise StateTypeError(
+                f"{path} is a {cls.__module__}.{cls.__qualname__}, which state cannot hold: {error}"
+            ) from None
+    else:  # a framework object: most of its attributes are unset
+        parts = {each: getattr(value, each, None) for each in names}
+        parts = {
+            each: item
+            for each, item in parts.items()
+            if not (item is None or (each == "additional_properties" and not item))
         }
-    encoded = {name: _encode(item, f"{path}.{name}") for name, item in fields.items()}
-    return {TAG: cls.__name__, **encoded}
+    encoded = {each: _encode(item, f"{path}.{each}") for each, item in parts.items()}
+    if isinstance(value, set | frozenset) and CALL in encoded:
+        encoded[CALL]["items"][0].sort(key=_sort_key)
+    return {TAG: name} | encoded
+
+
+def _sort_key(encoded: Any) -> str:
+    """The order of a set in JSON: Python's own differs from process to process."""
+    return json.dumps(encoded, sort_keys=True)
 
 
 def _decode(data: Any) -> Any:  # noqa: PLR0911 - one return for each kind of value
@@ -250,8 +238,18 @@ def _decode(data: Any) -> Any:  # noqa: PLR0911 - one return for each kind of va
             _check_hashes(items)
         return _COLLECTIONS[tag](items)
     if tag in _VALUES:
-        return _VALUES[tag][2](data["value"])
+        value = _VALUES[tag][2](data["value"])
+        return _in_zone(value, data["zone"]) if data.get("zone") else value
     return _decode_object(tag, data)
+
+
+def _in_zone(value: datetime | time, key: str) -> datetime | time:
+    """With the rules of its zone too; with its offset alone if this machine knows no such zone."""
+    try:
+        zone = ZoneInfo(key)
+    except (OSError, LookupError):
+        return value
+    return value.astimezone(zone) if isinstance(value, datetime) else value.replace(tzinfo=zone)
 
 
 def _check_hashes(values: Iterable[Any]) -> None:
@@ -261,51 +259,46 @@ def _check_hashes(values: Iterable[Any]) -> None:
 
 
 def _decode_object(tag: Any, data: dict[str, Any]) -> Any:
-    cls = _type_named(tag) if isinstance(tag, str) else None
+    if tag == "class":
+        return _class_named(data["value"])
+    cls = type_named(tag) if isinstance(tag, str) else None
     if cls is None:
         raise StateDecodeError(f"unknown type {tag!r}")
     if issubclass(cls, Enum):
         return cls(_decode(data["value"]))
-    fields = {name: _decode(item) for name, item in data.items() if name != TAG}
-    unknown = fields.keys() - set(_field_names(cls))
+    parts = {name: _decode(item) for name, item in data.items() if name != TAG}
+    names = framework_fields(cls)
+    if names is not None:
+        return _framework_object(cls, tuple(names), parts)
+    if issubclass(cls, dict | set | frozenset):
+        _check_items(parts)
+    try:
+        return made_of(cls, parts)
+    except Exception as error:  # the class's own code may raise anything
+        raise StateDecodeError(f"a {tag}: {type(error).__name__}: {error}") from error
+
+
+def _class_named(name: Any) -> type:
+    found = class_named(name) if isinstance(name, str) else None
+    if found is None:
+        raise StateDecodeError(f"unknown class {name!r}")
+    return found
+
+
+def _framework_object(cls: type, names: tuple[str, ...], fields: dict[str, Any]) -> Any:
+    """Framework objects hold attributes, no more: their constructors take no input from us."""
+    unknown = fields.keys() - set(names)
     if unknown:
-        raise StateDecodeError(f"{tag} has no field {min(unknown)!r}")
-    if dataclasses.is_dataclass(cls):
-        return _dataclass_of(cls, fields)
-    # Framework objects are plain holders of attributes: their constructors take no input from us.
+        raise StateDecodeError(f"{cls.__name__} has no field {min(unknown)!r}")
     instance: Any = cls() if issubclass(cls, Model) else object.__new__(cls)
-    for name in _field_names(cls):
+    for name in names:
         if name in fields or not issubclass(cls, Model):
             setattr(instance, name, fields.get(name))
     return instance
 
 
-def _dataclass_of(cls: type, fields: dict[str, Any]) -> Any:
-    """Rebuild without __init__, which may run code; fields that are new get their defaults."""
-    instance: Any = object.__new__(cls)
-    for spec in dataclasses.fields(cls):
-        if spec.name in fields:
-            item = fields[spec.name]
-        elif spec.default is not dataclasses.MISSING:
-            item = spec.default
-        elif spec.default_factory is not dataclasses.MISSING:
-            item = spec.default_factory()
-        else:
-            raise StateDecodeError(f"{cls.__name__} lacks its field {spec.name!r}")
-        object.__setattr__(instance, spec.name, item)
-    return instance
-
-
-def _type_named(name: str) -> type | None:
-    if name not in _types and name in _DIALOG_TYPES:
-        dialogs = importlib.import_module("botbuilder.dialogs")
-        _types.update({each: getattr(dialogs, each) for each in _DIALOG_TYPES})
-    return _types.get(name)
-
-
-def _field_names(cls: type) -> tuple[str, ...]:
-    if dataclasses.is_dataclass(cls):
-        return tuple(spec.name for spec in dataclasses.fields(cls))
-    if issubclass(cls, Model):
-        return (*cls._attribute_map, "additional_properties")
-    return _DIALOG_TYPES[cls.__name__]
+def _check_items(parts: dict[str, Any]) -> None:
+    _check_hashes(key for key, _ in parts.get(PAIRS, ()))
+    for arg in (*parts.get(CALL, ()), *parts.get(NEW, ())):
+        if isinstance(arg, list):
+            _check_hashes(arg)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.domain.identity import user_hash
-from shared.state import codec
+from shared.state import codec, state_types
 from shared.storage.table_store import TableStore
 from tests.bots.survey_bot import NAME, TRANSPORT, Answers
 from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User, running_bot
@@ -22,7 +22,7 @@ from shared.connector.client import Connector
 Connector.__init__.__kwdefaults__["total_timeout_seconds"] = 2
 """
 
-codec.register(Answers)
+state_types.register(Answers)
 
 
 async def test_a_message_after_the_timeout_starts_over_and_one_before_it_goes_on(

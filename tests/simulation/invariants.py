@@ -535,14 +535,15 @@ class Promises:
 
     def _ended(self, request: Request, old: Conversation, *, replaced: bool) -> None:
         session = self.sessions[old.session]
+        writes_letter = any(each.row.key.startswith("x|") for each in request.operations)
         if replaced:
             self._check_replacement(request, session)
             session.outcome = "superseded"
-        elif self._is_being_erased(session):
+        elif self._is_being_erased(session) and not writes_letter:
             session.outcome = "erased"
         elif session.claimed is None:
             self._violated("a conversation was deleted that is not expired")
-        elif any(each.row.key.startswith("x|") for each in request.operations):
+        elif writes_letter:
             # By the row: a claim that took long to arrive is stamped with when it was sent.
             age = self._world.now - (old.expired_at or self._world.now)
             is_too_late = age >= GIVE_UP_AFTER - CLOCK_SKEW

@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -644,6 +644,7 @@ class ScheduledConnector(Connector):
         body: dict[str, Any] | None = None,
         *,
         is_anonymous: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         del method, service_url, path, is_anonymous
         body = body or {}

@@ -4,12 +4,14 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import azure.functions as func
 import pytest
 
+import shared.bot
+from shared.loaded_bot import load_bot
 from tests.settings_of_app import no_settings
 from tests.unit.test_functions import DEVELOPMENT
 
@@ -27,7 +29,7 @@ async def answers(app: func.FunctionApp) -> Answers:
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     """Loads function_app anew, with these settings and no others."""
 
     async def load_with(**changes: str) -> Answers:
@@ -35,9 +37,11 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
         for name, value in {**DEVELOPMENT, **changes}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.delitem(sys.modules, "function_app", raising=False)
+        load_bot.cache_clear()
         return await answers(importlib.import_module("function_app").app)
 
-    return load_with
+    yield load_with
+    load_bot.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -95,3 +99,54 @@ async def test_any_other_failure_is_told_by_its_class_and_the_log_has_the_rest(
     assert "a-secret" not in json.dumps(found)
     assert "Traceback" not in json.dumps(found)
     assert error in capsys.readouterr().err
+
+
+class Unnamed:
+    """A bot without on_turn."""
+
+
+def _fails(*_: object) -> None:
+    raise KeyError("a-secret")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("STATE_TYPES", (len,), "STATE_TYPES of shared/bot failed (TypeError)"),
+        ("STATE_TYPES", (Unnamed(),), "STATE_TYPES of shared/bot failed (TypeError)"),
+        ("STATE_TYPES", (type("Choice", (), {}),), "STATE_TYPES of shared/bot failed (ValueError)"),
+        ("STATE_TYPES", Unnamed, "STATE_TYPES of shared/bot failed (TypeError)"),
+        ("STATE_TYPES", None, "STATE_TYPES of shared/bot failed (TypeError)"),
+        ("STATE_TYPES", ..., "STATE_TYPES of shared/bot is missing"),
+        ("EFFECTS", {"event/order": "opens"}, "EFFECTS of shared/bot failed"),
+        ("MIDDLEWARE", (len,), "MIDDLEWARE of shared/bot holds a builtin_function_or_method"),
+        ("MIDDLEWARE", 7, "MIDDLEWARE of shared/bot failed (TypeError)"),
+        ("on_turn_error", "sorry", "on_turn_error of shared/bot is no function"),
+        ("create_bot", _fails, "create_bot of shared/bot failed (KeyError)"),
+        ("create_bot", lambda *_: None, "create_bot of shared/bot returned a NoneType"),
+        ("create_bot", lambda *_: Unnamed(), "create_bot of shared/bot returned a Unnamed"),
+        ("create_bot", lambda: None, "create_bot of shared/bot failed (TypeError)"),
+        ("create_bot", ..., "create_bot of shared/bot is missing"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_mistake_in_the_bot_is_named_before_the_first_message(  # noqa: PLR0917 - fixtures
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: object,
+    words: str,
+) -> None:
+    if value is ...:
+        monkeypatch.delattr(shared.bot, name)
+    else:
+        monkeypatch.setattr(shared.bot, name, value, raising=False)
+    found = await load()
+    status, health = found["health"]
+    assert (status, health["failed"]) == (503, ["bot"])
+    assert str(health["reason"]).startswith(words)
+    assert "a-secret" not in json.dumps(found)
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"The app cannot start: {words.split(' (', maxsplit=1)[0]}")
+    assert ("a-secret" in printed) == (value is _fails)

@@ -29,10 +29,11 @@ from botbuilder.schema import (
 from botframework.connector.aio import ConnectorClient as SdkConnectorClient
 from botframework.connector.auth import MicrosoftAppCredentials
 
-from shared.connector.client import Connector, ConnectorClient, ConnectorError
+from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
 from shared.connector.hosts import PUBLIC_HOSTS, KnownHosts
 from shared.connector.notices import NoticeSender
+from shared.connector.operations import ConnectorClient
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.reference import Reference
 from shared.expiry.notice import Verdict
@@ -77,7 +78,7 @@ async def nameless() -> AsyncIterator[Connector]:
 
 @pytest.fixture
 def client(channel: FakeChannel, connector: Connector) -> ConnectorClient:
-    return connector.for_service_url(channel.service_url)
+    return ConnectorClient(connector, channel.service_url)
 
 
 def message(conversation_id: str = CONVERSATION, **fields: Any) -> Activity:
@@ -150,7 +151,7 @@ async def test_every_operation_asks_and_returns_what_the_sdks_does(
     sdk = sdk_client(channel)
     theirs = await operation(sdk)
     await sdk.__aexit__(None, None, None)
-    ours = await operation(nameless.for_service_url(channel.service_url))
+    ours = await operation(ConnectorClient(nameless, channel.service_url))
     reference, request = channel.requests
     assert (request.method, request.path) == (method, f"/channel/v3/conversations{path}")
     assert (request.method, request.path, request.body) == (
@@ -192,7 +193,7 @@ async def test_an_activitys_wire_form_is_the_sdks(
     sdk = sdk_client(channel)
     await sdk.conversations.send_to_conversation(CONVERSATION, activity)
     await sdk.__aexit__(None, None, None)
-    client = nameless.for_service_url(channel.service_url)
+    client = ConnectorClient(nameless, channel.service_url)
     await client.conversations.send_to_conversation(CONVERSATION, activity)
     theirs, ours = channel.sent_to(CONVERSATION)
     assert ours == theirs
@@ -238,7 +239,7 @@ async def test_ids_of_any_shape_arrive_whole(
 async def test_a_service_url_may_end_in_a_slash_or_not(
     channel: FakeChannel, connector: Connector, end: str
 ) -> None:
-    await connector.for_service_url(f"{channel.url}/amer/tenant{end}").send(message())
+    await ConnectorClient(connector, f"{channel.url}/amer/tenant{end}").send(message())
     assert channel.requests[0].path == f"/amer/tenant/v3/conversations/{CONVERSATION}/activities"
 
 
@@ -250,7 +251,7 @@ async def test_the_token_goes_along(channel: FakeChannel, client: ConnectorClien
 async def test_without_an_app_id_no_token_goes_along(
     channel: FakeChannel, nameless: Connector
 ) -> None:
-    await nameless.for_service_url(channel.service_url).send(message())
+    await ConnectorClient(nameless, channel.service_url).send(message())
     assert channel.requests[0].authorization is None
 
 
@@ -276,32 +277,32 @@ async def test_what_is_no_web_address_is_an_error_at_once(
     connector: Connector, service_url: Any
 ) -> None:
     with pytest.raises(ConnectorError, match="service URL") as caught:
-        await connector.for_service_url(service_url).send(message())
+        await ConnectorClient(connector, service_url).send(message())
     assert caught.value.status is None
 
 
 async def test_a_token_never_travels_unencrypted(connector: Connector) -> None:
     with pytest.raises(ConnectorError, match="not https"):
-        await connector.for_service_url("http://smba.example/amer").send(message())
+        await ConnectorClient(connector, "http://smba.example/amer").send(message())
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 async def test_ones_own_machine_needs_no_encryption(
     channel: FakeChannel, connector: Connector, host: str
 ) -> None:
-    await connector.for_service_url(channel.url.replace("127.0.0.1", host)).send(message())
+    await ConnectorClient(connector, channel.url.replace("127.0.0.1", host)).send(message())
     assert len(channel.requests) == 1
 
 
 async def test_a_bot_without_an_app_id_has_nothing_to_encrypt(nameless: Connector) -> None:
     with pytest.raises(ConnectorError, match=r"no answer from host\.invalid"):
-        await nameless.for_service_url("http://host.invalid/").send(message())
+        await ConnectorClient(nameless, "http://host.invalid/").send(message())
 
 
 async def test_channels_are_reached_over_tls() -> None:
     async with FakeChannel(tls=True) as channel:
         connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
-        await connector.for_service_url(channel.service_url).send(message())
+        await ConnectorClient(connector, channel.service_url).send(message())
         await connector.close()
         assert channel.requests[0].authorization == f"Bearer {TOKEN}"
 
@@ -309,7 +310,7 @@ async def test_channels_are_reached_over_tls() -> None:
 async def test_a_channel_with_an_unknown_certificate_gets_nothing(connector: Connector) -> None:
     async with FakeChannel(tls=True) as channel:
         with pytest.raises(ConnectorError, match="Certificate") as caught:
-            await connector.for_service_url(channel.service_url).send(message())
+            await ConnectorClient(connector, channel.service_url).send(message())
         assert channel.requests == []
         assert not caught.value.connection_failed  # another attempt would not help
 
@@ -318,7 +319,7 @@ async def test_all_service_urls_share_connections(
     channel: FakeChannel, connector: Connector
 ) -> None:
     for tenant in range(5):
-        await connector.for_service_url(f"{channel.url}/{tenant}").send(message())
+        await ConnectorClient(connector, f"{channel.url}/{tenant}").send(message())
     assert channel.connections == 1
 
 
@@ -429,7 +430,7 @@ async def test_a_refused_connection_is_no_answer(connector: Connector) -> None:
     async with FakeChannel() as gone:
         pass
     with pytest.raises(ConnectorError, match="no answer") as caught:
-        await connector.for_service_url(gone.service_url).send(message())
+        await ConnectorClient(connector, gone.service_url).send(message())
     assert caught.value.status is None
     assert caught.value.connection_failed
 
@@ -452,7 +453,7 @@ async def test_a_channel_that_hangs_is_given_up(channel: FakeChannel) -> None:
     connector = Connector(FixedToken(), total_timeout_seconds=0.3)
     channel.answers["hanging"] = [Answer(hang=True)]
     with pytest.raises(ConnectorError, match=r"within 0\.3 seconds") as caught:
-        await connector.for_service_url(channel.service_url).send(message("hanging"))
+        await ConnectorClient(connector, channel.service_url).send(message("hanging"))
     assert caught.value.status is None
     assert not caught.value.connection_failed
     await connector.close()
@@ -461,7 +462,7 @@ async def test_a_channel_that_hangs_is_given_up(channel: FakeChannel) -> None:
 async def test_a_connection_that_takes_too_long_to_open_has_failed(channel: FakeChannel) -> None:
     connector = Connector(FixedToken(), connect_timeout_seconds=1e-9)
     with pytest.raises(ConnectorError, match="no answer") as caught:
-        await connector.for_service_url(channel.service_url).send(message())
+        await ConnectorClient(connector, channel.service_url).send(message())
     assert caught.value.connection_failed
     await connector.close()
 
@@ -523,7 +524,7 @@ async def test_a_proxy_of_the_environment_is_used(
 ) -> None:
     monkeypatch.setenv("http_proxy", channel.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    await nameless.for_service_url("http://behind-the-proxy.example/").send(message())
+    await ConnectorClient(nameless, "http://behind-the-proxy.example/").send(message())
     assert channel.requests[0].path.startswith("http://behind-the-proxy.example/v3/")
 
 
@@ -549,8 +550,8 @@ async def test_https_goes_through_a_proxy_of_the_environment(
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         hosts = KnownHosts(["channel.example"], loopback=True)
         connector = Connector(FixedToken(), ssl_context=channel.ssl_context, hosts=hosts)
-        await connector.for_service_url("https://channel.example/amer").send(message())
-        await connector.for_service_url(channel.service_url).send(message())
+        await ConnectorClient(connector, "https://channel.example/amer").send(message())
+        await ConnectorClient(connector, channel.service_url).send(message())
         await connector.close()
         assert proxy.asked == ["channel.example:443"]
         assert [request.authorization for request in channel.requests] == [f"Bearer {TOKEN}"] * 2
@@ -561,7 +562,7 @@ async def test_closing_leaves_nothing_behind() -> None:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             connector = Connector(FixedToken(), ssl_context=channel.ssl_context)
-            client = connector.for_service_url(channel.service_url)
+            client = ConnectorClient(connector, channel.service_url)
             await asyncio.gather(*(client.send(message()) for _ in range(5)))
             channel.answers["hanging"] = [Answer(hang=True)]
             hanging = asyncio.create_task(client.send(message("hanging")))
@@ -600,7 +601,7 @@ async def test_a_netrc_file_does_not_get_in_the_way(
 )
 async def test_the_token_goes_to_known_hosts_only(connector: Connector, host: str) -> None:
     with pytest.raises(ConnectorError, match="AllowedServiceHosts"):
-        await connector.for_service_url(f"https://{host}/").send(message())
+        await ConnectorClient(connector, f"https://{host}/").send(message())
 
 
 @pytest.mark.parametrize(
@@ -632,7 +633,7 @@ def test_this_machine_is_known_in_development() -> None:
 async def test_production_sends_no_token_to_this_machine(channel: FakeChannel) -> None:
     connector = Connector(FixedToken(), hosts=KnownHosts(PUBLIC_HOSTS))
     with pytest.raises(ConnectorError, match="AllowedServiceHosts"):
-        await connector.for_service_url(channel.service_url).send(message())
+        await ConnectorClient(connector, channel.service_url).send(message())
     await connector.close()
     assert channel.requests == []
 
@@ -706,12 +707,47 @@ async def test_answers_are_not_unpacked(channel: FakeChannel, client: ConnectorC
 async def test_one_host_that_hangs_leaves_room_for_the_others(channel: FakeChannel) -> None:
     connector = Connector(FixedToken(), connection_limit=4)
     channel.answers["hanging"] = [Answer(hang=True)]
-    client = connector.for_service_url(channel.service_url)
+    client = ConnectorClient(connector, channel.service_url)
     hanging = [asyncio.create_task(client.send(message("hanging"))) for _ in range(8)]
     await until(lambda: len(channel.requests) == 2)
     async with FakeChannel() as other:
-        await connector.for_service_url(other.service_url).send(message())
+        await ConnectorClient(connector, other.service_url).send(message())
     for task in hanging:
         task.cancel()
     await asyncio.gather(*hanging, return_exceptions=True)
     await connector.close()
+
+
+# Other event loops
+
+
+async def test_a_send_from_another_loop_or_thread_is_carried_over(
+    connector: Connector, channel: FakeChannel
+) -> None:
+    client = ConnectorClient(connector, channel.service_url)
+
+    def send(text: str) -> str:
+        message = Activity(type=ActivityTypes.message, text=text)
+        sent = asyncio.run(client.conversations.send_to_conversation(CONVERSATION, message))
+        return str(sent.id)
+
+    ids = [await asyncio.to_thread(send, "first of all")]
+    message = Activity(type=ActivityTypes.message, text="in between")
+    await client.conversations.send_to_conversation(CONVERSATION, message)
+    ids += await asyncio.gather(*(asyncio.to_thread(send, f"{n}") for n in range(5)))
+    heard = [body["text"] for body in channel.sent_to(CONVERSATION)]
+    assert heard[:2] == ["first of all", "in between"]
+    assert sorted(heard[2:]) == list("01234")
+    assert all(ids)
+
+
+async def test_an_error_reaches_the_other_loop(
+    connector: Connector,
+) -> None:
+    nobody = ConnectorClient(connector, "http://127.0.0.1:9/")
+
+    def send() -> None:
+        asyncio.run(nobody.conversations.delete_activity(CONVERSATION, "7"))
+
+    with pytest.raises(ConnectorError, match="no answer"):
+        await asyncio.to_thread(send)

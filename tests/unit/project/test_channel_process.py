@@ -8,6 +8,7 @@ from botbuilder.schema import Activity, ConversationAccount
 
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
+from shared.connector.operations import ConnectorClient
 from tests.channel_process import FakeChannelProcess
 from tests.fake_channel import Answer
 from tests.rate_limits import RateLimits
@@ -28,7 +29,7 @@ def channel(process: FakeChannelProcess) -> FakeChannelProcess:
 async def send(channel: FakeChannelProcess, conversation: str, times: int = 1) -> Counter[object]:
     """Send some messages; returns what came of them: None, a status, or "no answer"."""
     connector = Connector(TokenSource(app_id=""), total_timeout_seconds=5)
-    client = connector.for_service_url(channel.service_url)
+    client = ConnectorClient(connector, channel.service_url)
     outcomes: Counter[object] = Counter()
     for _ in range(times):
         try:

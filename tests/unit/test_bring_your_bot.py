@@ -1,0 +1,139 @@
+"""The snippets of docs/bring-your-bot.md, run as an author's shared/bot."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import azure.functions as func
+import pytest
+from botbuilder.core import ActivityHandler, TurnContext
+
+import shared.bot
+from scripts.processes import ROOT
+from shared import texts
+from shared.loaded_bot import BotError, LoadedBot, load_bot
+from shared.state import state_types
+from tests.bot_in_memory import CHANNEL, BotInMemory
+
+NAMES = ("STATE_TYPES", "EFFECTS", "MIDDLEWARE", "create_bot", "on_turn_error")
+SNIPPETS = re.findall(
+    r"^```(python|json)\n(.*?)^```",
+    (ROOT / "docs" / "bring-your-bot.md").read_text(),
+    re.DOTALL | re.MULTILINE,
+)
+
+Bring = Callable[[dict[str, Any]], LoadedBot]
+
+
+def snippet(words: str) -> dict[str, Any]:
+    """The names that the one snippet with these words defines."""
+    (code,) = [code for kind, code in SNIPPETS if kind == "python" and words in code]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
+@pytest.fixture
+def bring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bring]:
+    """Puts a module's names in the place of the bot's, and loads it."""
+
+    # What it registers is forgotten again: other tests have classes of the same names.
+    for name in ("_types", "_names"):
+        monkeypatch.setattr(state_types, name, dict(vars(state_types)[name]))
+
+    def load(names: dict[str, Any]) -> LoadedBot:
+        for name in NAMES:
+            monkeypatch.delattr(shared.bot, name, raising=False)
+            if name in names:
+                monkeypatch.setattr(shared.bot, name, names[name], raising=False)
+        load_bot.cache_clear()
+        return load_bot()
+
+    yield load
+    load_bot.cache_clear()
+
+
+def running(loaded: LoadedBot) -> BotInMemory:
+    bot = BotInMemory(loaded.bot)
+    loaded.at(bot.turns._adapter)
+    return bot
+
+
+async def test_a_bot_that_has_it_all(bring: Bring) -> None:
+    bot = running(bring(snippet("class GreetingBot")))
+    assert await bot.say() == ["Visit 1"]
+    assert await bot.say("break") == ["Something broke. Please tell me again."]
+    assert await bot.say() == ["Visit 2"]
+
+
+async def test_without_on_turn_error_the_user_gets_the_apology(bring: Bring) -> None:
+    names = snippet("class GreetingBot")
+    del names["on_turn_error"]
+    bot = running(bring(names))
+    assert await bot.say("break") == [texts.SOMETHING_WENT_WRONG]
+    assert bot.keys() == []
+
+
+async def test_middleware_sees_each_turn_and_what_it_sends(bring: Bring) -> None:
+    class Shouting:
+        async def on_turn(self, context: TurnContext, logic: Callable[[], Any]) -> None:
+            async def shout(_: TurnContext, sent: list[Any], send: Callable[[], Any]) -> None:
+                for each in sent:
+                    each.text = each.text.upper()
+                await send()
+
+            context.on_send_activities(shout)
+            await logic()
+
+    names = snippet("class GreetingBot") | {"MIDDLEWARE": [Shouting()]}
+    assert await running(bring(names)).say() == ["VISIT 1"]
+
+
+async def test_a_setting_of_its_own(bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = snippet("class WeatherBot")
+    with pytest.raises(BotError, match="create_bot of shared/bot failed: KeyError: 'WeatherUrl'"):
+        bring(names)
+    (settings,) = [json.loads(code) for kind, code in SNIPPETS if kind == "json"]
+    monkeypatch.setenv("WeatherUrl", settings["WeatherUrl"])
+    assert await running(bring(names)).say() == [settings["WeatherUrl"]]
+
+
+def test_the_settings_of_the_infrastructure_take_part() -> None:
+    assert json.loads((ROOT / "infra" / "bot-settings.json").read_text()) == {}
+    main = (ROOT / "infra" / "main.bicep").read_text()
+    assert "var botSettings = loadJsonContent('bot-settings.json')" in main
+    # First: what the infrastructure itself sets goes before.
+    assert "properties: union(botSettings, appSettings," in main
+
+
+async def test_a_route_of_its_own() -> None:
+    app = func.FunctionApp()
+    app.register_functions(snippet("async def version")["blueprint"])
+    (function,) = app.get_functions()
+    answer = await function.get_user_function()(func.HttpRequest("GET", "/", body=b""))
+    assert answer.get_body() == b"7"
+
+
+async def test_signing_out_when_a_session_begins(bring: Bring) -> None:
+    names = snippet("class SigningOutBot")
+    signed_out: list[tuple[str, ...]] = []
+
+    class Client:
+        async def sign_out_user(self, *args: str) -> None:
+            signed_out.append(args)
+
+    class WithClient:
+        async def on_turn(self, context: TurnContext, logic: Callable[[], Any]) -> None:
+            context.turn_state["UserTokenClient"] = Client()
+            await logic()
+
+    assert issubclass(names["create_bot"], ActivityHandler)
+    bot = running(bring(names | {"MIDDLEWARE": [WithClient()]}))
+    await bot.say()
+    await bot.say()
+    assert len(signed_out) == 1
+    bot.clock.sleep(103)
+    await bot.sweep()
+    await bot.say()
+    assert signed_out == [("ann", "my-connection", CHANNEL)] * 2
