@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import azure.functions as func
@@ -18,7 +19,7 @@ from shared.domain.errors import StorageUnavailableError
 from shared.expiry import run as sweeps
 from shared.expiry.notice import NoticeResult
 from shared.expiry.run import SweepCancelledError, SweepRunner
-from shared.settings import read_settings
+from shared.settings import host, read_settings
 from shared.settings.expiry import ExpirySettings
 from shared.turn import turn
 from tests.bot_in_memory import BotInMemory, FunctionBot, activity, count_in_conversation
@@ -178,3 +179,23 @@ def test_the_bots_time_comes_from_function_timeout(
 ) -> None:
     variables = {**DEVELOPMENT, "AzureFunctionsJobHost__functionTimeout": time_span}
     assert read_settings(variables).host.bot_seconds == bot_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "time_span"),
+    [
+        ('{"functionTimeout": "00:10:00"}', "00:10:00"),
+        ('\ufeff{\n// "functionTimeout": "00:01:00",\n"FunctionTimeout": "0:02",\n}', "0:02"),
+        ('{/* "functionTimeout": "00:01:00" */ "a": "// b", "functionTimeout": "-1"}', "-1"),
+        ('{"version": "2.0"}', "00:05:00"),
+        ('{"functionTimeout": "soon"}', "00:05:00"),
+        ("\xff", "00:05:00"),
+    ],
+)
+def test_host_json_is_read_as_the_host_reads_it(tmp_path: Path, text: str, time_span: str) -> None:
+    (tmp_path / "host.json").write_bytes(text.encode("latin-1" if text == "\xff" else "utf-8"))
+    assert host._in_host_json(tmp_path / "host.json") == time_span
+
+
+def test_without_host_json_the_shortest_default_counts(tmp_path: Path) -> None:
+    assert host._in_host_json(tmp_path / "host.json") == "00:05:00"
