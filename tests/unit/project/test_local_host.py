@@ -197,6 +197,35 @@ def test_an_app_that_ends_its_process_ends_the_host(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "function_app.py cannot be loaded: its process ends (exit code 3)."
 
 
+FAILS_AT_TIMES = """
+import os
+from pathlib import Path
+import azure.functions as func
+
+if Path("fail").exists():
+    os._exit(3)
+app = func.FunctionApp()
+
+@app.route()
+async def dies(req: func.HttpRequest) -> str:
+    os._exit(3)
+
+@app.route()
+async def lives(req: func.HttpRequest) -> str:
+    return "yes"
+"""
+
+
+def test_workers_that_failed_to_start_are_tried_again_by_the_next_request(tmp_path: Path) -> None:
+    (tmp_path / "function_app.py").write_text(FAILS_AT_TIMES)
+    with running_host(tmp_path) as host:
+        (tmp_path / "fail").touch()
+        assert host.ask("GET", "/api/dies")[0] == 500
+        assert host.ask("GET", "/api/lives")[0] == 500
+        (tmp_path / "fail").unlink()
+        assert host.ask("GET", "/api/lives")[:2] == (200, "yes")
+
+
 @pytest.mark.parametrize("host_json", ["{", '{"functionTimeout": "soon"}', "[]"])
 def test_a_wrong_host_json_is_named_and_every_answer_is_503(folder: Path, host_json: str) -> None:
     try:
