@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 
+from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
-from botbuilder.schema import Activity
+from botbuilder.schema import Activity, ConversationParameters, ConversationReference
 from botframework.connector.auth import AuthenticateRequestResult
 
 from shared.connector.adapter import BufferingAdapter
@@ -121,6 +122,32 @@ class App:
             if asks_for_erasure(activity, are_ids_bound=self._are_ids_bound):
                 await self.erasure.erase(activity.channel_id, activity.from_property.id)
             return response
+
+    async def continue_conversation(
+        self, reference: ConversationReference, logic: Callable[[TurnContext], Awaitable[None]]
+    ) -> None:
+        """Take a turn that a function of the author's begins; see `Turns.continue_conversation`.
+
+        Raises:
+            Exception: see there.
+        """
+        async with self.with_storage():
+            await self._turns.continue_conversation(reference, logic)
+
+    async def create_conversation(
+        self,
+        channel_id: str,
+        service_url: str,
+        parameters: ConversationParameters,
+        logic: Callable[[TurnContext], Awaitable[None]],
+    ) -> ConversationReference:
+        """Begin a conversation and take a turn in it; see `Turns.create_conversation`.
+
+        Raises:
+            Exception: see there.
+        """
+        async with self.with_storage():
+            return await self._turns.create_conversation(channel_id, service_url, parameters, logic)
 
     @asynccontextmanager
     async def with_storage(self) -> AsyncIterator[None]:

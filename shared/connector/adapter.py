@@ -13,6 +13,7 @@ from botbuilder.schema import (
     Activity,
     ActivityTypes,
     ChannelAccount,
+    ConversationParameters,
     ConversationReference,
     ResourceResponse,
     RoleTypes,
@@ -90,6 +91,27 @@ class BufferingAdapter(CloudAdapterBase):
         context.turn_state[self._HELD] = []
         return context
 
+    def own_identity(self) -> AuthenticateRequestResult:
+        """The caller of a turn that the bot itself begins."""
+        caller = AuthenticateRequestResult()
+        caller.claims_identity = self.create_claims_identity(self._app_id)
+        return caller
+
+    async def create_conversation_in(
+        self, service_url: str, parameters: ConversationParameters
+    ) -> str:
+        """Begin a conversation in a channel; returns its id.
+
+        Raises:
+            ConnectorError: the channel refused, or did not answer.
+        """
+        factory = self.bot_framework_authentication.create_connector_factory(
+            self.create_claims_identity(self._app_id)
+        )
+        client = await factory.create(service_url, "")
+        created = await client.conversations.create_conversation(parameters)
+        return str(created.id)
+
     @staticmethod
     async def _no_callback(_: TurnContext) -> None:
         """The SDK keeps a turn's callback for streaming connections; there are none here."""
@@ -115,11 +137,18 @@ class BufferingAdapter(CloudAdapterBase):
         """Hold back what an earlier copy of this turn did, instead of running the bot."""
         context.turn_state[self._HELD] = list(items)
 
-    async def deliver(self, context: TurnContext) -> None:
+    async def deliver(
+        self, context: TurnContext, *, notices_within_seconds: float | None = None
+    ) -> Exception | None:
         """Send what the turn held back, in order; each again while that may help (`Retries`).
 
         After a failed send, the rest is not sent: answers out of context confuse more than silence.
-        The failure is logged; the turn is saved already, and stays so.
+        The failure is logged and returned; the turn is saved already, and stays so.
+
+        Args:
+            context: the turn's.
+            notices_within_seconds: how long each may wait for its slot, if they answer nobody and
+                so count as notices; None: they are replies.
         """
         held = self._held(context) or []
         context.turn_state.pop(self._HELD, None)
@@ -127,7 +156,7 @@ class BufferingAdapter(CloudAdapterBase):
         ids: dict[str, str] = {}  # that the channel gave, by placeholder
         for position, item in enumerate(held):
             try:
-                await self._deliver(context, item, retries, ids)
+                await self._deliver(context, item, retries, ids, notices_within_seconds)
             except Exception as error:
                 # After any error: the turn is saved, and the channel must not send it again.
                 logger.warning(
@@ -137,17 +166,23 @@ class BufferingAdapter(CloudAdapterBase):
                     error,
                     exc_info=not isinstance(error, ConnectorError | CredentialError),
                 )
-                return
+                return error
+        return None
 
     async def _deliver(
-        self, context: TurnContext, item: HeldReply, retries: TurnRetries, ids: dict[str, str]
+        self,
+        context: TurnContext,
+        item: HeldReply,
+        retries: TurnRetries,
+        ids: dict[str, str],
+        notices_within_seconds: float | None,
     ) -> None:
         what: Any = item.what
         if item.kind == "send" and what.type == "delay":  # the SDK would wait whole seconds only
             await retries.pause((what.value or 1000) / 1000)
             return
 
-        async def send() -> None:
+        async def send_one() -> None:
             # Nothing is held back by now, so the same methods send.
             if item.kind == "update":
                 await self.update_activity(context, what)
@@ -161,7 +196,10 @@ class BufferingAdapter(CloudAdapterBase):
         # The id of a held activity is its placeholder; the SDK clears it before sending.
         placeholder = what.id if item.kind == "send" else ""
         limits = self._limits
-        await retries.call(send if limits is None else _limited(context.activity, limits, send))
+        send: Callable[[], Awaitable[None]] = send_one
+        if limits is not None:
+            send = _limited(context.activity, limits, send_one, notices_within_seconds)
+        await retries.call(send)
 
     def response(self, context: TurnContext) -> InvokeResponse | None:
         """The body of the HTTP response for an invoke or expectReplies; None for others."""
@@ -257,13 +295,19 @@ def _position(held: Sequence[HeldReply] | None, id_: str | None) -> int | None:
 
 
 def _limited(
-    activity: Activity, limits: SendingLimits, send: Callable[[], Awaitable[None]]
+    activity: Activity,
+    limits: SendingLimits,
+    send: Callable[[], Awaitable[None]],
+    notices_within_seconds: float | None,
 ) -> Callable[[], Awaitable[None]]:
     """`send`, counted by the limits; they also learn from its result."""
     reference = reference_of(activity)
 
     async def limited() -> None:
-        await limits.before_reply(reference)
+        if notices_within_seconds is None:
+            await limits.before_reply(reference)
+        else:
+            await limits.before_notice(reference, notices_within_seconds)
         sent_at = limits.clock()
         try:
             await send()

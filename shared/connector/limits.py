@@ -147,6 +147,23 @@ class SendingLimits:
             lane.behind += lane.interval(now)
         self._note(reference, now)
 
+    async def before_notice(self, reference: Reference, within_seconds: float) -> None:
+        """Wait for the slot of a message that answers nobody.
+
+        Raises:
+            ConnectorError: there is none within that time; its `retry_after_seconds` say when.
+        """
+        slot = self.reserve(reference, within_seconds)
+        while slot.granted and slot.seconds > 0:
+            await self.sleep(slot.seconds)
+            slot = self.confirm(reference, slot)
+        if not slot.granted:
+            raise ConnectorError(
+                f"not sent: the channel's limit is used up for the next {slot.seconds:.0f} s",
+                status=HTTPStatus.TOO_MANY_REQUESTS,
+                retry_after_seconds=slot.seconds,
+            )
+
     def answered(
         self, reference: Reference, sent_at: float, error: ConnectorError | None = None
     ) -> None:

@@ -71,6 +71,7 @@ class TurnState(Storage):
         in_conversation = f"{channel}/conversations/{activity.conversation.id}"
         self.user = user_hash(channel, user)
         self.failure: StoreError | None = None
+        self._is_closed = False
         self._store = store
         self._timing = timing
         self._now = now
@@ -93,6 +94,10 @@ class TurnState(Storage):
     def conversation(self) -> Conversation:
         """The session's row as this attempt found it, at its current ETag."""
         return self._user_rows.conversation
+
+    def close(self) -> None:
+        """The bot's code has ended: what comes later cannot be saved any more."""
+        self._is_closed = True
 
     def set_last_accessed(self, at: datetime) -> None:
         """Set the time of last use, for the next save of the session's row."""
@@ -129,18 +134,32 @@ class TurnState(Storage):
         """Stage the bags.
 
         Raises:
+            RuntimeError: the turn is over; nothing would be saved.
             StateTypeError: state cannot hold the type of a value; nothing is staged.
         """
         if changes is None:
             raise TypeError("Changes are required when writing")
+        self._check_open()
         packed = {key: codec.pack(changes[key]) for key in changes}
         for key, value in packed.items():
             self._bag(key).staged = value
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Stage the bags as empty; it is no error if one never existed."""
+        """Stage the bags as empty; it is no error if one never existed.
+
+        Raises:
+            RuntimeError: the turn is over; nothing would be saved.
+        """
+        self._check_open()
         for key in keys:
             self._bag(key).staged = b""
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError(
+                "state is saved in its turn, and this turn is over: await what saves it, or begin a"
+                " turn with continue_conversation"
+            )
 
     def _bag(self, key: str) -> _Bag:
         try:

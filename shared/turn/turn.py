@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -23,8 +23,15 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from botbuilder.core import Bot, TurnContext
+from botbuilder.core.conversation_reference_extension import get_continuation_activity
 from botbuilder.core.invoke_response import InvokeResponse
-from botbuilder.schema import Activity, ActivityTypes
+from botbuilder.schema import (
+    Activity,
+    ActivityTypes,
+    ConversationAccount,
+    ConversationParameters,
+    ConversationReference,
+)
 from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry, texts
@@ -67,11 +74,17 @@ RECENT_TURNS = 16
 RESEND_AFTER = timedelta(seconds=10)
 SLOW_DELIVERY_SECONDS = 8
 
+# How long a message that answers nobody may wait for its slot.
+NOTICE_WAITS_AT_MOST_SECONDS = 10
+
 # The replies of a turn end this long after its bot's code must end.
 DELIVERY_ENDS_AFTER_SECONDS = 15
 
 # Writes that a process remembers as its own: it sends, or has sent, their replies.
 REMEMBERED_WRITES = 10_000
+
+
+Logic = Callable[[TurnContext], Awaitable[None]]
 
 
 @dataclass
@@ -80,11 +93,13 @@ class _Attempts:
 
     Attributes:
         bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
+        logic: what runs in place of the bot, if the author's own code began the turn.
         kept_alive_at: the times of last use that attempts have saved to keep the session alive.
     """
 
     activity_hash: str
     bot_ends_at: float | None = None
+    logic: Logic | None = None
     contexts: dict[str, TurnContext] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
@@ -189,6 +204,52 @@ class Turns:
         self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
         self._queues: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
 
+    async def continue_conversation(self, reference: ConversationReference, logic: Logic) -> None:
+        """Take a turn that the author's own code begins: `logic` runs in place of the bot.
+
+        It loads, runs again if need be, commits and sends as any turn, and keeps no session alive.
+        What it sends counts as notices. Without a user in the reference, the states of the user are
+        those of the bot.
+
+        Raises:
+            ConflictError: others were faster each time; nothing was saved or sent.
+            ConnectorError: saved, but not sent; the channel refused, or its limit is used up.
+            CredentialError: saved, but not sent; there is no token.
+            StorageUnavailableError: nothing was sent. The turn may still have been saved.
+            Exception: what `logic` raised; nothing was saved or sent.
+        """
+        activity = get_continuation_activity(reference)
+        activity.from_property = activity.from_property or activity.recipient
+        error = await self._take(activity, self._adapter.own_identity(), logic)
+        if isinstance(error, Exception):
+            raise error
+
+    async def create_conversation(
+        self,
+        channel_id: str,
+        service_url: str,
+        parameters: ConversationParameters,
+        logic: Logic,
+    ) -> ConversationReference:
+        """Begin a conversation, once, and take a turn in it, as `continue_conversation` does.
+
+        Raises:
+            ConnectorError: the channel refused to begin it; or see `continue_conversation`.
+        """
+        created = await self._adapter.create_conversation_in(service_url, parameters)
+        members = parameters.members or []
+        reference = ConversationReference(
+            channel_id=channel_id,
+            service_url=service_url,
+            conversation=ConversationAccount(
+                id=created, is_group=parameters.is_group, tenant_id=parameters.tenant_id
+            ),
+            user=members[0] if len(members) == 1 else None,
+            bot=parameters.bot,
+        )
+        await self.continue_conversation(reference, logic)
+        return reference
+
     async def take(
         self, activity: Activity, caller: AuthenticateRequestResult
     ) -> InvokeResponse | None:
@@ -200,6 +261,13 @@ class Turns:
         Raises:
             StorageUnavailableError: nothing was sent. The turn may still have been saved.
         """
+        answer = await self._take(activity, caller, None)
+        return answer if isinstance(answer, InvokeResponse) else None
+
+    async def _take(
+        self, activity: Activity, caller: AuthenticateRequestResult, logic: Logic | None
+    ) -> InvokeResponse | Exception | None:
+        """Take a turn; returns its response, or why the messages of an author's turn did not go."""
         received_at = self._now()
         bot_ends_at = None
         if self._bot_seconds is not None:
@@ -215,15 +283,15 @@ class Turns:
         with span:
             try:
                 async with queue:
-                    attempts = _Attempts(hash_of(activity), bot_ends_at)
+                    attempts = _Attempts(hash_of(activity), bot_ends_at, logic)
                     outcome = await self._run_until_committed(
                         activity, caller, key, received_at, attempts
                     )
                     ended = outcome.ended
-                    await self._deliver(outcome, bot_ends_at)
+                    failure = await self._deliver(outcome, attempts)
             finally:
                 telemetry.turns.add(1, {"ended": ended})
-        return outcome.response
+        return failure if logic else outcome.response
 
     async def _run_until_committed(
         self,
@@ -252,21 +320,26 @@ class Turns:
             except StateUnreadableError as error:
                 logger.error("turn: %s", error)  # noqa: TRY400 - it names the row; no code is wrong
                 if attempts.start_over:
-                    return await self._say_only(context, texts.SOMETHING_WENT_WRONG)
+                    return await self._say_only(
+                        context, texts.SOMETHING_WENT_WRONG, attempts, error
+                    )
                 attempts.start_over = True
             except StorageUnavailableError:
                 # The answer to a write may be lost: one more look at the row tells.
                 if attempts.unavailable or not attempts.contexts:
                     raise
                 attempts.unavailable = True
-            except Exception:
+            except Exception as error:
                 logger.exception("turn: the bot failed; nothing of it was saved or sent")
-                return await self._say_only(context, texts.SOMETHING_WENT_WRONG)
+                return await self._say_only(context, texts.SOMETHING_WENT_WRONG, attempts, error)
             # Two writers that met should not meet again. A channel waits at most 15 s.
             await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
         return await self._say_only(
-            await self._adapter.prepare(deepcopy(activity), caller), texts.TOO_MANY_AT_ONCE
+            await self._adapter.prepare(deepcopy(activity), caller),
+            texts.TOO_MANY_AT_ONCE,
+            attempts,
+            ConflictError(f"conversation {address.key} changed during each attempt"),
         )
 
     async def _load(self, address: Address) -> Conversation | None:
@@ -303,9 +376,12 @@ class Turns:
             self._adapter.hold(context, replies.held)
         return _Outcome(context, replies.response, ended="copy")
 
-    async def _deliver(self, outcome: _Outcome, bot_ends_at: float | None) -> None:
+    async def _deliver(self, outcome: _Outcome, attempts: _Attempts) -> Exception | None:
         """Send the replies. If that takes long, remove them from the row: no copy sends them."""
-        delivery = asyncio.ensure_future(self._adapter.deliver(outcome.context))
+        bot_ends_at = attempts.bot_ends_at
+        within = NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None
+        deliver = self._adapter.deliver(outcome.context, notices_within_seconds=within)
+        delivery = asyncio.ensure_future(deliver)
         ends_at = None if bot_ends_at is None else bot_ends_at + DELIVERY_ENDS_AFTER_SECONDS
         try:
             done, _ = await asyncio.wait({delivery}, timeout=SLOW_DELIVERY_SECONDS)
@@ -313,13 +389,18 @@ class Turns:
                 with suppress(StoreError):  # another turn is the last one, and has replaced them
                     await self._store.save(replace(outcome.saved, replies=b""))
             async with asyncio.timeout_at(ends_at):
-                await delivery
-        except TimeoutError:
+                return await delivery
+        except TimeoutError as error:
             logger.warning("turn: saved, but its replies took too long; the rest is not sent")
+            return error
         finally:
             delivery.cancel()
 
-    async def _say_only(self, context: TurnContext, text: str) -> _Outcome:
+    async def _say_only(
+        self, context: TurnContext, text: str, attempts: _Attempts, error: Exception
+    ) -> _Outcome:
+        if attempts.logic:
+            raise error  # its own caller learns of it; nobody waits for an apology
         self._adapter.discard(context)
         if context.activity.type == ActivityTypes.invoke:
             failure = InvokeResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -353,8 +434,9 @@ class Turns:
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
         try:
             async with self._heartbeat(state, stored=begun.row if keeps_alive else None):
-                await self._run_bot(context, attempts.bot_ends_at)
+                await self._run_bot(context, attempts)
         finally:
+            state.close()
             if keeps_alive:
                 attempts.kept_alive_at.add(state.conversation.last_accessed)
         if state.failure:
@@ -365,10 +447,10 @@ class Turns:
             begun = replace(begun, effect=Effect.NONE)
         return await self._save(context, state, begun, attempts)
 
-    async def _run_bot(self, context: TurnContext, ends_at: float | None) -> None:
+    async def _run_bot(self, context: TurnContext, attempts: _Attempts) -> None:
         try:
-            async with asyncio.timeout_at(ends_at) as limit:
-                await self._adapter.run_pipeline(context, self._bot.on_turn)
+            async with asyncio.timeout_at(attempts.bot_ends_at) as limit:
+                await self._adapter.run_pipeline(context, attempts.logic or self._bot.on_turn)
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the bot's own

@@ -14,7 +14,13 @@ from scripts.processes import ROOT
 from shared import texts
 from shared.loaded_bot import BotError, LoadedBot, load_bot
 from shared.state import state_types
-from tests.bot_in_memory import CHANNEL, BotInMemory
+from tests.bot_in_memory import (
+    CHANNEL,
+    BotInMemory,
+    FunctionBot,
+    activity,
+    count_in_every_bag,
+)
 
 NAMES = ("STATE_TYPES", "EFFECTS", "MIDDLEWARE", "create_bot", "on_turn_error")
 SNIPPETS = re.findall(
@@ -137,3 +143,15 @@ async def test_signing_out_when_a_session_begins(bring: Bring) -> None:
     await bot.sweep()
     await bot.say()
     assert signed_out == [("ann", "my-connection", CHANNEL)] * 2
+
+
+async def test_a_message_that_the_bot_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+
+    async def get_app() -> Any:
+        return bot.turns
+
+    names = snippet("async def tell")
+    monkeypatch.setitem(names, "get_app", get_app)
+    await names["tell"](TurnContext.get_conversation_reference(activity()), "news")
+    assert bot.connector.texts == ["news"]
