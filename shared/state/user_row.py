@@ -87,11 +87,6 @@ class UserRows:
         # A turn that opens a session has another session in each attempt: so compare the writer.
         if there is not None and _has_committed(there, user, row):
             return False
-        if is_mine and self._turn and row.writer.startswith(f"{self._turn}."):
-            # By an earlier attempt, or another process with a copy of the activity: it has not been
-            # committed, because the conversation does not know the activity.
-            self.writer = row.writer
-            return True
         is_there = there is not None and there.session == row.session
         # Only now it is certain: the turn may have been committed between the two reads.
         if (
@@ -103,6 +98,11 @@ class UserRows:
         if there is not None and is_there and not there.is_replayed:
             if etag == row.base_etag:
                 await self._stop(there)
+            return True
+        if is_mine and self._turn and row.writer.startswith(f"{self._turn}."):
+            # By an earlier attempt, or another process with a copy of the activity, to open a
+            # session: the conversation, as it was loaded, does not know the activity.
+            self.writer = row.writer
             return True
         return self._never_began(row, row.written_at, may_still_commit=etag == row.base_etag)
 
