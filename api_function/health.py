@@ -7,6 +7,7 @@ import azure.functions as func
 from api_function.answers import json_answer
 from api_function.route import Route
 from shared.app import get_app
+from shared.domain.errors import StorageUnavailableError
 from shared.settings import SettingsError
 
 
@@ -20,9 +21,13 @@ async def ready(req: func.HttpRequest) -> func.HttpResponse:
     """Whether the storage answers and sweeps run; 503 names only what failed."""
     del req
     try:
-        failed = list(await (await get_app()).health.failed_checks())
+        app = await get_app()
+        async with app.in_time():
+            failed = list(await app.health.failed_checks())
     except SettingsError:
         failed = ["settings"]
+    except StorageUnavailableError:
+        failed = ["storage"]
     if failed:
         body = {"status": "not ok", "failed": failed}
         return json_answer(HTTPStatus.SERVICE_UNAVAILABLE, body)

@@ -16,7 +16,9 @@ from shared.settings import SettingsError
 async def status_page(req: func.HttpRequest) -> func.HttpResponse:
     """As HTML, or as JSON if the caller asks for that. 503 if the storage does not answer."""
     try:
-        status = await (await get_app()).health.status()
+        app = await get_app()
+        async with app.in_time():
+            status = await app.health.status()
     except (StorageUnavailableError, SettingsError) as error:
         return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
     if req.params.get("format") == "json" or req.headers.get("accept") == "application/json":

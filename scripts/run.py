@@ -146,18 +146,23 @@ def start_functions(python: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def functions_command(python: Path, port: int) -> list[str]:
-    """The command of Core Tools, the project's or the machine's, if they work; or the local host's.
+    """The command of Core Tools, if they work; or the local host's.
 
     Under a debugger always the local host: a debugger follows only from one Python into another.
     """
-    local_host = [str(python), "-m", "scripts.local_host", "--port", str(port)]
-    if "debugpy" in sys.modules:
-        return local_host
+    func = None if "debugpy" in sys.modules else find_func()
+    if func:
+        return [func, "start", "--port", str(port)]
+    return [str(python), "-m", "scripts.local_host", "--port", str(port)]
+
+
+def find_func() -> str | None:
+    """The program of Core Tools: the project's own or the machine's, the first that is usable."""
     for folder in (str(ROOT / "node_modules" / ".bin"), None):
         func = shutil.which("func", path=folder)
         if func and is_usable(func):
-            return [func, "start", "--port", str(port)]
-    return local_host
+            return func
+    return None
 
 
 def is_usable(func: str) -> bool:
@@ -167,7 +172,7 @@ def is_usable(func: str) -> bool:
     other commands. npm may have installed func without the program that it should have downloaded.
     """
     version = processes.output([func, "--version"])
-    found = re.match(r"(\d+)\.(\d+)\.", version or "")
+    found = re.search(r"^(\d+)\.(\d+)\.", version or "", re.MULTILINE)
     if not found:
         return False
     usable = int(found[1]) == OLDEST_FUNC[0] and int(found[2]) >= OLDEST_FUNC[1]

@@ -165,10 +165,22 @@ class App:
             StorageUnavailableError: also if that takes too long: it was cancelled, as by a crash.
             SettingsError: tables or containers do not fit the settings; see `Stores.ready`.
         """
+        async with self.in_time(), self._stores.ready():
+            yield
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """End what is done for a request before the host's timeout.
+
+        Raises:
+            StorageUnavailableError: it was cancelled, as by a crash.
+        """
         try:
-            async with asyncio.timeout(self._request_seconds), self._stores.ready():
+            async with asyncio.timeout(self._request_seconds) as limit:
                 yield
         except TimeoutError as error:
+            if not limit.expired():
+                raise
             raise StorageUnavailableError(
                 f"the request was cancelled after {self._request_seconds:g} s, before"
                 " functionTimeout"

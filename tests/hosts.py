@@ -23,6 +23,7 @@ import pytest
 
 from scripts import processes
 from tests.conftest import free_port
+from tests.settings_of_app import variables_of_settings
 
 COMMAND = os.environ.get("FUNCTIONS_HOST", "")
 IS_STAND_IN = not COMMAND
@@ -30,6 +31,7 @@ IS_STAND_IN = not COMMAND
 START_SECONDS = 30 if IS_STAND_IN else 120
 
 _STAND_IN = f"{shlex.quote(sys.executable)} -m scripts.local_host {{folder}} --port {{port}}"
+_MORE_AUTHORITIES = {"CURL_CA_BUNDLE", "SSL_CERT_DIR"}  # libraries of the app read these
 _LOCAL_SETTINGS = {"IsEncrypted": False, "Values": {"FUNCTIONS_WORKER_RUNTIME": "python"}}
 
 
@@ -126,11 +128,13 @@ def start_host(
     command = (COMMAND or _STAND_IN).format(port=port, folder=shlex.quote(str(folder)))
     command = f"{command} {options}"
     log = folder / f"{uuid4().hex}.log"
-    inherited = dict(os.environ)
-    if IS_STAND_IN:  # a setting of this machine must not reach the tests
-        inherited = {
-            name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ
-        }
+    # A setting of this machine must not reach the tests. Another host may need more than a path.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "SYSTEMROOT"}
+        or (not IS_STAND_IN and name not in variables_of_settings() | _MORE_AUTHORITIES)
+    }
     python = Path(sys.executable).parent
     inherited["PATH"] = f"{python}{os.pathsep}{inherited.get('PATH', '')}"
     inherited["VIRTUAL_ENV"] = str(python.parent)  # func looks there

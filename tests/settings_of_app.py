@@ -16,8 +16,12 @@ def every_setting() -> Iterator[tuple[str, str, FieldInfo]]:
             yield group, name, field
 
 
+def variables_of_settings() -> set[str]:
+    """The names of all variables that the app reads."""
+    return {variable for _, _, field in every_setting() for variable in names_of(field)}
+
+
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every setting out of the environment."""
-    for _, _, field in every_setting():
-        for variable in names_of(field):
-            monkeypatch.delenv(variable, raising=False)
+    for variable in variables_of_settings():
+        monkeypatch.delenv(variable, raising=False)

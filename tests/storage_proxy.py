@@ -1,6 +1,8 @@
 """A proxy before one service of a storage account, which answers with an error when told to."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -66,8 +68,8 @@ class StorageProxy:
         self._http = ClientSession(auto_decompress=False, requote_redirect_url=False)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
+        self._site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await self._site.start()
         port = self._runner.addresses[0][1]
         self.connection_string = f"{self._before[0]}127.0.0.1:{port}{self._before[1]}"
         return self
@@ -75,6 +77,20 @@ class StorageProxy:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
         await self._http.close()
+
+    @asynccontextmanager
+    async def unreachable(self) -> AsyncIterator[None]:
+        """Refuses connections for a while, and ends those that there are."""
+        port = self._runner.addresses[0][1]
+        await self._site.stop()
+        assert self._runner.server
+        for connection in self._runner.server.connections:
+            connection.force_close()
+        try:
+            yield
+        finally:
+            self._site = web.TCPSite(self._runner, "127.0.0.1", port)
+            await self._site.start()
 
     async def _handle(self, request: web.Request) -> web.Response:
         refusal = self.refusal

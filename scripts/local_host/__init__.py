@@ -2,9 +2,9 @@
 
 It loads function_app.py, serves the HTTP functions, fires the timers, polls the queues and answers
 `POST /admin/functions/NAME`. It does what the real host does, as far as an app can see:
-docs/host.md lists that, and the known differences. It is for development only: no leases, no
-scale-out. Without `--keys` it asks for no keys, so it answers programs of this machine only, and no
-web page of another site.
+docs/host.md lists that, docs/architecture.md the known differences. It is for development only: no
+leases, no scale-out. Without `--keys` it asks for no keys, so it answers programs of this machine
+only, and no web page of another site.
 
 As with the real host, the functions run in a process of their own, the worker:
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.ncrontab import Ncrontab
 
+_TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
 SUPPORTED_BINDINGS = {"httpTrigger", "http", "timerTrigger", "queueTrigger"}
 
 
@@ -151,12 +152,15 @@ def is_monitored(function: HostedFunction, expression: str) -> bool:
 
 
 def to_seconds(time_span: str) -> float | None:
-    """Reads host.json's hh:mm:ss; "-1" is no limit.
+    """Reads a time span of host.json, [days.]hh:mm[:ss]; "-1" is no limit.
 
     Raises:
         ValueError: it is neither.
     """
     if time_span == "-1":
         return None
-    hours, minutes, seconds = str(time_span).split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    found = _TIME_SPAN.fullmatch(str(time_span))
+    if not found:
+        raise ValueError(f"{time_span!r} is no time span")
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -29,6 +30,7 @@ from scripts.processes import on_stop_signal
 logger = logging.getLogger("local_host")
 
 GRACE_SECONDS = 10  # at the stop: for requests under way, and again for all other work
+FAR_TOO_LONG_BYTES = 1024 * 1024
 NOTES = ".local_host"  # in the app's folder: when timers are due
 WELCOME = "The local host is running."
 
@@ -57,6 +59,7 @@ class HostSettings(NamedTuple):
         """
         file = folder / "host.json"
         content = local_settings.parse_json(file.read_text("utf-8-sig")) if file.exists() else {}
+        overlay(content, os.environ)
         extensions = content.get("extensions", {})
         http = extensions.get("http", {})
         return cls(
@@ -65,6 +68,26 @@ class HostSettings(NamedTuple):
             extensions.get("queues", {}),
             functions.to_seconds(content.get("functionTimeout", "00:30:00")),
         )
+
+
+def overlay(host_json: dict[str, Any], variables: Mapping[str, str]) -> None:
+    """Puts variables such as AzureFunctionsJobHost__functionTimeout in the place of host.json's.
+
+    Source: learn.microsoft.com, "host.json reference", "Override host.json values".
+    """
+    for name, value in variables.items():
+        prefix, *path = name.split("__")
+        if prefix.lower() != "azurefunctionsjobhost" or not path:
+            continue
+        place = host_json
+        for part in path[:-1]:
+            place = place.setdefault(_spelled(place, part), {})
+        place[_spelled(place, path[-1])] = value
+
+
+def _spelled(settings: Mapping[str, Any], name: str) -> str:
+    """A name as it is spelled there: names hold in any case."""
+    return next((each for each in settings if each.lower() == name.lower()), name)
 
 
 class LocalHost:
@@ -144,8 +167,9 @@ class LocalHost:
             access_log=None,
             auto_decompress=False,  # the real host does not unpack a body
             shutdown_timeout=GRACE_SECONDS,
-            max_field_size=2 * requests.MAX_HEADER_BYTES,
-            max_line_size=4 * requests.MAX_TARGET_BYTES,
+            # Above our own limits, so that what breaks them gets Kestrel's answer.
+            max_field_size=FAR_TOO_LONG_BYTES,
+            max_line_size=FAR_TOO_LONG_BYTES,
         )
         await runner.setup()
         try:
@@ -245,6 +269,9 @@ class LocalHost:
         except InvocationError:
             return web.Response(status=500)
         headers = CIMultiDict((str(name), str(value)) for name, value in head["headers"])
+        if not requests.can_be_answered(headers, len(content)):
+            logger.error("%s: its answer has a header that cannot be sent", route.function.name)
+            return web.Response(status=500)
         return web.Response(status=head["status"], headers=headers, body=content)
 
     async def _serve_admin(self, request: web.Request, path: str) -> web.Response:
@@ -260,7 +287,8 @@ class LocalHost:
 
     async def _start_by_hand(self, request: web.Request, name: str) -> int:
         """Starts a timer function now, disabled or not, beside a run of it that is under way."""
-        if request.headers.get("Content-Type", "").partition(";")[0] != "application/json":
+        content_type, _, _ = request.headers.get("Content-Type", "").partition(";")
+        if content_type.strip().lower() != "application/json":
             return 415
         try:
             is_object = isinstance(json.loads(await requests.body_of(request)), dict)

@@ -43,8 +43,8 @@ class QueueListener:
         self.connection = setting(function.trigger["connection"], "connection string")
         self.queue_name = filled_in(function, "queueName")
         self.function = function
-        self.batch_size = settings.get("batchSize", 16)
-        self.max_dequeue_count = settings.get("maxDequeueCount", 5)
+        self.batch_size = int(settings.get("batchSize", 16))
+        self.max_dequeue_count = int(settings.get("maxDequeueCount", 5))
         self.is_base64 = settings.get("messageEncoding", "base64") != "none"
         self.retry_seconds = int(to_seconds(settings.get("visibilityTimeout", "00:00:00")) or 0)
 

@@ -1,6 +1,7 @@
 """A request as the real host hands it to a function: Kestrel's path, its query, its limits."""
 
 import re
+from collections.abc import Mapping
 from urllib.parse import unquote_plus, unquote_to_bytes
 
 from aiohttp import web
@@ -8,9 +9,11 @@ from aiohttp import web
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024  # of all headers together
-MAX_TARGET_BYTES = 8 * 1024  # path and query
+MAX_LINE_BYTES = 8 * 1024  # of the first line, with its end
 
 _ESCAPES = re.compile("(?:%[0-9a-fA-F]{2})+")
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\t -~]*")
 _SLASH = re.compile("(%2f)", re.IGNORECASE)
 
 
@@ -32,7 +35,8 @@ def check(request: web.Request) -> None:
     Raises:
         RefusedError: the request breaks one of its limits.
     """
-    if len(request.raw_path) > MAX_TARGET_BYTES:
+    line = f"{request.method} {request.raw_path} HTTP/1.1\r\n"
+    if len(line) > MAX_LINE_BYTES:
         raise RefusedError(414)
     headers = request.raw_headers
     size = sum(len(name) + len(value) + 4 for name, value in headers)
@@ -117,3 +121,12 @@ async def expect(request: web.Request) -> None:
     """Answers `Expect: 100-continue`, and passes over any other expectation."""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def can_be_answered(headers: Mapping[str, str], size: int) -> bool:
+    """Says whether an app's headers can be sent with a body of so many bytes."""
+    well_formed = all(
+        _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
+        for name, value in headers.items()
+    )
+    return well_formed and headers.get("Content-Length", str(size)) == str(size)

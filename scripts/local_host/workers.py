@@ -146,14 +146,15 @@ class Workers:
         self._is_stopped = False
 
     async def current(self) -> Worker:
-        """The worker that runs; starts one if there is none.
+        """The worker that runs; starts one if there is none, also after earlier ones failed to.
 
         Raises:
             WorkerEndedError: workers end before they have loaded the app.
         """
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-        return await asyncio.shield(self._starting)
+        starting = self._starting
+        if starting is None or (starting.done() and starting.exception()):
+            starting = self._starting = asyncio.create_task(self._start())
+        return await asyncio.shield(starting)
 
     async def _start(self) -> Worker:
         for attempt in range(1, MOST_FAILED_STARTS + 1):

@@ -12,6 +12,8 @@ from pathlib import Path
 import azure.functions as func
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+there: list[func.HttpRequest] = []
+all_there = asyncio.Event()
 
 
 def event(**what: object) -> None:
@@ -61,16 +63,40 @@ async def dies(req: func.HttpRequest) -> func.HttpResponse:
     os._exit(1)
 
 
-@app.route(methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-async def guarded(req: func.HttpRequest) -> str:
-    return "in"
+@app.route(methods=["GET"])
+async def takes_a_moment(req: func.HttpRequest) -> str:
+    event(moment="begun")
+    await asyncio.sleep(0.3)
+    event(moment="ended")
+    return "done"
+
+
+@app.route(route="meeting/{size}", methods=["GET"])
+async def meeting(req: func.HttpRequest) -> str:
+    """Answers when so many requests are there."""
+    there.append(req)
+    if len(there) == int(req.route_params["size"]):
+        all_there.set()
+    await all_there.wait()
+    return "met"
+
+
+@app.route(methods=["POST"])
+async def answers(req: func.HttpRequest) -> func.HttpResponse:
+    """Answers as its body says."""
+    return func.HttpResponse("body", **req.get_json())
 
 
 @app.timer_trigger(arg_name="timer", schedule="%Every%", use_monitor=True)
 async def ticks(timer: func.TimerRequest) -> None:
     event(tick="begun", past_due=timer.past_due)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(float(os.environ["TICK_SECONDS"]))
     event(tick="ended")
+
+
+@app.timer_trigger(arg_name="timer", schedule="* * * * * *")
+async def off(timer: func.TimerRequest) -> None:
+    event(off="ran")
 
 
 @app.timer_trigger(arg_name="timer", schedule="%NoSuchSetting%")
@@ -91,5 +117,7 @@ async def queued(message: func.QueueMessage) -> None:
         ],
         receipt=message.pop_receipt,
     )
+    if body == "deadly":
+        os._exit(1)
     if body == "bad":
         raise ValueError(body)

@@ -30,7 +30,6 @@ NEVER = "0 0 0 1 1 *"
 TIMEOUT_SECONDS = 1 if IS_STAND_IN else 5
 HOST_JSON = {
     "version": "2.0",
-    "functionTimeout": f"00:00:0{TIMEOUT_SECONDS}",
     "extensions": {
         "http": {"customHeaders": {"X-Always": "by the host", "X-Answer": "no"}},
         "queues": {"batchSize": 2, "maxDequeueCount": 2, "visibilityTimeout": "00:00:00"},
@@ -56,6 +55,9 @@ def settings(folder: Path, storage_connection_string: str) -> dict[str, str]:
         "AzureWebJobsStorage": storage_connection_string,
         "EVENTS": str(folder / "events"),
         "Every": NEVER,
+        "TICK_SECONDS": "0.3",
+        "AzureFunctionsJobHost__functionTimeout": f"00:00:0{TIMEOUT_SECONDS}",  # over host.json
+        "AzureWebJobs.off.Disabled": "TRUE",
         "Queue": f"q{uuid4().hex}",
         "Word": "from outside",
     }
@@ -126,7 +128,9 @@ def test_a_path_is_decoded_once_but_for_slashes(host: RunningHost, path: str, id
         ("POST", "/api/echo/", 404),
         ("POST", "/api/echo/a%00b", 400),
         ("POST", "/api/echo/" + "x" * 17_000, 414),
+        ("POST", "/api/echo/" + "x" * 70_000, 414),
         ("GET", "/", 200),
+        ("GET", "/admin/host/status", 200),
         ("GET", "/api/in_error", 404),
     ],
 )
@@ -182,6 +186,8 @@ def test_headers_have_lower_case_names_and_one_value_each(host: RunningHost) -> 
         ("GET /api/echo/1 HTTP/1.1\nX-Name: \xe9", 400),
         ("GET /api/echo/1 HTTP/1.1\nExpect: banana", 202),
         ("GET /api/echo/1 HTTP/1.1\n" + "\n".join(f"X-{n}: 1" for n in range(120)), 431),
+        (f"GET /api/echo/1 HTTP/1.1\nX-Long: {'x' * 33_000}", 431),
+        (f"GET /api/echo/1 HTTP/1.1\nX-Long: {'x' * 200_000}", 431),
     ],
 )
 def test_unusual_heads(host: RunningHost, head: str, status: int) -> None:
@@ -216,6 +222,44 @@ def test_an_answer_has_its_status_type_and_headers(host: RunningHost) -> None:
     assert headers["x-answer"] == "yes"
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "headers"),
+    [
+        ({"status_code": 404}, 404, {"content-type": "text/plain; charset=utf-8"}),
+        ({"status_code": 503, "headers": {"Retry-After": "5"}}, 503, {"retry-after": "5"}),
+        ({"headers": {"ETag": '"1"', "Cache-Control": "no-cache"}}, 200, {"etag": '"1"'}),
+        ({"status_code": 401, "headers": {"WWW-Authenticate": "Bearer"}}, 401, {}),
+        ({"headers": {"Content-Length": "4"}}, 200, {}),
+        ({"headers": {"Content-Length": "3"}}, 500, {}),
+        ({"headers": {"Content-Length": "5"}}, 500, {}),
+        ({"headers": {"X-Two": "lines\r\nX-Three: 3"}}, 500, {}),
+        ({"headers": {"X Space": "1"}}, 500, {}),
+    ],
+)
+def test_the_statuses_and_headers_of_an_app_are_answered_unless_they_are_wrong(
+    host: RunningHost, answer: dict[str, Any], status: int, headers: dict[str, str]
+) -> None:
+    found, text, answered = host.ask("POST", "/api/answers", json.dumps(answer).encode())
+    assert found == status
+    assert headers.items() <= answered.items()
+    assert status == 500 or text == "body"
+
+
+def test_requests_run_at_once_in_one_worker(host: RunningHost) -> None:
+    askers = [Asker(host, "/api/meeting/50") for _ in range(50)]
+    assert {each.status() for each in askers} == {200}
+
+
+def test_a_caller_that_hangs_up_does_not_cancel_what_runs(
+    host: RunningHost, events: Events
+) -> None:
+    with socket.create_connection(("127.0.0.1", host.port), timeout=60) as connection:
+        head = f"GET /api/takes_a_moment HTTP/1.1\r\nHost: 127.0.0.1:{host.port}\r\n\r\n"
+        connection.sendall(head.encode())
+        wait_until(lambda: bool(events()), host)
+    wait_until(lambda: len(events()) == 2, host)
+
+
 # Failures and deaths
 
 
@@ -248,6 +292,17 @@ def test_a_function_over_its_timeout_takes_all_along_and_the_next_request_works(
     assert seen(host, "/api/echo/1")["process"] != before
 
 
+def test_an_app_that_cannot_be_loaded_leaves_a_host_that_answers_404(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    (tmp_path / "host.json").write_text(json.dumps(HOST_JSON))
+    (tmp_path / "function_app.py").write_text("import nowhere")
+    with running_host(tmp_path, **settings) as host:
+        assert host.ask("GET", "/api/echo/1")[:2] == (404, "")
+        assert host.ask("GET", "/")[0] == 200
+        assert host.run_now("ticks") == 404
+
+
 class Asker(threading.Thread):
     """Asks beside the test."""
 
@@ -275,7 +330,7 @@ class Asker(threading.Thread):
         (b"", "application/json", 400),
         (b"a=1", "application/x-www-form-urlencoded", 415),
         (b"{}", "application/json", 202),
-        (b'{"input": ""}', "application/json; charset=utf-8", 202),
+        (b'{"input": ""}', "Application/JSON; charset=utf-8", 202),
     ],
 )
 def test_a_run_by_hand_needs_json(
@@ -299,6 +354,12 @@ def test_runs_by_hand_run_beside_each_other_and_in_any_case(
     assert not any(each.get("past_due") for each in events())
 
 
+def test_a_disabled_timer_runs_by_hand_and_only_so(host: RunningHost, events: Events) -> None:
+    assert host.run_now("off") == 202
+    wait_until(lambda: bool(events()), host)
+    assert len(events()) == 1  # no other test sees an event of its schedule either
+
+
 def test_nobody_is_not_found(host: RunningHost) -> None:
     assert host.run_now("nobody") == 404
 
@@ -318,7 +379,13 @@ def test_a_timer_that_was_missed_runs_once_at_the_next_start_and_is_past_due(
 def test_a_timer_fires_by_its_schedule_one_run_at_a_time_and_not_past_due(
     folder: Path, settings: dict[str, str], events: Events
 ) -> None:
-    with running_host(folder, **{**settings, "Every": "* * * * * *"}) as host:
+    # A run takes longer than the schedule's interval: the next one begins at once.
+    changed = {
+        "Every": "* * * * * *",
+        "TICK_SECONDS": "1.1",
+        "AzureFunctionsJobHost__functionTimeout": "00:01:00",
+    }
+    with running_host(folder, **{**settings, **changed}) as host:
         wait_until(lambda: len(events()) >= 3, host)
         assert [each["tick"] for each in events()[:3]] == ["begun", "ended", "begun"]
         assert not any(each.get("past_due") for each in events())
@@ -383,6 +450,18 @@ def test_messages_that_fail_too_often_or_are_no_text_become_poison(
     assert [each["dequeue_count"] for each in events()] == [1, 2]  # maxDequeueCount
 
 
+def test_a_message_that_ends_the_worker_comes_again_and_then_is_poison(
+    host: RunningHost,
+    events: Events,
+    queue: Callable[[str], QueueClient],
+) -> None:
+    deadly = b64encode(b"deadly").decode()
+    queue("").send_message(deadly)
+    wait_until(lambda: poisoned(queue) == [deadly], host)
+    assert [each["dequeue_count"] for each in events()] == [1, 2]
+    assert seen(host, "/api/echo/1")["process"] != events()[0]["process"]
+
+
 # The end
 
 
@@ -391,8 +470,11 @@ def test_a_stop_is_clean_and_the_worker_is_gone(
 ) -> None:
     with running_host(folder, **settings) as host:
         assert host.run_now("ticks") == 202
-        wait_until(lambda: bool(events()), host)
+        asker = Asker(host, "/api/takes_a_moment")
+        wait_until(lambda: len(events()) == 2, host)
         assert host.stop() == 0
-        assert [each.get("tick") for each in events()] == ["begun", "ended"]  # it may finish
+        assert asker.status() == 200  # it may finish
+        assert {"ended"} == {next(iter(each.values())) for each in events()[2:]}
+        assert len(events()) == 4
     with pytest.raises(ProcessLookupError):
         os.kill(events()[0]["process"], 0)

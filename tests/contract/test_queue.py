@@ -29,6 +29,11 @@ def queue(request: pytest.FixtureRequest) -> Queue:
     return azure.queue(f"q{uuid4().hex}")
 
 
+async def test_the_short_form_of_azurites_connection_string_is_taken() -> None:
+    async with Queues(connection_string="UseDevelopmentStorage=true") as queues:
+        assert queues.queue("any")._client.url == "http://127.0.0.1:10001/devstoreaccount1/any"
+
+
 def another_client(connection_string: str, name: str) -> QueueClient:
     return QueueClient.from_connection_string(connection_string, name, api_version="2023-11-03")
 

@@ -24,7 +24,11 @@ class StateClient:
         self._base = f"{bot.url}/api/v3/botstate"
 
     async def send(
-        self, method: str, path: str, content: bytes | str = b"", headers: Mapping[str, str] = {}
+        self,
+        method: str,
+        path: str,
+        content: bytes | str | AsyncIterator[bytes] = b"",
+        headers: Mapping[str, str] = {},
     ) -> tuple[int, Any]:
         """Send a request to exactly this path; returns the status, and the body as JSON."""
         url = URL(f"{self._base}/{path}", encoded=True)

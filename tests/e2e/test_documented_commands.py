@@ -63,6 +63,8 @@ RUN: dict[str, str] = {
     "npx agentsplayground start -e http://localhost:7071/api/messages -c msteams": BY_HAND,
     # Whoever runs the bot
     "make status": ASKED,
+    "curl http://localhost:7071/admin/functions/expiry_timer -H 'Content-Type: application/json'"
+    " -d '{}'": ASKED,
     "python -m shared.cli status": ASKED,
     "python -m shared.cli doctor": ASKED,
     "python -m shared.cli doctor --endpoint https://<name>.azurewebsites.net/api/messages": ASKED,
@@ -85,6 +87,7 @@ RUN: dict[str, str] = {
     # Development
     "make test": ".github/workflows/test.yml",
     "make test-browser": ".github/workflows/test.yml",
+    "make test-func": ".github/workflows/test.yml",
     "make test-own-bot": ".github/workflows/test.yml",
     "make audit": ".github/workflows/test.yml",
     "make lock": ".github/workflows/test.yml",
@@ -105,6 +108,11 @@ NOT_RUN = {
     ".venv/bin/python -m pytest tests/unit/expiry/test_sweep.py": "a file of what `make test` runs",
     "python -m pytest tests/unit/project/test_teams_package.py": "the same",
     "func start": "Core Tools cannot be installed everywhere; what stands in for it is run",
+    "func --version": "the same",
+    "func bundles download": "the same",
+    "func start --port 7072": "the same",
+    "func setup": "the same, of version 5",
+    "func pack": "the same; which files it takes: tests/unit/project/test_package.py",
     "make lock UPGRADE=--upgrade": "it changes the pins, by design; `make lock` is run",
     "git remote add upstream <the address you cloned from>": "your clone's, not ours",
     "git fetch upstream": "the same",
@@ -256,7 +264,8 @@ async def test_the_bot_is_started_by_hand(by_hand: dict[str, str], clone: Path) 
 @pytest.mark.parametrize("command", [command for command, where in RUN.items() if where == ASKED])
 async def test_a_running_bot_is_asked(by_hand: dict[str, str], clone: Path, command: str) -> None:
     bot = f"http://localhost:{by_hand['PORT']}"
-    asked = command.replace("https://<name>.azurewebsites.net", bot)
+    asked = re.sub(r"https://<name>\.azurewebsites\.net|http://localhost:7071", bot, command)
+    asked = asked.replace("curl ", "curl --fail --silent --show-error ")
     assert "Traceback" not in await output_of(asked, clone, by_hand)
 
 

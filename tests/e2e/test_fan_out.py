@@ -82,7 +82,7 @@ async def test_the_queue_finishes_what_one_sweep_cannot_and_each_user_is_told_on
         while await rows.keys():  # noqa: ASYNC110 - the table has no event
             await asyncio.sleep(0.2)
     assert "shards handed over" in bot.log
-    assert "expiry_queue_function: sweep of s00" in bot.log
+    assert "sweep of s00" in bot.log
     assert [[EXPIRED in text for text in user.heard] for user in users] == [[False, True]] * USERS
     queue, poisoned = queues
     assert (await queue.count(), await poisoned.count()) == (0, 0)

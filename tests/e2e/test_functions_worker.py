@@ -6,7 +6,8 @@ Collected on Python 3.13 and newer only (conftest.py), which that library needs.
 import importlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,11 +87,11 @@ class Argument(Message):
         return "data"
 
 
-@pytest.fixture
-async def worker(
-    storage_connection_string: str, monkeypatch: pytest.MonkeyPatch
+@asynccontextmanager
+async def loaded(
+    settings: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Worker]:
-    for name, value in settings_on(storage_connection_string).items():
+    for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(shared.bot, "create_bot", survey_bot.create_bot)
     monkeypatch.syspath_prepend(str(processes.ROOT))
@@ -103,7 +104,30 @@ async def worker(
     del sys.modules["function_app"]
 
 
-async def test_all_functions_are_found_and_those_two_with_route_and_schedule(
+@pytest.fixture
+async def worker(
+    storage_connection_string: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Worker]:
+    settings = settings_on(storage_connection_string, ExpiryFanOut="on")
+    async with loaded(settings, monkeypatch) as worker:
+        yield worker
+
+
+def request(method: str, route: str, body: bytes = b"") -> Message:
+    """An HTTP request as the host hands it over."""
+    return Message(
+        http=Message(
+            method=method,
+            url=f"http://localhost/api/{route}",
+            headers={"content-type": "application/json"},
+            params={},
+            query={},
+            body=Message(bytes=body),
+        )
+    )
+
+
+async def test_all_functions_are_found_with_route_schedule_and_queue(
     worker: Worker,
 ) -> None:
     bindings = {
@@ -113,6 +137,7 @@ async def test_all_functions_are_found_and_those_two_with_route_and_schedule(
     assert bindings.keys() == {
         "messages",
         "expiry_timer",
+        "expiry_queue",
         "expiry_status",
         "health",
         "health_live",
@@ -128,6 +153,8 @@ async def test_all_functions_are_found_and_those_two_with_route_and_schedule(
     assert http["authLevel"].lower() == "anonymous"
     assert timer["type"] == "timerTrigger"
     assert timer["schedule"] == "%ExpirySchedule%"
+    (queue,) = bindings["expiry_queue"]
+    assert queue["type"] == "queueTrigger"
 
 
 async def test_a_message_and_a_timer_reach_the_app(
@@ -135,15 +162,8 @@ async def test_a_message_and_a_timer_reach_the_app(
 ) -> None:
     async with FakeChannel() as channel:
         user = User(None, channel)  # type: ignore[arg-type] # speaks for itself, below
-        request = Message(
-            method="POST",
-            url="http://localhost/api/messages",
-            headers={"content-type": "application/json"},
-            params={},
-            query={},
-            body=Message(bytes=json.dumps(user.activity(text="hello")).encode()),
-        )
-        answer = await worker.invoke("messages", "req", Message(http=request))
+        body = json.dumps(user.activity(text="hello")).encode()
+        answer = await worker.invoke("messages", "req", request("POST", "messages", body))
         assert str(answer.http.status_code) == "200"
         (transport,) = user.heard
         assert TRANSPORT in transport
@@ -151,3 +171,16 @@ async def test_a_message_and_a_timer_reach_the_app(
         tick = {"IsPastDue": False, "Schedule": {"AdjustForDST": True}, "ScheduleStatus": None}
         await worker.invoke("expiry_timer", "timer", Message(json=json.dumps(tick)))
     assert "sweep: nothing due" in caplog.text
+
+
+async def test_an_app_that_cannot_start_still_answers_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = settings_on("UseDevelopmentStorage=true", ExpireAfterSeconds="soon")
+    async with loaded(settings, monkeypatch) as worker:
+        assert worker.functions.keys() == {"health", "messages"}
+        health = await worker.invoke("health", "req", request("GET", "health"))
+        message = await worker.invoke("messages", "req", request("POST", "messages", b"{}"))
+    assert [str(each.http.status_code) for each in (health, message)] == ["503", "503"]
+    reason = json.loads(health.http.body.bytes)["reason"]
+    assert reason.startswith("ExpireAfterSeconds is wrong; it must be")

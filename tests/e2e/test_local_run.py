@@ -173,7 +173,7 @@ def test_core_tools_are_used_only_where_they_really_work(
     for version in ("4.13.2", "4.14.0", "5.0.0-preview.3", "no version"):
         func.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo {version}\n')
         assert run.functions_command(Path("python"), 7071) == local_host
-    func.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 4.15.1\n')
+    func.write_text('#!/bin/sh\n[ "$1" = --version ] && echo There is news. && echo 4.15.1\n')
     assert run.functions_command(Path("python"), 7071) == [str(func), "start", "--port", "7071"]
     monkeypatch.setitem(sys.modules, "debugpy", ModuleType("debugpy"))
     assert run.functions_command(Path("python"), 7071) == local_host  # which it can follow into

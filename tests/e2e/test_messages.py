@@ -13,6 +13,7 @@ import pytest
 from scripts import azurite, processes
 from tests.bots.survey_bot import AGE, NAME, TRANSPORT
 from tests.e2e.running_bot import RunningBot, User, running_bot, settings_on
+from tests.e2e.state_client import StateClient, path_to
 from tests.fake_channel import Answer, FakeChannel, SigningKey, unsigned_token
 
 APP_ID = "00000000-0000-0000-0000-00000000b07a"
@@ -42,6 +43,23 @@ async def guarded_bot(
 @pytest.fixture
 def user(bot: RunningBot, channel: FakeChannel) -> User:
     return User(bot, channel)
+
+
+async def test_what_is_sent_in_chunks_is_told_to_send_its_length(
+    bot: RunningBot, state: StateClient
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b'{"data": 1, '
+        yield b'"type": "message"}'
+
+    path = path_to("user", "", "in chunks")
+    for status, answer in (
+        await bot.post(data=chunks(), headers=JSON),
+        await state.send("POST", path, chunks()),
+    ):
+        assert status == 411
+        assert "Content-Length" in answer["error"]["message"]
+    assert await state.get(path) == (None, "*")
 
 
 async def test_a_request_with_every_fault_is_refused_for_the_first_of_them(

@@ -1,6 +1,7 @@
 """Storage that answers with errors: nothing is lost, and nobody is told that it was a conflict."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,19 @@ def settings(proxy: StorageProxy) -> dict[str, str]:
     return settings_on(proxy.connection_string)
 
 
-async def health(bot: RunningBot) -> int:
-    async with ClientSession(bot.url) as http, http.get("/api/health") as answer:
-        return answer.status
+# A probe that asks again gets no remembered answer; a request that is refused is not repeated.
+AT_ONCE = """
+from shared.expiry import health
+from shared.storage.table_account import Tables
+health.HEALTH_SECONDS = 0
+Tables.OPTIONS["retry_total"] = 0
+"""
+
+
+async def health(bot: RunningBot, of: str = "") -> tuple[int, list[str]]:
+    """Status, and what has failed."""
+    async with ClientSession(bot.url) as http, http.get(f"/api/health{of}") as answer:
+        return answer.status, (await answer.json()).get("failed", [])
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
@@ -90,6 +101,29 @@ async def test_a_fresh_start_waits_for_storage_and_health_says_so(
         async with running_bot(settings_on(proxy.connection_string), tmp_path) as bot:
             user = User(bot, channel)
             assert await user.send("hello") == 503
-            assert await health(bot) == 503
+            assert await health(bot) == (503, ["storage"])
             proxy.refusal = None
             assert TRANSPORT in (await user.say("hello"))[0]
+
+
+async def test_while_storage_cannot_be_reached_health_says_so_and_afterwards_all_goes_on(
+    storage_connection_string: str, channel: FakeChannel, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(StorageProxy(storage_connection_string))
+        settings = settings_on(proxy.connection_string)
+        async with proxy.unreachable():
+            bot = await stack.enter_async_context(running_bot(settings, tmp_path, changes=AT_ONCE))
+            user = User(bot, channel)
+            assert await health(bot) == (503, ["storage"])
+            assert await user.send("hello") == 503
+        assert TRANSPORT in (await user.say("hello"))[0]
+        await bot.sweep()
+        assert await health(bot) == (200, [])
+        async with proxy.unreachable():
+            assert await health(bot) == (503, ["storage"])
+            assert await health(bot, "/live") == (200, [])
+            assert await user.send("Bus") == 503
+            await bot.start_sweep()
+        assert NAME in (await user.say("Bus"))[0]
+        assert await health(bot) == (200, [])

@@ -5,20 +5,21 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import azure.functions as func
 import pytest
 
 import messages_function
-from api_function import state
+from api_function import health, state, status
 from shared import texts
 from shared.app import App, build_app
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry import run as sweeps
 from shared.expiry.notice import NoticeResult
 from shared.expiry.run import SweepCancelledError, SweepRunner
-from shared.settings import read_settings
+from shared.settings import host, read_settings
 from shared.settings.expiry import ExpirySettings
 from shared.turn import turn
 from tests.bot_in_memory import BotInMemory, FunctionBot, activity, count_in_conversation
@@ -131,8 +132,8 @@ async def stuck_app(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[App]:
         async def get_app() -> App:
             return app
 
-        monkeypatch.setattr(messages_function, "get_app", get_app)
-        monkeypatch.setattr(state, "get_app", get_app)
+        for module in (messages_function, state, status, health):
+            monkeypatch.setattr(module, "get_app", get_app)
         yield app
     server.close()
 
@@ -147,8 +148,14 @@ async def test_requests_whose_storage_never_answers_are_503(stuck_app: App) -> N
     ids = {"channelId": "test", "userId": "ann"}
     get = func.HttpRequest("GET", "/api/v3/botstate", body=b"", route_params=ids)
     read_user = next(route.handler for route in state.ROUTES if route.name == "state_users")
-    answers = await asyncio.gather(messages_function.messages(post), read_user(get))
-    assert [answer.status_code for answer in answers] == [503, 503]
+    answers = await asyncio.gather(
+        messages_function.messages(post),
+        read_user(get),
+        status.status_page(get),
+        health.ready(get),
+    )
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert json.loads(answers[-1].get_body())["failed"] == ["storage"]
     with pytest.raises(StorageUnavailableError, match="before functionTimeout"):
         async with stuck_app.with_storage():
             pass
@@ -172,3 +179,23 @@ def test_the_bots_time_comes_from_function_timeout(
 ) -> None:
     variables = {**DEVELOPMENT, "AzureFunctionsJobHost__functionTimeout": time_span}
     assert read_settings(variables).host.bot_seconds == bot_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "time_span"),
+    [
+        ('{"functionTimeout": "00:10:00"}', "00:10:00"),
+        ('\ufeff{\n// "functionTimeout": "00:01:00",\n"FunctionTimeout": "0:02",\n}', "0:02"),
+        ('{/* "functionTimeout": "00:01:00" */ "a": "// b", "functionTimeout": "-1"}', "-1"),
+        ('{"version": "2.0"}', "00:05:00"),
+        ('{"functionTimeout": "soon"}', "00:05:00"),
+        ("\xff", "00:05:00"),
+    ],
+)
+def test_host_json_is_read_as_the_host_reads_it(tmp_path: Path, text: str, time_span: str) -> None:
+    (tmp_path / "host.json").write_bytes(text.encode("latin-1" if text == "\xff" else "utf-8"))
+    assert host._in_host_json(tmp_path / "host.json") == time_span
+
+
+def test_without_host_json_the_shortest_default_counts(tmp_path: Path) -> None:
+    assert host._in_host_json(tmp_path / "host.json") == "00:05:00"

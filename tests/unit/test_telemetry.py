@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -225,13 +226,15 @@ from shared import telemetry
 with telemetry.tracer.start_as_current_span("turn"):
     telemetry.turns.add(1, {"ended": "taken"})
     logging.getLogger("shared.turn").error("this goes to the host")
-asyncio.run(telemetry.flush(10))
 """
+_FLUSH = "asyncio.run(telemetry.flush(10))\n"
 _KILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
-def run_app(folder: Path, then: str = "", **settings: str) -> None:
-    environment = {
+def environment_of_app(folder: Path, address: str = "") -> dict[str, str]:
+    key = "00000000-0000-0000-0000-000000000001"
+    connection_string = f"InstrumentationKey={key};IngestionEndpoint={address}"
+    return {
         "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
         "AzureWebJobsStorage": "UseDevelopmentStorage=true",
         "ExpireAfterSeconds": "30",
@@ -240,12 +243,15 @@ def run_app(folder: Path, then: str = "", **settings: str) -> None:
         "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",  # not only some in each second
         "OTEL_TRACES_SAMPLER_ARG": "1",
         "TMPDIR": str(folder),  # where the exporter keeps what it could not send
-        **settings,
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": connection_string if address else "",
     }
+
+
+def run_app(folder: Path, then: str, address: str = "") -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _APP + then],
+        [sys.executable, "-c", _APP + _FLUSH + then],
         cwd=ROOT,
-        env=environment,
+        env=environment_of_app(folder, address),
         capture_output=True,
         text=True,
         check=False,
@@ -258,20 +264,36 @@ def test_spans_and_metrics_are_sent_and_the_log_is_not_although_the_process_is_k
     ingestion: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
     address, received = ingestion
-    key = "00000000-0000-0000-0000-000000000001"
-    run_app(
-        tmp_path,
-        _KILL,
-        APPLICATIONINSIGHTS_CONNECTION_STRING=(
-            f"InstrumentationKey={key};IngestionEndpoint={address}"
-        ),
-    )
-
-    data = [item["data"]["baseData"] for item in received]
-    assert [each["name"] for each in data if "duration" in each] == ["turn"]
-    names = {metric["name"] for each in data for metric in each.get("metrics", ())}
-    assert "expiry.turns" in names
+    run_app(tmp_path, _KILL, address)
+    spans, metrics = sent(received)
+    assert spans == ["turn"]
+    assert "expiry.turns" in metrics
     assert "this goes to the host" not in json.dumps(received)
+
+
+def sent(received: list[Any]) -> tuple[list[str], set[str]]:
+    """The names of spans and metrics that Application Insights got."""
+    data = [item["data"]["baseData"] for item in list(received)]
+    spans = [each["name"] for each in data if "duration" in each]
+    return spans, {metric["name"] for each in data for metric in each.get("metrics", ())}
+
+
+def test_outside_of_sweeps_spans_and_metrics_are_sent_at_intervals(
+    ingestion: tuple[str, list[Any]], tmp_path: Path
+) -> None:
+    address, received = ingestion
+    often = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "50"}
+    with subprocess.Popen(
+        [sys.executable, "-c", _APP + "import time; time.sleep(60)"],
+        cwd=ROOT,
+        env=environment_of_app(tmp_path, address) | often,
+    ) as app:
+        while app.poll() is None and not all(sent(received)):
+            time.sleep(0.02)
+        app.kill()
+    spans, metrics = sent(received)
+    assert spans == ["turn"]
+    assert "expiry.turns" in metrics
 
 
 async def test_telemetry_that_cannot_be_sent_is_logged_and_costs_nothing_else(

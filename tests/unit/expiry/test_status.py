@@ -1,6 +1,7 @@
 """The facts about expiry, the verdict on them, and the functions that show them."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -178,7 +179,8 @@ async def asked(
         return await status_of(bot)
 
     async def get_app() -> Any:
-        return SimpleNamespace(health=SimpleNamespace(status=status, failed_checks=failed_checks))
+        health = SimpleNamespace(status=status, failed_checks=failed_checks)
+        return SimpleNamespace(health=health, in_time=nullcontext)
 
     for module in (api_function.status, api_function.health):
         monkeypatch.setattr(module, "get_app", get_app)

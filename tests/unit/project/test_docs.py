@@ -102,13 +102,26 @@ def test_a_path_that_is_gone_is_found(tmp_path: Path) -> None:
     assert missing(page) == {"shared/gone.py", "gone.toml", "old_function"}
 
 
+def names_of_tests(folder: str) -> set[str]:
+    """The names of the tests below a folder of tests/."""
+    files = sorted((ROOT / "tests" / folder).rglob("test_*.py"))
+    texts = "".join(map(Path.read_text, files))
+    return set(re.findall(r"^(?:async )?def (test_\w+)", texts, re.MULTILINE))
+
+
+def test_the_page_of_the_host_has_every_case_of_its_tests_and_no_other() -> None:
+    page = (ROOT / "docs" / "host.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named <= names_of_tests("")
+    assert names_of_tests("conformance") <= named
+    rows = re.findall(r"^\| (?!The host|Core Tools)(?=\S).*$", page, re.MULTILINE)
+    known = re.compile(r"\b(run|read|documented)\b")
+    assert [row for row in rows if not known.search(row)] == []
+
+
 def test_the_tests_that_show_what_holds_exist() -> None:
     page = (ROOT / "docs" / "security.md").read_text("utf-8")
-    files = sorted((ROOT / "tests").rglob("test_*.py"))
-    defined = set(
-        re.findall(r"^(?:async )?def (test_\w+)", "".join(map(Path.read_text, files)), re.MULTILINE)
-    )
-    named = set(re.findall(r"`(test_\w+)`", page))
+    named, defined = set(re.findall(r"`(test_\w+)`", page)), names_of_tests("")
     assert named <= defined, named - defined
     rows = page.partition("\n## What is not")[0].split("|---|---|---|---|\n")[1].splitlines()
     for row in filter(None, rows):

@@ -178,6 +178,8 @@ def test_the_plan_runs_what_is_packaged_for_as_long_as_a_sweep_may_take() -> Non
     assert most < hours * 3600 + minutes * 60 + seconds
     assert host["version"] == "2.0"  # what version 4 of the host reads
     assert host["telemetryMode"] == "OpenTelemetry"
+    # Core Tools take a default for the host's own categories, too: some 600 lines at each start.
+    assert "default" not in host["logging"]["logLevel"]
 
 
 def test_azd_deploys_what_the_package_script_builds() -> None:

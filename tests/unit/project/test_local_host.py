@@ -11,6 +11,7 @@ import pytest
 from scripts import local_settings
 from scripts.local_host import functions
 from scripts.local_host.functions import FunctionError, HostedFunction, Route
+from scripts.local_host.host import overlay
 from scripts.local_host.timers import Timer
 from tests.hosts import (
     RunningHost,
@@ -196,6 +197,35 @@ def test_an_app_that_ends_its_process_ends_the_host(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "function_app.py cannot be loaded: its process ends (exit code 3)."
 
 
+FAILS_AT_TIMES = """
+import os
+from pathlib import Path
+import azure.functions as func
+
+if Path("fail").exists():
+    os._exit(3)
+app = func.FunctionApp()
+
+@app.route()
+async def dies(req: func.HttpRequest) -> str:
+    os._exit(3)
+
+@app.route()
+async def lives(req: func.HttpRequest) -> str:
+    return "yes"
+"""
+
+
+def test_workers_that_failed_to_start_are_tried_again_by_the_next_request(tmp_path: Path) -> None:
+    (tmp_path / "function_app.py").write_text(FAILS_AT_TIMES)
+    with running_host(tmp_path) as host:
+        (tmp_path / "fail").touch()
+        assert host.ask("GET", "/api/dies")[0] == 500
+        assert host.ask("GET", "/api/lives")[0] == 500
+        (tmp_path / "fail").unlink()
+        assert host.ask("GET", "/api/lives")[:2] == (200, "yes")
+
+
 @pytest.mark.parametrize("host_json", ["{", '{"functionTimeout": "soon"}', "[]"])
 def test_a_wrong_host_json_is_named_and_every_answer_is_503(folder: Path, host_json: str) -> None:
     try:
@@ -312,10 +342,32 @@ def test_a_run_that_was_due_while_no_host_ran_is_missed(
 
 
 @pytest.mark.parametrize(
-    ("time_span", "seconds"), [("00:05:00", 300), ("1:00:01", 3601), ("-1", None)]
+    ("time_span", "seconds"),
+    [("00:05:00", 300), ("1:00:01", 3601), ("0:10", 600), ("1.00:00:00", 86_400), ("-1", None)],
 )
 def test_function_timeout_is_read_as_a_time_span(time_span: str, seconds: float | None) -> None:
     assert functions.to_seconds(time_span) == seconds
+
+
+def test_variables_go_before_host_json_in_any_case() -> None:
+    host_json = {"functionTimeout": "00:05:00", "extensions": {"queues": {"batchSize": 2}}}
+    overlay(
+        host_json,
+        {
+            "AzureFunctionsJobHost__FunctionTimeout": "00:01:00",
+            "AZUREFUNCTIONSJOBHOST__extensions__Queues__maxDequeueCount": "3",
+            "AzureFunctionsJobHost__extensions__http__routePrefix": "bot",
+            "AzureFunctionsJobHost": "no path",
+            "Other__functionTimeout": "no",
+        },
+    )
+    assert host_json == {
+        "functionTimeout": "00:01:00",
+        "extensions": {
+            "queues": {"batchSize": 2, "maxDequeueCount": "3"},
+            "http": {"routePrefix": "bot"},
+        },
+    }
 
 
 def test_a_route_it_would_not_serve_right_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -116,6 +117,66 @@ def test_the_package_does_not_let_bytecode_be_left_out(tmp_path: Path) -> None:
     copy_app(source, tmp_path / "app")
     lines = (tmp_path / "app" / ".funcignore").read_text().splitlines()
     assert all(line.startswith("#") for line in lines)
+
+
+def core_tools_leave_out(name: str) -> bool:
+    """Whether `func` leaves a file here when it publishes.
+
+    Source: azure-functions-core-tools, GitIgnoreParser.cs (patterns) and FileSystemHelpers.cs
+    (names that are never taken).
+
+    Args:
+        name: of the file, from the project's folder on.
+    """
+    *folders, file = name.split("/")
+    if {".git", ".vscode"} & set(folders) or file in {".funcignore", "local.settings.json"}:
+        return True
+    lines = (line.strip() for line in (ROOT / ".funcignore").read_text().splitlines())
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    # None of ours is negated, or begins with a slash.
+    assert not any(pattern.startswith(("!", "/")) for pattern in patterns)
+    wildcards = {"**": "(.+)", "*": "([^/]+)"}
+    expressions = (
+        "".join(wildcards.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*)", pattern))
+        for pattern in patterns
+    )
+    return any(re.match(rf"{each}\b", name, re.ASCII) for each in expressions)
+
+
+def test_published_by_hand_is_what_the_package_holds() -> None:
+    listing = ["git", "ls-files"]
+    tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    published = {name for name in tracked.splitlines() if not core_tools_leave_out(name)}
+    assert published == set(package.git_files(ROOT, "--cached"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *SECRETS,
+        *(".venv/bin/python", ".venv-3.13/lib/a.py", ".env.local", ".azurite/a.json", ".envrc"),
+        *("local.settings.prod.json", "local.settings.example.json", "id_ed25519", "bot.key"),
+        *("certificates/bot.pfx", "shared/bot/.env", "shared/dev.env", ".github/dependabot.yml"),
+        *("shared/__pycache__/a.cpython-313.pyc", "__pycache__/a.pyc", ".python_packages/a.py"),
+        *("node_modules/a/index.js", "build/app/host.json", ".local_host/expiry_timer.json"),
+        *("__azurite_db_table__.json", "requirements.in", "package.json", "README.md"),
+    ],
+)
+def test_publishing_by_hand_leaves_secrets_and_tools_here(name: str) -> None:
+    assert core_tools_leave_out(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("function_app.py", "host.json", "requirements.txt", "sending_limits.toml"),
+        *("messages_function/__init__.py", "shared/bot/words.json", "own_folder/own.py", "own.py"),
+        *("shared/environment.py", "shared/docs.py", "shared/tests_of_words.txt", "builders.py"),
+        *("env.py", "build.py", "docs.py", "secrets_of_life.py", "id_cards.py", "keys.py"),
+    ],
+)
+def test_publishing_by_hand_takes_the_app(name: str) -> None:
+    assert not core_tools_leave_out(name)
 
 
 @pytest.fixture(scope="module")

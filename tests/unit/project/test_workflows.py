@@ -44,6 +44,7 @@ def test_ci_runs_the_one_command_on_every_python() -> None:
     workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
     assert '["3.11", "3.12", "3.13"]' in workflow
     assert "run: make test PYTHON=" in workflow
+    assert "run: make test-func" in workflow  # not in .ci/run: func cannot be had everywhere
     assert "run: make test-own-bot" in workflow
     assert "run: make test-browser" in workflow
     ci = (ROOT / ".ci" / "run").read_text().splitlines()
