@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from uuid import uuid4
 import pytest
 
 from scripts import processes
+from tests import warm_start
 from tests.conftest import free_port
 
 COMMAND = os.environ.get("FUNCTIONS_HOST", "")
@@ -52,7 +53,7 @@ class RunningHost:
     """
 
     port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | warm_start.Copy
     _log: Path
 
     @property
@@ -124,7 +125,6 @@ def start_host(
     if not IS_STAND_IN and not settings.exists():
         settings.write_text(json.dumps(_LOCAL_SETTINGS))
     command = (COMMAND or _STAND_IN).format(port=port, folder=shlex.quote(str(folder)))
-    command = f"{command} {options}"
     log = folder / f"{uuid4().hex}.log"
     inherited = dict(os.environ)
     if IS_STAND_IN:  # a setting of this machine must not reach the tests
@@ -134,17 +134,44 @@ def start_host(
     python = Path(sys.executable).parent
     inherited["PATH"] = f"{python}{os.pathsep}{inherited.get('PATH', '')}"
     inherited["VIRTUAL_ENV"] = str(python.parent)  # func looks there
+    start = _start_warm if IS_STAND_IN and warm_start.is_possible(environment) else _start
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            shlex.split(command),
-            cwd=processes.ROOT if IS_STAND_IN else folder,
-            env={**inherited, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        process = start(
+            [*shlex.split(command), *shlex.split(options)],
+            processes.ROOT if IS_STAND_IN else folder,
+            {**inherited, **environment},
+            output.fileno(),
         )
     return RunningHost(port, process, log)
+
+
+def _start(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], output: int
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _start_warm(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], output: int
+) -> warm_start.Copy:
+    _python, _m, module, *arguments = command
+    with Path(os.devnull).open("rb") as nothing:
+        return warm_start.template().start(
+            module,
+            *arguments,
+            folder=folder,
+            environment=environment,
+            stdin=nothing.fileno(),
+            output=output,
+        )
 
 
 @contextmanager
