@@ -203,13 +203,20 @@ def _take(request: Mapping[str, Any], files: Sequence[int]) -> None:
 def _start_workers_so() -> None:
     """Lets the host that this process becomes make its workers of a template of its own."""
     ours, its_own = _socket_pair()
-    if not os.fork():
+    pid = os.fork()
+    if not pid:
         ours.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the host
         _become(_serve(its_own))
         sys.exit()
     its_own.close()
     its_template = Template(ours)
+
+    def stop() -> None:
+        ours.close()
+        os.waitpid(pid, 0)
+
+    atexit.register(stop)
 
     async def python(_: str, module: str, *arguments: object) -> _Worker:
         return _Worker(its_template, module, *map(str, arguments))
