@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from uuid import uuid4
 import pytest
 
 from scripts import processes
+from tests import warm_start
 from tests.conftest import free_port
 from tests.settings_of_app import variables_of_settings
 
@@ -54,7 +55,7 @@ class RunningHost:
     """
 
     port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | warm_start.Copy
     _log: Path
 
     @property
@@ -126,7 +127,6 @@ def start_host(
     if not IS_STAND_IN and not settings.exists():
         settings.write_text(json.dumps(_LOCAL_SETTINGS))
     command = (COMMAND or _STAND_IN).format(port=port, folder=shlex.quote(str(folder)))
-    command = f"{command} {options}"
     log = folder / f"{uuid4().hex}.log"
     # A setting of this machine must not reach the tests. Another host may need more than a path.
     inherited = {
@@ -138,17 +138,44 @@ def start_host(
     python = Path(sys.executable).parent
     inherited["PATH"] = f"{python}{os.pathsep}{inherited.get('PATH', '')}"
     inherited["VIRTUAL_ENV"] = str(python.parent)  # func looks there
+    start = _start_warm if IS_STAND_IN and warm_start.is_possible(environment) else _start
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            shlex.split(command),
-            cwd=processes.ROOT if IS_STAND_IN else folder,
-            env={**inherited, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        process = start(
+            [*shlex.split(command), *shlex.split(options)],
+            processes.ROOT if IS_STAND_IN else folder,
+            {**inherited, **environment},
+            output.fileno(),
         )
     return RunningHost(port, process, log)
+
+
+def _start(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], output: int
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _start_warm(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], output: int
+) -> warm_start.Copy:
+    _python, _m, module, *arguments = command
+    with Path(os.devnull).open("rb") as nothing:
+        return warm_start.template().start(
+            module,
+            *arguments,
+            folder=folder,
+            environment=environment,
+            stdin=nothing.fileno(),
+            output=output,
+        )
 
 
 @contextmanager

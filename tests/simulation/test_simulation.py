@@ -1,19 +1,18 @@
 """The promises hold in every interleaving of small scenarios, and in many of large ones."""
 
-from functools import cache
-
 import pytest
 
-from tests.simulation.explore import Exploration, explore, run_seed, simulation
+from tests.simulation.explore import explore, run_seed, simulation
 from tests.simulation.scenario import SMALL
 from tests.simulation.world import World
 
 SEEDS = 600  # `python -m tests.simulation --seeds 1000000` for more
 
 
-@cache
-def explored(name: str) -> Exploration:
-    return explore(SMALL[name])
+AT_LEAST = {  # schedules of the two that have the most
+    "a late message, a sweep, a crash": 60_000,
+    "a message twice, a crash, 13 s": 40_000,
+}
 
 
 def test_no_promise_is_broken_at_random() -> None:
@@ -25,31 +24,37 @@ def test_no_promise_is_broken_at_random() -> None:
     assert len(schedules) > 0.95 * SEEDS
 
 
-def test_no_promise_is_broken_in_any_of_100_000_distinct_schedules_of_small_scenarios() -> None:
-    schedules = {name: explored(name).schedules for name in SMALL}
-    assert sum(schedules.values()) >= 100_000, schedules
+def first_of(unexplored: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return unexplored.pop(0)
+
+
+# One test for both: a test process would explore once more what another has explored.
+@pytest.mark.timeout(600)  # the largest takes a minute or two on a busy machine
+@pytest.mark.parametrize("name", SMALL)
+def test_no_promise_is_broken_in_any_schedule_of_a_small_scenario_in_whatever_order(
+    name: str,
+) -> None:
+    explored = explore(SMALL[name])
+    assert explored.schedules >= AT_LEAST.get(name, 1)
+    oldest_first = explore(SMALL[name], next_of=first_of)
+    assert oldest_first.states == explored.states
+    assert oldest_first.schedules == explored.schedules
+
+
+def test_100_000_distinct_schedules_are_explored() -> None:
+    assert SMALL.keys() >= AT_LEAST.keys()
+    assert sum(AT_LEAST.values()) >= 100_000
 
 
 @pytest.mark.parametrize("name", ["two sweeps", "a message twice"])
 def test_each_schedule_that_is_counted_would_run(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = explored(name).schedules
+    counted = explore(SMALL[name]).schedules
     # No two schedules share a state any more, so each one is run to its end.
     monkeypatch.setattr(World, "fingerprint", lambda world: hash(tuple(world.trace)))
     run = explore(SMALL[name])
     assert run.schedules == run.runs == counted
-
-
-def first_of(unexplored: list[tuple[int, ...]]) -> tuple[int, ...]:
-    return unexplored.pop(0)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_what_is_explored_does_not_depend_on_the_order(name: str) -> None:
-    oldest_first = explore(SMALL[name], next_of=first_of)
-    assert oldest_first.states == explored(name).states
-    assert oldest_first.schedules == explored(name).schedules
 
 
 def test_a_seed_replays_to_the_last_step() -> None:
