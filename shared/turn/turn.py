@@ -220,9 +220,9 @@ class Turns:
         """
         activity = get_continuation_activity(reference)
         activity.from_property = activity.from_property or activity.recipient
-        error = await self._take(activity, self._adapter.own_identity(), logic)
-        if isinstance(error, Exception):
-            raise error
+        _, failure = await self._take(activity, self._adapter.own_identity(), logic)
+        if failure:
+            raise failure
 
     async def create_conversation(
         self,
@@ -261,13 +261,13 @@ class Turns:
         Raises:
             StorageUnavailableError: nothing was sent. The turn may still have been saved.
         """
-        answer = await self._take(activity, caller, None)
-        return answer if isinstance(answer, InvokeResponse) else None
+        outcome, _ = await self._take(activity, caller)
+        return outcome.response
 
     async def _take(
-        self, activity: Activity, caller: AuthenticateRequestResult, logic: Logic | None
-    ) -> InvokeResponse | Exception | None:
-        """Take a turn; returns its response, or why the messages of an author's turn did not go."""
+        self, activity: Activity, caller: AuthenticateRequestResult, logic: Logic | None = None
+    ) -> tuple[_Outcome, Exception | None]:
+        """Take a turn; returns its result, and why its messages did not go out, if they did not."""
         received_at = self._now()
         bot_ends_at = None
         if self._bot_seconds is not None:
@@ -291,7 +291,7 @@ class Turns:
                     failure = await self._deliver(outcome, attempts)
             finally:
                 telemetry.turns.add(1, {"ended": ended})
-        return failure if logic else outcome.response
+        return outcome, failure
 
     async def _run_until_committed(
         self,

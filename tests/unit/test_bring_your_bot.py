@@ -44,9 +44,14 @@ def snippet(words: str) -> dict[str, Any]:
 def bring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bring]:
     """Puts a module's names in the place of the bot's, and loads it."""
 
-    # What it registers is forgotten again: other tests have classes of the same names.
-    for name in ("_types", "_names"):
-        monkeypatch.setattr(state_types, name, dict(vars(state_types)[name]))
+    # What it registers is forgotten again; other tests have classes of the same names.
+    types = {
+        name: cls
+        for name, cls in state_types._types.items()
+        if cls.__module__.split(".")[0] not in {"builtins", "tests"}
+    }
+    monkeypatch.setattr(state_types, "_types", types)
+    monkeypatch.setattr(state_types, "_names", {cls: name for name, cls in types.items()})
 
     def load(names: dict[str, Any]) -> LoadedBot:
         for name in NAMES:
