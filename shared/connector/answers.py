@@ -6,6 +6,9 @@ from aiohttp import ClientResponse
 
 MAX_ANSWER_BYTES = 2**20
 
+# What an error repeats of words that others choose.
+LONGEST_DETAIL = 200
+
 
 class TooLargeError(ValueError):
     """An answer is larger than anything that is expected."""

@@ -8,18 +8,20 @@ import asyncio
 import json
 import math
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
     ClientConnectionError,
     ClientError,
     ClientPayloadError,
+    ClientResponse,
     ClientSession,
     ClientSSLError,
     ClientTimeout,
@@ -31,12 +33,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from opentelemetry.trace import SpanKind
 from yarl import URL
 
-from shared.connector.answers import TooLargeError, read_bounded, words
+from shared.connector.answers import LONGEST_DETAIL, TooLargeError, read_bounded, words
 from shared.connector.credentials import BlockingCredentials, TokenSource
 from shared.connector.hosts import PUBLIC_HOSTS, KnownHosts, is_loopback
 from shared.telemetry import tracer
 
-_LONGEST_DETAIL = 200
+_T = TypeVar("_T")
 
 
 class ConnectorError(Exception):
@@ -169,12 +171,18 @@ class Connector:
                 span.set_attribute("http.response.status_code", error.status or 0)
                 raise
 
-    async def _on_own_loop(self, request: Coroutine[Any, Any, Any]) -> Any:
+    async def _on_own_loop(self, work: Awaitable[_T]) -> _T:
         here = asyncio.get_running_loop()
         self._loop = self._loop or here
         if here is self._loop:
-            return await request
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(request, self._loop))
+            return await work
+
+        async def carried_over() -> _T:
+            return await work
+
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(carried_over(), self._loop)
+        )
 
     async def _request(
         self,
@@ -190,6 +198,21 @@ class Connector:
             method, service_url, path, is_anonymous=is_anonymous, further=further
         )
         data = None if body is None else json.dumps(body).encode()
+        async with self._answer(method, url, headers, data) as response:
+            try:
+                content = await read_bounded(response)
+            except (ClientPayloadError, TooLargeError):
+                content = b""  # the status has arrived, and it decides
+        answer = _json(content)
+        if not 200 <= response.status < 300:  # noqa: PLR2004 - the successes of HTTP
+            raise _refusal(method, response.status, response.headers, answer, token)
+        return answer
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, url: URL, headers: CIMultiDict[str], data: bytes | None = None
+    ) -> AsyncIterator[ClientResponse]:
+        """Send one request; what fails until its answer is read is a ConnectorError."""
         try:
             async with self._opened().request(
                 method,
@@ -199,10 +222,7 @@ class Connector:
                 proxy=_proxy(url.scheme, url.host or ""),
                 allow_redirects=False,  # a redirect would carry the token to another host
             ) as response:
-                try:
-                    content = await read_bounded(response)
-                except (ClientPayloadError, TooLargeError):
-                    content = b""  # the status has arrived, and it decides
+                yield response
         except TimeoutError as error:
             raise ConnectorError(
                 f"{method}: no answer from {url.host} within {self._timeout.total} seconds",
@@ -214,10 +234,6 @@ class Connector:
                 connection_failed=isinstance(error, ClientConnectionError | OSError)
                 and not isinstance(error, ClientSSLError),
             ) from error
-        answer = _json(content)
-        if not 200 <= response.status < 300:  # noqa: PLR2004 - the successes of HTTP
-            raise _refusal(method, response.status, response.headers, answer, token)
-        return answer
 
     async def _prepared(
         self,
@@ -273,31 +289,31 @@ class Connector:
         is_anonymous: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[bytes]:
-        """The body of an answer, in chunks as they come; on the loop that owns the connections.
+        """The body of an answer, in chunks as they come.
 
         Raises:
             ConnectorError: the channel refused, or did not answer.
             CredentialError: there is no token to send.
         """
-        url, all_headers, token = await self._prepared(
-            "GET", service_url, path, is_anonymous=is_anonymous, further=headers or {}
-        )
+        chunks = self._chunks(service_url, path, is_anonymous=is_anonymous, further=headers or {})
         try:
-            async with self._opened().get(
-                url,
-                headers=all_headers,
-                proxy=_proxy(url.scheme, url.host or ""),
-                allow_redirects=False,
-            ) as response:
-                if response.status != HTTPStatus.OK:
-                    answer = _json(await read_bounded(response))
-                    raise _refusal("GET", response.status, response.headers, answer, token)
-                async for chunk in response.content.iter_any():
-                    yield chunk
-        except (TimeoutError, ClientError, OSError, ValueError) as error:
-            raise ConnectorError(
-                f"GET: no answer from {url.host}: {type(error).__name__}"
-            ) from error
+            while chunk := await self._on_own_loop(anext(chunks, b"")):
+                yield chunk
+        finally:
+            await self._on_own_loop(chunks.aclose())
+
+    async def _chunks(
+        self, service_url: str, path: str, *, is_anonymous: bool, further: Mapping[str, str]
+    ) -> AsyncGenerator[bytes]:
+        url, headers, token = await self._prepared(
+            "GET", service_url, path, is_anonymous=is_anonymous, further=further
+        )
+        async with self._answer("GET", url, headers) as response:
+            if response.status != HTTPStatus.OK:
+                answer = _json(await read_bounded(response))
+                raise _refusal("GET", response.status, response.headers, answer, token)
+            async for chunk in response.content.iter_any():
+                yield chunk
 
 
 def _url(service_url: str, path: str, *, secure: bool) -> URL:
@@ -347,12 +363,12 @@ def _refusal(
     details = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(details, dict):
         details = {}
-    code = words(details.get("code"))[:_LONGEST_DETAIL] or None
+    code = words(details.get("code"))[:LONGEST_DETAIL] or None
     text = f"{code or ''} {words(details.get('message'))}"
     if token:
         text = text.replace(token, "***")
     return ConnectorError(
-        f"{method}: {status} {text.strip()[:_LONGEST_DETAIL]!a}",
+        f"{method}: {status} {text.strip()[:LONGEST_DETAIL]!a}",
         status=status,
         code=code,
         retry_after_seconds=_retry_after_seconds(headers.get("Retry-After", "")),

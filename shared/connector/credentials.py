@@ -118,9 +118,7 @@ class TokenSource:
         if not self.has_identity:
             return None
         if time.time() >= self._expires_at:
-            self._token, lifetime_seconds = self._fetch_blocking()
-            self._expires_at = time.time() + lifetime_seconds
-            self._fetch_at = self._expires_at - self._refresh_ahead_seconds
+            self._keep(*self._fetch_blocking())
         return self._token
 
     async def close(self) -> None:
@@ -132,17 +130,18 @@ class TokenSource:
     async def _fetch(self) -> None:
         """Replace the token, or remember why that failed."""
         try:
-            self._token, lifetime_seconds = await asyncio.to_thread(self._fetch_blocking)
+            self._keep(*await asyncio.to_thread(self._fetch_blocking))
         except CredentialError as error:
             self._failure = error
             self._fetch_at = time.time() + self._failure_pause_seconds
             logger.warning("token: %s", error)
-        else:
-            self._failure = None
-            self._expires_at = time.time() + lifetime_seconds
-            self._fetch_at = self._expires_at - self._refresh_ahead_seconds
         finally:
             self._fetching = None
+
+    def _keep(self, token: str, lifetime_seconds: float) -> None:
+        self._token, self._failure = token, None
+        self._expires_at = time.time() + lifetime_seconds
+        self._fetch_at = self._expires_at - self._refresh_ahead_seconds
 
     def _fetch_blocking(self) -> tuple[str, float]:
         """Ask the login endpoint; in a thread, as msal and its loading of certificates block."""

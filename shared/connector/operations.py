@@ -31,14 +31,13 @@ from botbuilder.schema.teams import (
 )
 from msrest.serialization import Model
 
-from shared.connector.answers import words
+from shared.connector.answers import LONGEST_DETAIL, words
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import BlockingCredentials
 from shared.connector.outbound import wire_form
 
 _M = TypeVar("_M", bound=Model)
 
-_LONGEST_DETAIL = 200
 _CONVERSATIONS, _ATTACHMENTS, _TEAMS = "v3/conversations", "v3/attachments", "v3/teams"
 _MEETINGS = "v1/meetings"
 
@@ -73,7 +72,7 @@ class _Operations:
             path = "/".join((segments[0], *map(_segment, segments[1:])))
             body = None if model is None else wire_form(model)
         except (ValueError, TypeError, AttributeError) as error:  # msrest's errors are ValueErrors
-            reason = ascii(str(error)[:_LONGEST_DETAIL])
+            reason = ascii(str(error)[:LONGEST_DETAIL])
             raise ConnectorError(f"{method}: this cannot be sent: {reason}") from error
         given = {name: item for name, item in (query or {}).items() if item is not None}
         if given:

@@ -7,17 +7,14 @@ Plain JSON values stay as they are. Every other value is an object with a `$type
     {"$type": "Choice", "value": "Car", ...}       a Bot Framework object, or of a listed class
 """
 
-import base64
 import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Iterable
+from datetime import datetime, time
 from enum import Enum
 from typing import Any
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from msrest.serialization import Model
@@ -25,6 +22,8 @@ from msrest.serialization import Model
 from shared.domain.bounded_json import check_depth, check_items, read_json
 from shared.state.objects import CALL, NEW, PAIRS, UnstorableError, made_of, parts_of
 from shared.state.state_types import (
+    COLLECTIONS,
+    VALUES,
     class_name,
     class_named,
     framework_fields,
@@ -53,28 +52,7 @@ class StateDecodeError(ValueError):
     """Stored state is damaged, or names a type that is not on the allow-list."""
 
 
-_VALUES: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
-    "complex": (complex, repr, complex),
-    "decimal": (Decimal, str, Decimal),
-    "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
-    "date": (date, date.isoformat, date.fromisoformat),
-    "time": (time, time.isoformat, time.fromisoformat),
-    "timedelta": (
-        timedelta,
-        lambda value: str(value // timedelta(microseconds=1)),
-        lambda text: timedelta(microseconds=int(text)),
-    ),
-    "bytes": (
-        bytes,
-        lambda value: base64.b64encode(value).decode(),
-        lambda text: base64.b64decode(text, validate=True),
-    ),
-    "uuid": (UUID, str, UUID),
-    "zone": (ZoneInfo, lambda zone: zone.key, ZoneInfo),
-    "float": (float, repr, float),  # for nan and the infinities, which JSON cannot write
-}
-_VALUE_TAGS = {cls: tag for tag, (cls, _, _) in _VALUES.items()}
-_COLLECTIONS: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_VALUE_TAGS = {cls: tag for tag, (cls, _, _) in VALUES.items()}
 
 
 def encode(value: Any) -> Any:
@@ -175,7 +153,7 @@ def _encode(value: Any, path: str) -> Any:  # noqa: PLR0911 - one return for eac
         return {TAG: cls.__name__, "items": items}
     if cls in _VALUE_TAGS:
         tag = _VALUE_TAGS[cls]
-        encoded = {TAG: tag, "value": _VALUES[tag][1](value)}
+        encoded = {TAG: tag, "value": VALUES[tag][1](value)}
         zone = getattr(value, "tzinfo", None)
         if isinstance(zone, ZoneInfo) and zone.key:
             encoded["zone"] = zone.key
@@ -232,13 +210,13 @@ def _decode(data: Any) -> Any:  # noqa: PLR0911 - one return for each kind of va
         pairs = [(_decode(key), _decode(item)) for key, item in data["items"]]
         _check_hashes(key for key, _ in pairs)
         return dict(pairs)
-    if tag in _COLLECTIONS:
+    if tag in COLLECTIONS:
         items = [_decode(item) for item in data["items"]]
         if tag != "tuple":
             _check_hashes(items)
-        return _COLLECTIONS[tag](items)
-    if tag in _VALUES:
-        value = _VALUES[tag][2](data["value"])
+        return COLLECTIONS[tag](items)
+    if tag in VALUES:
+        value = VALUES[tag][2](data["value"])
         return _in_zone(value, data["zone"]) if data.get("zone") else value
     return _decode_object(tag, data)
 

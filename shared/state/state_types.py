@@ -1,12 +1,17 @@
 """The classes whose instances may be in state, each under a name of its own; no others are."""
 
+import base64
 import dataclasses
 import importlib
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import botbuilder.schema
 from msrest.serialization import Model
@@ -41,23 +46,30 @@ _OF_CORE = {"IntentScore", "RecognizerResult"}
 # A defaultdict names what makes its values; so these classes may be in state themselves.
 _PLAIN_CLASSES = {cls.__name__: cls for cls in (bool, dict, float, int, list, set, str, tuple)}
 
-RESERVED = {
-    "bytes",
-    "class",
-    "complex",
-    "date",
-    "datetime",
-    "decimal",
-    "dict",
-    "float",
-    "frozenset",
-    "set",
-    "time",
-    "timedelta",
-    "tuple",
-    "uuid",
-    "zone",
+# Plain values, by their names in JSON: how each becomes text, and back.
+VALUES: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
+    "complex": (complex, repr, complex),
+    "decimal": (Decimal, str, Decimal),
+    "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
+    "date": (date, date.isoformat, date.fromisoformat),
+    "time": (time, time.isoformat, time.fromisoformat),
+    "timedelta": (
+        timedelta,
+        lambda value: str(value // timedelta(microseconds=1)),
+        lambda text: timedelta(microseconds=int(text)),
+    ),
+    "bytes": (
+        bytes,
+        lambda value: base64.b64encode(value).decode(),
+        lambda text: base64.b64decode(text, validate=True),
+    ),
+    "uuid": (UUID, str, UUID),
+    "zone": (ZoneInfo, lambda zone: zone.key, ZoneInfo),
+    "float": (float, repr, float),  # for nan and the infinities, which JSON cannot write
 }
+COLLECTIONS: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+
+RESERVED = {"class", "dict", *VALUES, *COLLECTIONS}
 
 _types: dict[str, type] = {
     "counter": Counter,

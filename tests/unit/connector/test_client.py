@@ -40,32 +40,9 @@ from shared.expiry.notice import Verdict
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, no_limits
 from tests.connect_proxy import ConnectProxy
 from tests.fake_channel import Answer, FakeChannel, until
+from tests.fixed_token import TOKEN, FixedToken
 
-TOKEN = "the-bots-token"
 CONVERSATION = "a-conversation"
-
-
-class FixedToken(TokenSource):
-    """A bot that has an identity, and its token."""
-
-    def __init__(self) -> None:
-        super().__init__(app_id="some-app")
-
-    async def token(self) -> str | None:
-        return TOKEN
-
-
-@pytest.fixture
-async def channel() -> AsyncIterator[FakeChannel]:
-    async with FakeChannel() as channel:
-        yield channel
-
-
-@pytest.fixture
-async def connector() -> AsyncIterator[Connector]:
-    connector = Connector(FixedToken())
-    yield connector
-    await connector.close()
 
 
 @pytest.fixture
@@ -74,11 +51,6 @@ async def nameless() -> AsyncIterator[Connector]:
     connector = Connector(TokenSource(app_id=""))
     yield connector
     await connector.close()
-
-
-@pytest.fixture
-def client(channel: FakeChannel, connector: Connector) -> ConnectorClient:
-    return ConnectorClient(connector, channel.service_url)
 
 
 def message(conversation_id: str = CONVERSATION, **fields: Any) -> Activity:

@@ -1,7 +1,7 @@
 """Operations that bots use beside sending: they ask and return what those of the SDK do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -19,43 +19,10 @@ from botframework.connector.auth import MicrosoftAppCredentials
 from botframework.connector.teams import TeamsConnectorClient
 
 from shared.connector.client import Connector, ConnectorError
-from shared.connector.credentials import CredentialError, TokenSource
+from shared.connector.credentials import CredentialError
 from shared.connector.operations import ConnectorClient
 from tests.fake_channel import Answer, FakeChannel
-
-TOKEN = "the-bots-token"
-
-
-class FixedToken(TokenSource):
-    """A bot that has an identity, and its token."""
-
-    def __init__(self) -> None:
-        super().__init__(app_id="some-app")
-
-    async def token(self) -> str | None:
-        return TOKEN
-
-    def token_blocking(self) -> str | None:
-        return TOKEN
-
-
-@pytest.fixture
-async def channel() -> AsyncIterator[FakeChannel]:
-    async with FakeChannel() as channel:
-        yield channel
-
-
-@pytest.fixture
-async def connector() -> AsyncIterator[Connector]:
-    connector = Connector(FixedToken())
-    yield connector
-    await connector.close()
-
-
-@pytest.fixture
-def client(channel: FakeChannel, connector: Connector) -> ConnectorClient:
-    return ConnectorClient(connector, channel.service_url)
-
+from tests.fixed_token import TOKEN
 
 Operation = Callable[[Any], Coroutine[Any, Any, Any]]
 
@@ -160,6 +127,20 @@ async def test_a_file_comes_in_chunks(channel: FakeChannel, client: ConnectorCli
     chunks = [chunk async for chunk in await client.attachments.get_attachment("a/1", "original")]
     assert b"".join(chunks) == content
     assert channel.requests[0].path == "/channel/v3/attachments/a%2F1/views/original"
+
+
+async def test_a_file_read_on_another_loop_comes_over_the_connections_of_this_one(
+    channel: FakeChannel, client: ConnectorClient
+) -> None:
+    channel.default_answers = [Answer(200, b"content")]
+
+    async def read() -> bytes:
+        file = await client.attachments.get_attachment("a", "v")
+        return b"".join([chunk async for chunk in file])
+
+    first_of_all = await asyncio.to_thread(lambda: asyncio.run(read()))
+    assert (first_of_all, await read()) == (b"content", b"content")
+    assert len({request.connection for request in channel.requests}) == 1
 
 
 @pytest.mark.parametrize(
