@@ -14,6 +14,11 @@ from shared.storage.cosmos_account import CosmosDb
 from shared.storage.cosmos_documents import CosmosContainer
 from shared.storage.table_account import Tables
 from shared.storage.tables import AzureTable
+from tests.garbage import settle_garbage
+
+
+def pytest_collection_finish() -> None:
+    settle_garbage()
 
 
 def free_port() -> int:

@@ -7,7 +7,8 @@ import sys
 import time
 from multiprocessing import Pool
 
-from tests.simulation.explore import PROGRESS_SECONDS, explore, run_seed, settle_garbage, simulation
+from tests.garbage import settle_garbage
+from tests.simulation.explore import PROGRESS_SECONDS, explore, run_seed, simulation
 from tests.simulation.in_cosmos import cosmos_simulation, run_seed_in_cosmos
 from tests.simulation.scenario import LARGER, SMALL
 from tests.simulation.world import Violation

@@ -1,6 +1,5 @@
 """The two ways through a scenario's choices: at random from a seed, or all of them."""
 
-import gc
 import random
 import re
 import time
@@ -57,16 +56,6 @@ class Ran:
 
     schedule: bytes
     failure: Failure | None
-
-
-def settle_garbage() -> None:
-    """Collect garbage less often, and never look at the modules again: 7 % of a run otherwise.
-
-    Each run leaves cycles, of tasks and their contexts; some 20,000 objects are few megabytes.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 def run_seed(seed: int, mutant: Mutant | None = None, kind: Kind | None = None) -> Ran:
