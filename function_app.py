@@ -20,6 +20,7 @@ def _blueprints() -> list[func.Blueprint]:
     from api_function import make_blueprint as make_api
     from expiry_queue_function import make_blueprint as make_expiry_queue
     from expiry_timer_function import blueprint as expiry_timer
+    from inbox_queue_function import make_blueprint as make_inbox_queue
     from messages_function import blueprint as messages
     from shared import telemetry
     from shared.connector.limits_file import read_limits
@@ -30,7 +31,13 @@ def _blueprints() -> list[func.Blueprint]:
     read_limits(settings.sending)  # the same for the file that it names
     telemetry.configure(settings.telemetry)
     load_bot()  # and so is a mistake in the bot
-    return [messages, expiry_timer, make_expiry_queue(settings.expiry), make_api(settings.api)]
+    return [
+        messages,
+        expiry_timer,
+        make_expiry_queue(settings.expiry),
+        make_inbox_queue(settings.long_turns),
+        make_api(settings.api),
+    ]
 
 
 def _make_app() -> func.FunctionApp:

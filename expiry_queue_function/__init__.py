@@ -39,4 +39,7 @@ async def expiry_queue(message: func.QueueMessage) -> None:
     except InvalidMessageError as error:
         logger.error("fan-out: message %s: %s", message.id, error)  # noqa: TRY400 - the host logs the traceback
         raise
-    logger.info("sweep of %s: %s", shard, report)
+    if report is None:
+        logger.info("sweep of %s: later; this process sweeps others already", shard)
+    else:
+        logger.info("sweep of %s: %s", shard, report)

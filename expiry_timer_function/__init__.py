@@ -1,5 +1,6 @@
 """The timer: one sweep on %ExpirySchedule%, its report in the log."""
 
+import asyncio
 import logging
 
 import azure.functions as func
@@ -18,4 +19,8 @@ async def expiry_timer(timer: func.TimerRequest) -> None:
     if timer.past_due:
         logger.warning("sweep: running late; catching up")
     app = await get_app()
-    logger.info("sweep: %s", await app.sweeps.run())
+    waking = asyncio.create_task(app.wake_waiting())
+    try:
+        logger.info("sweep: %s", await app.sweeps.run())
+    finally:
+        await waking

@@ -95,6 +95,13 @@ param sweepBudgetSeconds int = 45
 ])
 param expiryFanOut string = 'off'
 
+@description('Whether channels are answered before a turn, so that it may take longer than the 15 seconds that they wait.')
+@allowed([
+  'off'
+  'on'
+])
+param longTurns string = 'off'
+
 @description('Partitions that conversations are spread over. Fixed for the life of the table.')
 @minValue(1)
 @maxValue(256)
@@ -404,6 +411,8 @@ var appSettings = {
   SweepBudgetSeconds: string(sweepBudgetSeconds)
   ExpiryFanOut: expiryFanOut
   ExpiryQueue: 'expiry-shards'
+  LongTurns: longTurns
+  Inbox: 'inbox'
   SendingLimits: 'sending_limits.toml'
   ConversationsTable: 'conversations'
   UsersTable: 'users'
@@ -519,12 +528,17 @@ module app 'br/public:avm/res/web/site:0.23.1' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+        alwaysReady: alwaysReadyInstances == 0 ? [] : concat([
           {
             name: 'http'
             instanceCount: alwaysReadyInstances
           }
-        ]
+        ], longTurns == 'off' ? [] : [
+          {
+            name: 'function:inbox_queue' // Flex Consumption scales it apart from the messages function
+            instanceCount: alwaysReadyInstances
+          }
+        ])
       }
       deployment: {
         storage: {

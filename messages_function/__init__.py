@@ -22,7 +22,7 @@ blueprint = func.Blueprint()
 @blueprint.function_name("messages")
 @blueprint.route(route="messages", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 async def messages(req: func.HttpRequest) -> func.HttpResponse:
-    """Take the turn of one activity.
+    """Take the turn of one activity, or let it wait (setting LongTurns) and answer 202.
 
     400, 411, 413 and 415 name the fault of the request. 401 is a bad token. 503 means that nothing
     was sent and the channel may try again.
@@ -34,7 +34,7 @@ async def _answer(req: func.HttpRequest) -> func.HttpResponse:
     try:
         app = await get_app()
         activity, caller = await receive(app.authentication, req.headers, req.get_body())
-        response = await app.take_turn(activity, caller)
+        response = await app.receive(activity, caller, req.get_body())
     except BadRequestError as error:
         return error_answer(error.status, str(error))
     except UnauthorizedError as error:

@@ -5,7 +5,9 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from functools import cached_property
+from http import HTTPStatus
 
 from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
@@ -23,22 +25,29 @@ from shared.connector.limits_file import read_limits
 from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.errors import StorageUnavailableError
+from shared.domain.inbox import Inbox
 from shared.domain.store import Stores
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
-from shared.expiry.fan_out import FanOut, poison_name
+from shared.expiry.fan_out import FanOut, Queue, poison_name
 from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
 from shared.expiry.run import SweepRunner
 from shared.loaded_bot import load_bot
 from shared.log_lines import make_log_lines_safe
-from shared.settings import Settings, read_settings
+from shared.settings import Settings, SettingsError, read_settings
 from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.export import Exports
 from shared.state.state_data import StateData
 from shared.storage.stores import open_stores
+from shared.turn.long_turns import LongTurns, can_wait
 from shared.turn.replies import unpacked_json
 from shared.turn.turn import Turns
+
+logger = logging.getLogger(__name__)
+
+# The look at the inbox goes on beside a sweep, and must not outlast one.
+WAKE_WITHIN_SECONDS = 30
 
 
 class App:
@@ -50,6 +59,8 @@ class App:
         authentication: checks callers.
         connector: speaks to channels.
         fan_out: takes the shards that sweeps do not finish; None: the next sweep does.
+        inbox: where activities wait whose channel is answered before their turn, and the queue that
+            makes the platform run the turns; None: the turn comes first.
     """
 
     def __init__(
@@ -59,6 +70,8 @@ class App:
         authentication: InboundAuthentication,
         connector: Connector,
         fan_out: FanOut | None = None,
+        *,
+        inbox: tuple[Inbox, Queue] | None = None,
     ) -> None:
         self.authentication = authentication
         self._stores = stores
@@ -88,6 +101,7 @@ class App:
             fan_out=fan_out,
         )
         self.health = Health(stores, settings.expiry, timing)
+        self._long_turns = LongTurns(*inbox, _TurnsOf(self)) if inbox else None
 
     # These need the bot's code; a process that only sweeps does not load it.
 
@@ -115,8 +129,56 @@ class App:
         load_bot()
         return Exports(self._stores.for_turns(), now=utc_now, replies=unpacked_json)
 
+    async def receive(
+        self, activity: Activity, caller: AuthenticateRequestResult, body: bytes
+    ) -> InvokeResponse | None:
+        """Take the turn of an activity, or let it wait for its turn; then the response is 202.
+
+        Args:
+            activity: what came in.
+            caller: who sent it, as authenticated.
+            body: what the activity was read from.
+
+        Raises:
+            StorageUnavailableError: nothing was sent.
+            SettingsError: tables or containers do not fit the settings; see `Stores.ready`.
+        """
+        if self._long_turns is None or not can_wait(activity):
+            return await self.take_turn(activity, caller)
+        async with self.with_storage():
+            await self._long_turns.accept(activity, caller, body)
+        return InvokeResponse(status=HTTPStatus.ACCEPTED)
+
+    async def take_waiting(self, conversation: str) -> None:
+        """Take the turns that wait in a conversation; see `LongTurns.run`.
+
+        Raises:
+            Exception: see there.
+        """
+        if self._long_turns is None:
+            raise StorageUnavailableError("LongTurns is off")
+        async with self._stores.ready():
+            await self._long_turns.run(conversation)
+
+    async def wake_waiting(self) -> None:
+        """Make sure that no activity waits without anybody knowing; see `LongTurns.wake`."""
+        if self._long_turns is None:
+            return
+        try:
+            async with asyncio.timeout(WAKE_WITHIN_SECONDS), self._stores.ready():
+                await self._long_turns.wake()
+        except (
+            StorageUnavailableError,
+            SettingsError,
+            TimeoutError,
+        ) as error:  # the next run of the timer does
+            logger.warning("inbox: not looked at: %s", error)
+
     async def take_turn(
-        self, activity: Activity, caller: AuthenticateRequestResult
+        self,
+        activity: Activity,
+        caller: AuthenticateRequestResult,
+        received_at: datetime | None = None,
     ) -> InvokeResponse | None:
         """Take the turn of an activity whose caller was authenticated; see `Turns.take`.
 
@@ -126,7 +188,7 @@ class App:
         """
         self._service_urls.received(activity)
         async with self.with_storage():
-            response = await self._turns.take(activity, caller)
+            response = await self._turns.take(activity, caller, received_at)
             if asks_for_erasure(activity, are_ids_bound=self._are_ids_bound):
                 await self.erasure.erase(activity.channel_id, activity.from_property.id)
             return response
@@ -187,6 +249,25 @@ class App:
             ) from error
 
 
+class _TurnsOf:
+    """The turns of an app, as the inbox takes them."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def take(
+        self, activity: Activity, caller: AuthenticateRequestResult, received_at: datetime
+    ) -> None:
+        await self._app.take_turn(activity, caller, received_at)
+
+    async def give_up(self, activity: Activity, caller: AuthenticateRequestResult) -> None:
+        async with self._app.in_time():
+            await self._app._turns.give_up(activity, caller)  # noqa: SLF001 - it is a part of the app
+
+    async def keep_alive(self, activity: Activity, received_at: datetime) -> None:
+        await self._app._turns.keep_alive(activity, received_at)  # noqa: SLF001 - it is a part of the app
+
+
 @asynccontextmanager
 async def build_app(settings: Settings) -> AsyncIterator[App]:
     """Build the app; closes its clients after."""
@@ -214,16 +295,20 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             tenant=settings.identity.app_tenant_id,
         )
         fan_out = None
-        if settings.expiry.fan_out == "on":
+        inbox: tuple[Inbox, Queue] | None = None
+        if settings.expiry.fan_out == "on" or settings.long_turns.is_on:
             from shared.storage.queues import Queues  # noqa: PLC0415 - apps without it start faster
 
             queues = await clients.enter_async_context(Queues.of(settings.storage))
-            fan_out = FanOut(
-                queues.queue(settings.expiry.queue),
-                queues.queue(poison_name(settings.expiry.queue)),
-                most=settings.storage.shards,
-            )
-        yield App(settings, stores, authentication, connector, fan_out)
+            if settings.expiry.fan_out == "on":
+                fan_out = FanOut(
+                    queues.queue(settings.expiry.queue),
+                    queues.queue(poison_name(settings.expiry.queue)),
+                    most=settings.storage.shards,
+                )
+            if settings.long_turns.is_on:
+                inbox = stores.inbox(), queues.queue(settings.long_turns.inbox)
+        yield App(settings, stores, authentication, connector, fan_out, inbox=inbox)
 
 
 class _Process:

@@ -31,10 +31,10 @@ class MemoryQueue:
     def texts(self) -> list[str]:
         return [stored.message.text for stored in self._messages.values()]
 
-    async def put(self, text: str) -> None:
+    async def put(self, text: str, *, after_seconds: int = 0) -> None:
         self._request()
         name = str(next(self._ids))
-        self._messages[name] = _Stored(Message(name, text, 0))
+        self._messages[name] = _Stored(Message(name, text, 0), self._now + after_seconds)
 
     async def receive(self, hidden_seconds: int) -> Message | None:
         self._request()

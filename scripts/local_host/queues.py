@@ -57,33 +57,48 @@ class QueueListener:
             return QueueClient.from_connection_string(self.connection, name, **_OPTIONS)
 
         async with client(self.queue_name) as queue, client(f"{self.queue_name}-poison") as poison:
+            slots = asyncio.Semaphore(self.batch_size)
 
-            async def work() -> None:
+            async def serve(message: "QueueMessage") -> None:
+                try:
+                    await self._serve(message, run, queue, poison)
+                except AzureError as error:
+                    self._warn(error)
+                finally:
+                    slots.release()
+
+            async with asyncio.TaskGroup() as serving:
                 while not stopping.is_set():
-                    try:
-                        idle = not await self._serve_one(run, queue, poison)
-                    except AzureError as error:
-                        logger.warning("%s: %s", self.queue_name, error.message.splitlines()[0])
-                        idle = True
-                    if idle:
-                        with suppress(TimeoutError):
-                            await asyncio.wait_for(stopping.wait(), POLL_SECONDS)
+                    await slots.acquire()
+                    message = await self._next(queue)
+                    if message:
+                        serving.create_task(serve(message))
+                        continue
+                    slots.release()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stopping.wait(), POLL_SECONDS)
 
-            await asyncio.gather(*(work() for _ in range(self.batch_size)))
+    def _warn(self, error: AzureError) -> None:
+        logger.warning("%s: %s", self.queue_name, error.message.splitlines()[0])
 
-    async def _serve_one(self, run: Run, queue: "QueueClient", poison: "QueueClient") -> bool:
-        """Runs the function for a message; says whether there was one."""
+    async def _next(self, queue: "QueueClient") -> "QueueMessage | None":
         try:
-            message = await queue.receive_message(visibility_timeout=HIDDEN_SECONDS)
+            return await queue.receive_message(visibility_timeout=HIDDEN_SECONDS)
         except ResourceNotFoundError:
-            return False
-        if message is None:
-            return False
+            return None
+        except AzureError as error:
+            self._warn(error)
+            return None
+
+    async def _serve(
+        self, message: "QueueMessage", run: Run, queue: "QueueClient", poison: "QueueClient"
+    ) -> None:
+        """Runs the function for a message."""
         try:
             text = self._decoded(message.content)
         except ValueError:
             await self._poison(message, queue, poison)
-            return True
+            return
         try:
             text.decode()  # the worker's binding takes text
             await run(self.function, _facts(message), text)
@@ -92,9 +107,8 @@ class QueueListener:
                 await queue.update_message(message, visibility_timeout=self.retry_seconds)
             else:
                 await self._poison(message, queue, poison)
-            return True
+            return
         await queue.delete_message(message)
-        return True
 
     def _decoded(self, content: str) -> bytes:
         return b64decode(content, validate=True) if self.is_base64 else content.encode()

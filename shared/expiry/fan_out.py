@@ -38,8 +38,8 @@ class Queue(Protocol):
     Each may raise StorageUnavailableError; a write that raises it may still have happened.
     """
 
-    async def put(self, text: str) -> None:
-        """Add a message."""
+    async def put(self, text: str, *, after_seconds: int = 0) -> None:
+        """Add a message, which readers get after these seconds."""
 
     async def receive(self, hidden_seconds: int) -> Message | None:
         """A message that no other reader gets for this time, or None."""
@@ -118,13 +118,13 @@ class FanOut:
             logger.warning("fan-out: not all shards could be handed over: %s", errors.exceptions[0])
         logger.info("fan-out: %d of %d shards handed over", handed_over, len(unfinished))
 
-    async def put(self, shard: str) -> None:
-        """Ask for a shard's sweep.
+    async def put(self, shard: str, *, after_seconds: int = 0) -> None:
+        """Ask for a shard's sweep, after these seconds.
 
         Raises:
             StorageUnavailableError: the message may not be there.
         """
-        await self._queue.put(message_for(shard))
+        await self._queue.put(message_for(shard), after_seconds=after_seconds)
 
     async def warn_of_poison(self) -> None:
         """Log how many messages failed for good, if any: one request."""

@@ -28,6 +28,10 @@ from shared.settings.expiry import (
 
 logger = logging.getLogger(__name__)
 
+# Sweeps of the fan-out that a process runs at once: each works on 16 rows at once.
+SHARDS_AT_ONCE = 2
+BACK_AFTER_SECONDS = 10
+
 
 class SweepCancelledError(Exception):
     """A sweep did not end in time; what it left is due again."""
@@ -70,6 +74,7 @@ class SweepRunner:
         self._fan_out = fan_out
         self._now = now
         self._timeout = timeout
+        self._shards = asyncio.Semaphore(SHARDS_AT_ONCE)
 
     async def run(self) -> SweepReport:
         """Sweep all shards; what fails within the sweep is counted in the report.
@@ -100,8 +105,11 @@ class SweepRunner:
                 logger.warning("fan-out: %s", error)
         return report
 
-    async def run_shard(self, shard: str) -> SweepReport:
+    async def run_shard(self, shard: str) -> SweepReport | None:
         """Sweep one shard, as a message of the fan-out asks; if unfinished, ask for it again.
+
+        The host runs as many messages at once as long turns need, and a sweep is hard work. So if
+        this process sweeps `SHARDS_AT_ONCE` already, the message goes back, and the result is None.
 
         Raises:
             InvalidMessageError: there is no such shard.
@@ -116,7 +124,11 @@ class SweepRunner:
             control = await store.control()
             return await self._sweep(store, control.range_ahead(self._now()), [shard])
 
-        report = await self._run(sweep_it)
+        if self._fan_out and self._shards.locked():
+            await self._fan_out.put(shard, after_seconds=BACK_AFTER_SECONDS)
+            return None
+        async with self._shards:
+            report = await self._run(sweep_it)
         if self._fan_out and report.unfinished and not report.stopped:
             async with _no_longer_than(WRITES_WITHIN_SECONDS, "the hand-over to the queue"):
                 await self._fan_out.put(shard)

@@ -19,6 +19,7 @@ from shared.settings.expiry import ExpirySettings
 from shared.settings.group import SettingsError, SettingsGroup
 from shared.settings.host import HostSettings
 from shared.settings.identity import IdentitySettings
+from shared.settings.long_turns import LongTurnsSettings
 from shared.settings.network import NetworkSettings
 from shared.settings.sending import SendingSettings
 from shared.settings.storage import StorageSettings
@@ -36,6 +37,7 @@ class Settings(BaseModel):
     cloud: CloudSettings
     network: NetworkSettings
     expiry: ExpirySettings
+    long_turns: LongTurnsSettings
     sending: SendingSettings
     storage: StorageSettings
     cosmos: CosmosSettings
@@ -110,10 +112,14 @@ def _misfits(**groups: Any) -> Iterator[str]:
     """The contradictions within the groups that could be read, and between them."""
     for group in groups.values():
         yield from group.misfits()
-    expiry, storage, cosmos, host = map(groups.get, ("expiry", "storage", "cosmos", "host"))
+    expiry, storage, cosmos, host, long_turns = map(
+        groups.get, ("expiry", "storage", "cosmos", "host", "long_turns")
+    )
     if host and expiry:
         yield from host.misfits_with(expiry)
     if storage and expiry:
         yield from storage.misfits_with(expiry)
+        if long_turns:
+            yield from long_turns.misfits_with(storage, expiry)
         if cosmos and storage.state_store == "cosmos":
             yield from cosmos.misfits_with(expiry)

@@ -33,16 +33,17 @@ class AzureQueue(Queue):
         self._client = client
 
     @override
-    async def put(self, text: str) -> None:
+    async def put(self, text: str, *, after_seconds: int = 0) -> None:
         content = b64encode(text.encode()).decode()
+        options = {"visibility_timeout": after_seconds} if after_seconds else {}
         with _errors_translated():
             try:
-                await self._client.send_message(content)
+                await self._client.send_message(content, **options)
             except HttpResponseError as error:
                 if code_of(error) != _QUEUE_MISSING:
                     raise
                 await self._create()
-                await self._client.send_message(content)
+                await self._client.send_message(content, **options)
 
     async def _create(self) -> None:
         try:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from shared.domain.errors import NewerRowError, StorageUnavailableError
+from shared.domain.inbox import Inbox
 from shared.domain.store import ConversationStore, StateStore, Stores
 from shared.domain.times import utc_now
 from shared.settings import Settings, SettingsError
 from shared.settings.storage import StorageSettings
 from shared.storage.observed_table import ObservedTable
 from shared.storage.table_account import Tables
+from shared.storage.table_inbox import TableInbox
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row
 
@@ -51,6 +53,7 @@ async def open_stores(settings: Settings) -> AsyncIterator["AzureStores"]:
             tables,
             cosmos,
             expires_by_time_to_live_alone=settings.expires_by_time_to_live_alone,
+            inbox=settings.long_turns.inbox if settings.long_turns.is_on else "",
         )
 
 
@@ -76,6 +79,7 @@ class AzureStores(Stores):
         tables: the client of the storage account.
         cosmos: the client of the Cosmos DB account, if StateStore is cosmos.
         expires_by_time_to_live_alone: see `Settings`.
+        inbox: the name of the inbox's table; empty if there is none.
     """
 
     def __init__(
@@ -85,8 +89,10 @@ class AzureStores(Stores):
         cosmos: "CosmosDb | None",
         *,
         expires_by_time_to_live_alone: bool,
+        inbox: str = "",
     ) -> None:
         self._settings = settings
+        self._inbox_name = inbox
         self._by_time_to_live_alone = expires_by_time_to_live_alone
         self._tables = tables
         self._cosmos = cosmos
@@ -137,6 +143,10 @@ class AzureStores(Stores):
         )
         return cosmos_store, lambda: conversations.requests + documents.requests
 
+    def inbox(self) -> Inbox:
+        """Where activities wait for their turns, if there is a name for it."""
+        return TableInbox(ObservedTable(self._tables.table(self._inbox_name)))
+
     @property
     def _most_bytes(self) -> int:
         return self._settings.state_limit_kib * 1024
@@ -161,6 +171,8 @@ class AzureStores(Stores):
             await self._cosmos.ensure_containers()
         if self.has_rows:
             await self._ensure_tables()
+        if self._inbox_name:  # an app that ran without it has the other tables
+            await self._tables.create(self._inbox_name)
 
     async def _ensure_tables(self) -> None:
         names = self._settings.conversations_table, self._settings.users_table

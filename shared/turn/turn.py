@@ -251,24 +251,83 @@ class Turns:
         return reference
 
     async def take(
-        self, activity: Activity, caller: AuthenticateRequestResult
+        self,
+        activity: Activity,
+        caller: AuthenticateRequestResult,
+        received_at: datetime | None = None,
     ) -> InvokeResponse | None:
         """Take the turn of one inbound activity; its replies are sent when this returns.
 
         Returns the body of the HTTP response for an invoke or expectReplies, and None for others. A
         copy of an activity whose turn was taken changes nothing, and gets the first one's answer.
 
+        Args:
+            activity: what came in.
+            caller: who sent it.
+            received_at: when it came, if it has waited; None: now.
+
         Raises:
             StorageUnavailableError: nothing was sent. The turn may still have been saved.
         """
-        outcome, _ = await self._take(activity, caller)
+        outcome, _ = await self._take(activity, caller, received_at=received_at)
         return outcome.response
 
+    async def keep_alive(self, activity: Activity, received_at: datetime) -> None:
+        """Save the time of an activity whose turn has to wait, if its session is about to end.
+
+        So no sweep ends the session in between, if the turn begins within `Timing.guard`.
+
+        Raises:
+            StorageUnavailableError: the time may have been saved.
+        """
+        if self._effects.of(activity) is Effect.NONE:
+            return
+        address = self._store.address(
+            ConversationKey(activity.channel_id, activity.conversation.id).hash
+        )
+        for _ in range(MAX_ATTEMPTS):
+            with suppress(StateUnreadableError, ConflictError):
+                row = await self._store.load(address)
+                if (
+                    row
+                    and not row.is_stale(received_at, self._timing)
+                    and row.needs_guard(received_at, self._timing)
+                ):
+                    await self._store.save(replace(row, last_accessed=received_at))
+                return
+
+    async def give_up(self, activity: Activity, caller: AuthenticateRequestResult) -> None:
+        """Apologise for a turn that failed for good; if it was taken after all, as `take`.
+
+        Raises:
+            StorageUnavailableError: the turn was taken, and its replies could not be looked at.
+        """
+        key = ConversationKey(activity.channel_id, activity.conversation.id)
+        address = self._store.address(key.hash)
+        attempts = _Attempts(hash_of(activity))
+        error = StorageUnavailableError("the turn failed each time")
+        async with self._queues.setdefault(address, asyncio.Lock()):
+            context = await self._adapter.prepare(deepcopy(activity), caller)
+            try:
+                row = await self._load(address)
+            except StoreError:
+                row = None
+            copy = attempts.earlier_copy(row)
+            if row and copy:
+                outcome = await self._answer_copy(context, row, copy)
+            else:
+                outcome = await self._say_only(context, texts.SOMETHING_WENT_WRONG, attempts, error)
+            await self._deliver(outcome, attempts)
+
     async def _take(
-        self, activity: Activity, caller: AuthenticateRequestResult, logic: Logic | None = None
+        self,
+        activity: Activity,
+        caller: AuthenticateRequestResult,
+        logic: Logic | None = None,
+        received_at: datetime | None = None,
     ) -> tuple[_Outcome, Exception | None]:
         """Take a turn; returns its result, and why its messages did not go out, if they did not."""
-        received_at = self._now()
+        received_at = received_at or self._now()
         bot_ends_at = None
         if self._bot_seconds is not None:
             bot_ends_at = asyncio.get_running_loop().time() + self._bot_seconds

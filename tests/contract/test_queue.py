@@ -88,6 +88,14 @@ async def test_a_message_can_be_given_back_at_once(queue: Queue) -> None:
     assert (again.text, again.dequeue_count) == ("one", 2)
 
 
+async def test_a_message_can_be_put_for_later(queue: Queue) -> None:
+    await queue.put("one", after_seconds=1)
+    assert await queue.receive(30) is None
+    assert await queue.count() == 1
+    await let_pass(queue, 1.2)
+    assert await queue.receive(30)
+
+
 async def test_who_was_too_slow_cannot_delete_what_another_reader_has(queue: Queue) -> None:
     await queue.put("one")
     slow = await queue.receive(1)

@@ -108,7 +108,7 @@ async def loaded(
 async def worker(
     storage_connection_string: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Worker]:
-    settings = settings_on(storage_connection_string, ExpiryFanOut="on")
+    settings = settings_on(storage_connection_string, ExpiryFanOut="on", LongTurns="on")
     async with loaded(settings, monkeypatch) as worker:
         yield worker
 
@@ -138,6 +138,7 @@ async def test_all_functions_are_found_with_route_schedule_and_queue(
         "messages",
         "expiry_timer",
         "expiry_queue",
+        "inbox_queue",
         "expiry_status",
         "health",
         "health_live",
@@ -153,8 +154,9 @@ async def test_all_functions_are_found_with_route_schedule_and_queue(
     assert http["authLevel"].lower() == "anonymous"
     assert timer["type"] == "timerTrigger"
     assert timer["schedule"] == "%ExpirySchedule%"
-    (queue,) = bindings["expiry_queue"]
-    assert queue["type"] == "queueTrigger"
+    for name in "expiry_queue", "inbox_queue":
+        (queue,) = bindings[name]
+        assert queue["type"] == "queueTrigger"
 
 
 async def test_a_message_and_a_timer_reach_the_app(

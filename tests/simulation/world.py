@@ -595,8 +595,10 @@ class ScheduledQueue:
         self._world = world
         self._slept = 0.0
 
-    async def put(self, text: str) -> None:
-        await self._request("write", "put", lambda: self._memory.put(text))
+    async def put(self, text: str, *, after_seconds: int = 0) -> None:
+        await self._request(
+            "write", "put", lambda: self._memory.put(text, after_seconds=after_seconds)
+        )
 
     async def receive(self, hidden_seconds: int) -> Message | None:
         message: Message | None = await self._request(

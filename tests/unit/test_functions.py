@@ -18,12 +18,14 @@ from botbuilder.schema import Activity, ActivityTypes, AdaptiveCardInvokeRespons
 
 import expiry_queue_function
 import expiry_timer_function
+import inbox_queue_function
 import messages_function
 from shared.connector.authentication import SigningKeysUnavailableError, UnauthorizedError
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry.fan_out import InvalidMessageError, message_for
 from shared.expiry.report import SweepReport
 from shared.settings import read_settings
+from shared.turn.long_turns import InvalidHintError, hint_for
 from tests.bot_in_memory import BotInMemory, FunctionBot, activity, anonymous, count_in_conversation
 
 DEVELOPMENT = {
@@ -42,6 +44,9 @@ class AppInMemory:
         self.refuse: Exception | None = None
         self.authentication = self
         self.sweeps = self
+        self.is_busy = False
+        self.woken = 0
+        self.taken: list[str] = []
 
     def check_header(self, _header: str) -> None:
         pass
@@ -53,13 +58,25 @@ class AppInMemory:
     def caller(self, _token: None, _channel_id: str, _service_url: str) -> Any:
         return anonymous()
 
-    async def take_turn(self, inbound: Activity, _caller: object) -> InvokeResponse | None:
+    async def receive(
+        self, inbound: Activity, _caller: object, _body: bytes
+    ) -> InvokeResponse | None:
         return await self.bot.take(inbound)
+
+    async def wake_waiting(self) -> None:
+        self.woken += 1
+
+    async def take_waiting(self, conversation: str) -> None:
+        if self.refuse:
+            raise self.refuse
+        self.taken.append(conversation)
 
     async def run(self) -> SweepReport:
         return await self.bot.sweep()
 
-    async def run_shard(self, shard: str) -> SweepReport:
+    async def run_shard(self, shard: str) -> SweepReport | None:
+        if self.is_busy:
+            return None
         if self.refuse:
             raise self.refuse
         if shard not in self.bot.store.shards:
@@ -77,6 +94,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> AppInMemory:
     monkeypatch.setattr(messages_function, "get_app", get_app)
     monkeypatch.setattr(expiry_timer_function, "get_app", get_app)
     monkeypatch.setattr(expiry_queue_function, "get_app", get_app)
+    monkeypatch.setattr(inbox_queue_function, "get_app", get_app)
     return app
 
 
@@ -233,6 +251,56 @@ async def test_a_storage_outage_raises_so_that_the_host_tries_the_message_again(
     app.refuse = StorageUnavailableError("down")
     with pytest.raises(StorageUnavailableError):
         await expiry_queue_function.expiry_queue(QueueMessage(id="1", body=message_for("s001")))
+
+
+async def test_a_shard_that_this_process_has_no_room_for_says_so(
+    app: AppInMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    app.is_busy = True
+    await expiry_queue_function.expiry_queue(QueueMessage(id="1", body=message_for("s001")))
+    assert "sweep of s001: later" in caplog.text
+
+
+async def test_the_timer_also_wakes_what_waits(app: AppInMemory) -> None:
+    await expiry_timer_function.expiry_timer(TimerRequest(past_due=False))
+    assert app.woken == 1
+
+
+async def test_the_inbox_queue_takes_the_turns_of_the_conversation_that_is_named(
+    app: AppInMemory,
+) -> None:
+    name = "0f" * 16
+    await inbox_queue_function.inbox_queue(QueueMessage(id="1", body=hint_for(name)))
+    assert app.taken == [name]
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"conversation": 1}', '{"conversation": "0F"}', b"\xff"]
+)
+async def test_a_message_that_names_no_conversation_is_logged_and_raises(
+    app: AppInMemory, caplog: pytest.LogCaptureFixture, body: str | bytes
+) -> None:
+    with pytest.raises(InvalidHintError):
+        await inbox_queue_function.inbox_queue(QueueMessage(id="the-id", body=body))
+    assert "message the-id" in caplog.text
+    assert app.taken == []
+
+
+@pytest.mark.parametrize("long_turns", ["off", "on"])
+def test_the_inbox_has_a_trigger_only_where_long_turns_are_on(
+    monkeypatch: pytest.MonkeyPatch, long_turns: str
+) -> None:
+    for name, value in {**DEVELOPMENT, "LongTurns": long_turns, "Inbox": "work"}.items():
+        monkeypatch.setenv(name, value)
+    functions = func.FunctionApp()
+    functions.register_functions(inbox_queue_function.make_blueprint(read_settings().long_turns))
+    functions.register_functions(expiry_timer_function.blueprint)  # an app of no function warns
+    triggers = [json.loads(str(each))["bindings"][0] for each in functions.get_functions()]
+    queues = [each for each in triggers if each["type"] == "queueTrigger"]
+    assert [(each["queueName"], each["connection"]) for each in queues] == (
+        [("work", "AzureWebJobsStorage")] if long_turns == "on" else []
+    )
 
 
 @pytest.mark.parametrize("fan_out", ["off", "on"])

@@ -70,6 +70,8 @@ def test_the_example_settings_are_enough_in_development(read: Read) -> None:
         ("SweepBudgetSeconds", "0"),
         ("ExpiryFanOut", "yes"),
         *[("ExpiryQueue", bad) for bad in ("", "ab", "Upper", "a--b", "-ab", "ab-", "q" * 57)],
+        ("LongTurns", "yes"),
+        *[("Inbox", bad) for bad in ("", "ab", "Upper", "a-b", "1ab", "q" * 57)],
         ("TableShards", "0"),
         ("TableShards", "257"),
         ("ConversationsTable", "no-hyphens"),
@@ -291,6 +293,16 @@ def test_fan_out_needs_the_queue_service_too(read: Read) -> None:
     assert read(DEVELOPMENT, **tables_only).expiry.fan_out == "off"
     with pytest.raises(SettingsError, match=r"^AzureWebJobsStorage__queueServiceUri is missing"):
         read(DEVELOPMENT, **tables_only, ExpiryFanOut="on")
+    with pytest.raises(SettingsError, match=r"^AzureWebJobsStorage__queueServiceUri is missing"):
+        read(DEVELOPMENT, **tables_only, LongTurns="on")
+
+
+@pytest.mark.parametrize("name", ["ConversationsTable", "UsersTable", "ExpiryQueue"])
+def test_the_inbox_has_a_name_of_its_own(read: Read, name: str) -> None:
+    taken = {name: "same", "Inbox": "same"}
+    assert read(DEVELOPMENT, **taken).long_turns.inbox == "same"
+    with pytest.raises(SettingsError, match=r"^Inbox is same; it must be another name"):
+        read(DEVELOPMENT, **taken, LongTurns="on")
 
 
 def test_secrets_are_in_no_error_and_no_repr(read: Read) -> None:

@@ -1,5 +1,6 @@
 """Fan-out: what a sweep does not finish is put on a queue, and finished from there."""
 
+import asyncio
 import json
 import logging
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import pytest
 from shared.connector.client import ConnectorError
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.timing import Timing
+from shared.expiry import run
 from shared.expiry.fan_out import FanOut, InvalidMessageError, message_for
 from shared.expiry.run import SweepRunner
 from shared.settings import read_settings
@@ -103,6 +105,7 @@ async def test_a_sweep_that_was_stopped_hands_over_nothing(idle: Fixture) -> Non
 async def test_shards_handed_over_are_swept_and_no_others(idle: Fixture) -> None:
     runner = idle.runner(60)
     one, other = [await runner.run_shard(shard) for shard in ALL]
+    assert one and other  # noqa: PT018 - for the types
     assert one.expired > 0
     assert other.expired > 0
     assert one.expired + other.expired == 40
@@ -118,7 +121,23 @@ async def test_a_shards_sweep_looks_ahead_after_a_shorter_timeout_too(
     monkeypatch.setenv("ExpireAfterSeconds", "40")
     await idle.runner(NO_TIME).run()  # finishes no shard, but notes the change
     runner = idle.runner(60)
-    assert sum([(await runner.run_shard(shard)).expired for shard in ALL]) == 1
+    reports = [await runner.run_shard(shard) for shard in ALL]
+    assert sum(report.expired for report in reports if report) == 1
+
+
+async def test_a_shard_goes_back_while_this_process_sweeps_enough_of_them(
+    idle: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "SHARDS_AT_ONCE", 1)
+    runner = idle.runner(60)
+    one, other = await asyncio.gather(*(runner.run_shard(shard) for shard in ALL))
+    assert one
+    assert other is None
+    assert idle.queue.texts == [message_for("s001")]
+    assert await idle.queue.receive(30) is None
+    idle.queue.sleep(run.BACK_AFTER_SECONDS)
+    assert await idle.queue.receive(30)
+    assert await runner.run_shard("s001")
 
 
 async def test_a_shard_left_unfinished_is_put_on_the_queue_again(idle: Fixture) -> None:
