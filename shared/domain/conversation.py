@@ -80,7 +80,8 @@ class Conversation:
     `state_version` changes with it. `users` wrote in this session, by their hash. `recent` are the
     last turns, which outlive a session. `replies` are those of the very last turn, packed, unless
     they are known to be sent; `trace` is its span, if it was traced. `quiet`: no user has spoken in
-    this session, so it ends without a notice. `moved`: a notice was refused at the address that the
+    this session, so it ends without a notice. `kept_until`: the session is not over before,
+    whatever becomes of the turn that said so. `moved`: a notice was refused at the address that the
     channel gave, and another address replaced it. `bags` are the stored ones, if they are in a
     document. `own_rows` are entries of further users, which the next save writes as rows of their
     own; `has_own_rows`: there may be such rows.
@@ -105,6 +106,7 @@ class Conversation:
     attempts: int = 0
     moved: bool = False
     quiet: bool = False
+    kept_until: datetime | None = None
     own_rows: Mapping[str, Participant] = field(default_factory=dict)
     has_own_rows: bool = False
     bags: Bags | None = field(default=None, compare=False)
@@ -123,7 +125,8 @@ class Conversation:
 
     def deadline(self, timing: Timing) -> datetime:
         """When it becomes stale, unless it is used before."""
-        return timing.deadline(self.last_accessed)
+        deadline = timing.deadline(self.last_accessed)
+        return max(deadline, self.kept_until) if self.kept_until else deadline
 
     def due(self, timing: Timing) -> int:
         """Its deadline in Unix seconds, as in due rows."""
@@ -149,6 +152,14 @@ class Conversation:
         """From when on `needs_guard` is true."""
         return self.deadline(timing) - timing.guard
 
+    def used_at(self, at: datetime) -> "Conversation":
+        """The row after somebody used the session."""
+        return replace(self, last_accessed=max(self.last_accessed, at))
+
+    def kept_alive(self, now: datetime, timing: Timing) -> "Conversation":
+        """The row while a turn runs of which nobody knows yet whether it uses the session."""
+        return replace(self, kept_until=now + timing.keeps_for_now)
+
     def after_its_end(self, at: datetime) -> "Conversation":
         """The row after bot or client ended the conversation: a new, quiet session.
 
@@ -166,6 +177,7 @@ class Conversation:
             lease_until=None,
             attempts=0,
             quiet=True,
+            kept_until=None,
         )
 
     def succeeding(self, ended: "Conversation") -> "Conversation":

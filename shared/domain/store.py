@@ -13,7 +13,7 @@ is neither changed nor deleted. Where a method returns many rows, it leaves out 
 read, and the log names them.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -24,6 +24,9 @@ from shared.domain.identity import Address
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
+
+# Raises what is to end the work of its caller.
+Check = Callable[[], Awaitable[None]]
 
 
 class StateStore(Protocol):
@@ -148,11 +151,25 @@ class StateStore(Protocol):
     async def has_user(self, user: str) -> bool:
         """Whether there is a row of the user, readable or not."""
 
-    async def delete_user(self, user: str) -> bool:
-        """Delete the user's row; returns whether there was one."""
+    async def delete_user(self, user: str, make_sure: Check | None = None) -> bool:
+        """Delete the user's row as it was read before `make_sure`; returns whether there was one.
 
-    async def delete_private(self, address: Address, user: str) -> bool:
-        """Delete the user's private bag, of any session, and own row; returns if there was one."""
+        Raises:
+            ConflictError: it has changed since.
+            Exception: `make_sure` raised it; nothing was deleted.
+        """
+
+    async def delete_private(
+        self, address: Address, user: str, make_sure: Check | None = None
+    ) -> bool:
+        """Delete the user's private bag, of any session, and own row; returns if there was a bag.
+
+        Both as they were read before `make_sure`.
+
+        Raises:
+            ConflictError: one has changed since.
+            Exception: `make_sure` raised it; nothing was deleted.
+        """
 
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
         """The conversation's work items; reads all work items of its shard."""

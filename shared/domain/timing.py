@@ -21,6 +21,11 @@ class Timing:
         """From this long before its deadline on, a conversation is close to its expiry."""
         return min(MAX_GUARD, self.expire_after / 4)
 
+    @property
+    def keeps_for_now(self) -> timedelta:
+        """How long a turn keeps a session alive that may turn out not to use it."""
+        return 2 * self.guard
+
     def deadline(self, last_accessed: datetime) -> datetime:
         """When a session becomes stale that was last used at this time."""
         return last_accessed + self.expire_after

@@ -15,7 +15,8 @@ class UserRow:
     `session` and `base_etag` name the commit that decides. It names the turn in the conversation's
     row or, with `own_row`, in a row of the participant's own. The session was in use at
     `last_accessed`. With the timeout of that time it lasted at least until `lasts_until` (rows of
-    older versions do not have it).
+    older versions do not have it). `counts_anyway`: an earlier try of the same turn may have been
+    committed, so for other turns it is `state` that counts, whatever becomes of this write.
     """
 
     state: bytes
@@ -29,6 +30,7 @@ class UserRow:
     last_accessed: datetime | None = None
     lasts_until: datetime | None = None
     own_row: bool = False
+    counts_anyway: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ the bot's author must not put anything about a user there.
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from botbuilder.schema import Activity, ActivityTypes
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StateUnreadableError
 from shared.domain.identity import Address, new_session_id, user_hash
-from shared.domain.store import StateStore
+from shared.domain.store import Check, StateStore
 from shared.domain.times import due_seconds
 from shared.domain.users import Membership
 from shared.domain.work import ERASURE, DueRow
@@ -86,6 +87,10 @@ def _is_personal(activity: Activity) -> bool:
     return (where.conversation_type or "personal").lower() == "personal"
 
 
+class _FinishedError(Exception):
+    """Another process has finished the erasure. What is there by now, its user wrote later."""
+
+
 class Erasure:
     """Erases users.
 
@@ -121,8 +126,16 @@ class Erasure:
         One that only the conversations' table knows of is over: whoever can write in that table
         alone must not erase a user. It was complete already, or nobody asked for it here.
         """
+
+        async def is_wanted() -> None:
+            if not await self._store.is_erasure_marked(user):
+                raise _FinishedError
+
         if await self._store.is_erasure_marked(user):
-            receipt = await self._erase_user(user)
+            try:
+                receipt = await self._erase_user(user, is_wanted)
+            except _FinishedError:
+                return True
             if not receipt.left:
                 await self._store.unmark_erasure(user)
             return not receipt.left
@@ -135,12 +148,14 @@ class Erasure:
             )
         return True
 
-    async def _erase_user(self, user: str) -> Receipt:
+    async def _erase_user(self, user: str, make_sure: Check | None = None) -> Receipt:
+        """Erase; `make_sure` is asked between each read and the deletion of what was read."""
         receipt = Receipt()
         for _ in range(_MAX_ROUNDS):
-            receipt.user_data += await self._store.delete_user(user)
+            with suppress(ConflictError):  # the user is writing: the next round deletes that
+                receipt.user_data += await self._store.delete_user(user, make_sure)
             for entry in await self._store.joined(user):
-                await self._erase_from(user, entry, receipt)
+                await self._erase_from(user, entry, receipt, make_sure)
             receipt.left = len(await self._store.joined(user))
             receipt.left += await self._store.has_user(user)
             if not receipt.left:
@@ -148,16 +163,20 @@ class Erasure:
         logger.info("erasure: user %s: %s", user, receipt)
         return receipt
 
-    async def _erase_from(self, user: str, entry: Membership, receipt: Receipt) -> None:
+    async def _erase_from(
+        self, user: str, entry: Membership, receipt: Receipt, make_sure: Check | None
+    ) -> None:
         for _ in range(_MAX_ROUNDS):
             try:
-                await self._erase_conversation(user, entry, receipt)
+                await self._erase_conversation(user, entry, receipt, make_sure)
                 await self._store.leave(user, entry)
             except ConflictError:
                 continue  # a turn or a sweep was first: look again
             return
 
-    async def _erase_conversation(self, user: str, entry: Membership, receipt: Receipt) -> None:
+    async def _erase_conversation(
+        self, user: str, entry: Membership, receipt: Receipt, make_sure: Check | None
+    ) -> None:
         if not entry.address.key:
             return  # a damaged entry leads nowhere; it goes
         conversation = await self._load(entry)
@@ -167,7 +186,9 @@ class Erasure:
             receipt.dead_letters += await self._store.drop_listed(entry)
             return
         # Before the conversation: if its version is still the one read, nobody wrote this again.
-        receipt.private_conversation_data += await self._store.delete_private(entry.address, user)
+        receipt.private_conversation_data += await self._store.delete_private(
+            entry.address, user, make_sure
+        )
         if conversation is None:
             await self._stop_first_turn(entry.address)
         elif conversation.is_personal(user):
@@ -180,6 +201,9 @@ class Erasure:
                 receipt.due_rows += 1
         else:
             await self._store.save(_without(conversation, user))
+        if entry.session:
+            # The sweep that was to write the letter may have done so, and deleted the conversation.
+            receipt.dead_letters += await self._store.drop_listed(entry)
 
     async def _stop_first_turn(self, address: Address) -> None:
         """Make the commit of a turn fail that has listed the conversation but not yet saved it.

@@ -102,8 +102,8 @@ class StateData:
         user = user_hash(channel_id, user_id)
 
         async def attempt() -> _Bag:
-            packed, row = await self._user_rows().read(user)
-            return _Bag(packed, row.etag if row else "", f"user {user}")
+            found = await self._user_rows().read(user)
+            return _Bag(found.state, found.row.etag if found.row else "", f"user {user}")
 
         return await self._retried(attempt, "it is not known yet which state counts")
 
@@ -113,9 +113,9 @@ class StateData:
         packed = await asyncio.to_thread(_packed, new.data)
 
         async def attempt() -> _Bag:
-            current, row = await self._user_rows().read(user)
-            etag = row.etag if row else ""
-            _check(new, _Bag(current, etag, f"user {user}"))
+            found = await self._user_rows().read(user)
+            etag = found.row.etag if found.row else ""
+            _check(new, _Bag(found.state, etag, f"user {user}"))
             saved, _ = await self._store.save_user(user, UserRow(state=packed, etag=etag))
             return _Bag(packed, saved.etag if saved else "", f"user {user}")
 

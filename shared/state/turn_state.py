@@ -16,7 +16,7 @@ from shared.domain.store import StateStore
 from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 from shared.state import codec
-from shared.state.user_row import UserRows
+from shared.state.user_row import UserRows, UserState
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class TurnState(Storage):
             turn=turn,
             conversation=conversation,
         )
-        self._user_row: UserRow | None = None
+        self._user = UserState()
         self._bags = {
             in_conversation: _Bag("the conversation's", loaded=conversation.state or b""),
             f"{in_conversation}/users/{user}/": _Bag("the private"),
@@ -99,15 +99,21 @@ class TurnState(Storage):
         """The bot's code has ended: what comes later cannot be saved any more."""
         self._is_closed = True
 
-    def set_last_accessed(self, at: datetime) -> None:
+    def used_at(self, at: datetime) -> None:
         """Set the time of last use, for the next save of the session's row."""
-        self._user_rows.conversation = replace(self.conversation, last_accessed=at)
+        self._user_rows.conversation = self.conversation.used_at(at)
 
-    async def keep_alive(self) -> None:
-        """Save the current time as that of last use; if that fails, the turn must start over."""
-        now_used = replace(self.conversation, last_accessed=self._now())
+    async def keep_alive(self, *, is_use: bool) -> None:
+        """Save that the session goes on; if that fails, the turn must start over.
+
+        Args:
+            is_use: whether it is certain that this turn uses the session.
+        """
+        now = self._now()
+        here = self.conversation
+        kept = here.used_at(now) if is_use else here.kept_alive(now, self._timing)
         try:
-            self._user_rows.conversation = await self._store.save(now_used)
+            self._user_rows.conversation = await self._store.save(kept)
         except StoreError as error:
             self.failure = error
 
@@ -178,8 +184,8 @@ class TurnState(Storage):
     async def _load(self, bag: _Bag) -> bytes:
         try:
             if bag is self._user_bag:
-                state, self._user_row = await self._user_rows.read(self.user)
-                return state
+                self._user = await self._user_rows.read(self.user)
+                return self._user.state
             if not self.conversation.has_private:
                 return b""
             return (await self._store.load_private(self.conversation, self.user)).state
@@ -205,6 +211,11 @@ class TurnState(Storage):
     def is_changed(self) -> bool:
         """Whether there is anything to write."""
         return any(bag.change is not None for bag in self._bags.values())
+
+    @property
+    def changes_user(self) -> bool:
+        """Whether the bot has set the user's bag; a bag that was not read may be equal to it."""
+        return self._user_bag.change is not None
 
     @property
     def has_session_change(self) -> bool:
@@ -238,19 +249,7 @@ class TurnState(Storage):
         in_row = self.conversation.has_place_for(self.user, self._store.users_in_row)
         row = None
         if change is not None:
-            row = UserRow(
-                state=change,
-                etag=self._user_row.etag if self._user_row else "",
-                before=self._user_bag.loaded or b"",
-                writer=self._user_rows.writer,
-                address=self.conversation.address,
-                session=self.conversation.session,
-                base_etag=self.conversation.etag,
-                written_at=self._now(),
-                last_accessed=self.conversation.last_accessed,
-                lasts_until=self._timing.deadline(self.conversation.last_accessed),
-                own_row=not in_row,
-            )
+            row = self._user_rows.row_of(self._user, change, own_row=not in_row)
         if not in_row:
             return await self._save_in_own_row(row)
         known = self.conversation.users.get(self.user)
@@ -259,7 +258,7 @@ class TurnState(Storage):
             return None
         address = self.conversation.address if joins else None
         saved, index_etag = await self._store.save_user(self.user, row, address)
-        self._user_row = saved or self._user_row
+        self._user = replace(self._user, row=saved or self._user.row)
         known = known or Participant()
         return Participant(
             writer=row.writer if row else known.writer, index_etag=index_etag or known.index_etag
@@ -271,7 +270,7 @@ class TurnState(Storage):
         The list names the conversation only if there is a row of the user in it. So what was read
         of these rows tells whether it does: an erasure deletes them first.
         """
-        before, here = self._user_row, self.conversation
+        before, here = self._user.row, self.conversation
         is_listed = (
             before is not None
             and before.own_row
@@ -282,7 +281,7 @@ class TurnState(Storage):
             return None
         address = here.address if joins else None
         saved, _ = await self._store.save_user(self.user, row, address, session=here.session)
-        self._user_row = saved or self._user_row
+        self._user = replace(self._user, row=saved or self._user.row)
         return Participant(writer=row.writer, lasts_until=row.lasts_until) if row else None
 
     async def save_user_alone(self) -> None:
@@ -293,7 +292,7 @@ class TurnState(Storage):
         """
         change = await self._user_change()
         if change is not None:
-            etag = self._user_row.etag if self._user_row else ""
+            etag = self._user.row.etag if self._user.row else ""
             await self._store.save_user(self.user, UserRow(state=change, etag=etag))
 
     async def _user_change(self) -> bytes | None:

@@ -8,7 +8,7 @@ from typing_extensions import override
 from shared.domain.conversation import Bags, Conversation, PrivateState, Status
 from shared.domain.errors import StateUnreadableError
 from shared.domain.identity import Address
-from shared.domain.store import StateStore
+from shared.domain.store import Check, StateStore
 from shared.domain.users import UserRow
 from shared.storage.cosmos_documents import Container, Document
 from shared.storage.table_rows import check_size, user_columns, user_row_of
@@ -46,12 +46,15 @@ class UserDocuments:
         """See `StateStore.has_user`."""
         return await self._container.read(user) is not None
 
-    async def delete(self, user: str) -> bool:
+    async def delete(self, user: str, make_sure: Check | None = None) -> bool:
         """See `StateStore.delete_user`."""
-        existed = await self.exists(user)
-        if existed:
-            await self._container.delete(user)
-        return existed
+        document = await self._container.read(user)
+        if document is None:
+            return False
+        if make_sure:
+            await make_sure()
+        await self._container.delete(user, document.etag)
+        return True
 
 
 class InDocuments(StateStore):
@@ -74,7 +77,9 @@ class InDocuments(StateStore):
     async def has_user(self, user: str) -> bool:
         return await self._user_documents.exists(user)
 
-    async def delete_private(self, address: Address, user: str) -> bool:
+    async def delete_private(
+        self, address: Address, user: str, make_sure: Check | None = None
+    ) -> bool:
         """See `StateStore.delete_private`.
 
         Raises:
@@ -83,6 +88,8 @@ class InDocuments(StateStore):
         conversation = await self.load(address)
         if conversation is None or not private_of(conversation, user).state:
             return False
+        if make_sure:
+            await make_sure()
         await self.save(conversation, private=[PrivateState(user, b"", "")])
         return True
 

@@ -22,6 +22,7 @@ from typing_extensions import override
 from shared.domain.conversation import Bags, Conversation, PrivateState, Status
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.domain.identity import Address
+from shared.domain.store import Check
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.domain.users import UserRow
 from shared.domain.work import DueRow
@@ -151,18 +152,20 @@ class CosmosStore(InDocuments, TableStore):
             _, index_etag = await super().save_user(user, None, joining, session=session)
         return (await self._user_documents.save(user, row) if row else None), index_etag
 
-    async def delete_user(self, user: str) -> bool:
+    async def delete_user(self, user: str, make_sure: Check | None = None) -> bool:
         """See `StateStore.delete_user`; also deletes documents about the user that crashes left."""
         async for document_id in self._documents.about(user, older_than=COMMIT_TAKES_AT_MOST):
             bags = Bags(document_id, session="")
             address = self.address(document_id.partition("|")[0])
             await self._delete_if_unnamed(address, bags)
-        return await self._user_documents.delete(user)
+        return await self._user_documents.delete(user, make_sure)
 
-    async def delete_private(self, address: Address, user: str) -> bool:
+    async def delete_private(
+        self, address: Address, user: str, make_sure: Check | None = None
+    ) -> bool:
         """See `StateStore.delete_private`; the bag is in the document, the own row in the table."""
-        had_bag = await super().delete_private(address, user)
-        await TableStore.delete_private(self, address, user)
+        had_bag = await super().delete_private(address, user, make_sure)
+        await TableStore.delete_private(self, address, user, make_sure)
         return had_bag
 
     async def _delete_private_of(self, address: Address, session: str) -> None:

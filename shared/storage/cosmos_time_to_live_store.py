@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from shared.domain.conversation import Bags, Conversation, PrivateState
 from shared.domain.identity import Address, address_of
+from shared.domain.store import Check
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_bags import (
@@ -161,5 +162,5 @@ class TimeToLiveStore(InDocuments):
         """Nothing, as there is no mark."""
 
     @override
-    async def delete_user(self, user: str) -> bool:
-        return await self._user_documents.delete(user)
+    async def delete_user(self, user: str, make_sure: Check | None = None) -> bool:
+        return await self._user_documents.delete(user, make_sure)

@@ -48,6 +48,7 @@ TRACKING = (
     "Attempts",
     "Moved",
     "Quiet",
+    "KeptUntil",
     "Bags",
     "BagsToken",
 )
@@ -110,6 +111,7 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Attempts": conversation.attempts or None,
         "Moved": conversation.moved or None,
         "Quiet": conversation.quiet or None,
+        "KeptUntil": conversation.kept_until,
         "Bags": conversation.bags and conversation.bags.id,
         "BagsToken": (conversation.bags and conversation.bags.token) or None,
         **chunks(conversation.state, "State"),
@@ -153,6 +155,7 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             attempts=columns.number("Attempts", 0),
             moved=columns.flag("Moved"),
             quiet=quiet,
+            kept_until=columns.time_or_none("KeptUntil"),
             bags=_bags(columns, session),
             etag=row.etag,
         )
@@ -294,6 +297,7 @@ def user_columns(row: UserRow) -> dict[str, Any]:
         "WrittenAt": row.written_at,
         "LastAccessed": row.last_accessed,
         "LastsUntil": row.lasts_until,
+        "CountsAnyway": row.counts_anyway or None,
         **chunks(row.state, "State"),
         **chunks(row.before, "Before"),
     }
@@ -325,6 +329,7 @@ def user_row_of(row: Row) -> UserRow:
             last_accessed=columns.time_or_none("LastAccessed"),
             lasts_until=columns.time_or_none("LastsUntil"),
             own_row=bool(own_row_writer),
+            counts_anyway=columns.flag("CountsAnyway"),
         )
 
 

@@ -41,7 +41,7 @@ from shared.domain.conversation import (
 )
 from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
 from shared.domain.identity import Address, address_of, shard_name
-from shared.domain.store import ConversationStore
+from shared.domain.store import Check, ConversationStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
 from shared.domain.users import Membership, UserRow
@@ -516,17 +516,27 @@ class TableStore(ConversationStore):
         return await self._users.get(user, USER, _KEY) is not None
 
     @override
-    async def delete_user(self, user: str) -> bool:
-        return await _delete_known(self._users, Row(user, USER))
+    async def delete_user(self, user: str, make_sure: Check | None = None) -> bool:
+        row = await self._users.get(user, USER, _KEY)
+        if row is None:
+            return False
+        check_form(row)
+        if make_sure:
+            await make_sure()
+        await self._users.write([Operation("delete", row)])
+        return True
 
     @override
-    async def delete_private(self, address: Address, user: str) -> bool:
+    async def delete_private(
+        self, address: Address, user: str, make_sure: Check | None = None
+    ) -> bool:
         bag, own = f"p|{address.key}|{user}", own_row_key(address, user)
         pages = self._conversations.query(address.shard, bag, own + "~", _KEY)
         rows = [_known(row) async for page in pages for row in page if row.key in (bag, own)]
+        if make_sure:
+            await make_sure()
         if rows:
-            deletes = [Operation("delete", replace(row, etag="")) for row in rows]
-            await self._conversations.write(deletes)
+            await self._conversations.write([Operation("delete", row) for row in rows])
         return any(row.key == bag for row in rows)
 
     @override

@@ -94,7 +94,6 @@ class _Attempts:
     Attributes:
         bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
         logic: what runs in place of the bot, if the author's own code began the turn.
-        kept_alive_at: the times of last use that attempts have saved to keep the session alive.
     """
 
     activity_hash: str
@@ -104,18 +103,10 @@ class _Attempts:
     unavailable: bool = False
     start_over: bool = False
     turn: str = field(init=False)
-    kept_alive_at: set[datetime] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         # Another process that takes a copy must know the user's row as written by this turn.
         self.turn = self.activity_hash or uuid4().hex[:16]
-        self._used_before = datetime.min.replace(tzinfo=UTC)
-
-    def without_mine(self, row: Conversation) -> Conversation:
-        """The row without what attempts of this turn have saved to keep its session alive."""
-        if row.last_accessed not in self.kept_alive_at:
-            self._used_before = row.last_accessed
-        return replace(row, last_accessed=self._used_before)
 
     def committed(self, row: Conversation | None) -> TurnContext | None:
         """The context of the attempt that was saved, if the row names one."""
@@ -148,20 +139,15 @@ class _BotTooSlowError(Exception):
 
 @dataclass(frozen=True)
 class _Begun:
-    """The beginning of a turn: the row as it is now, its session, the activity's effect.
+    """The beginning of a turn: the row as it was, its session, the activity's effect.
 
-    `continued` is the row as it was without this turn; None if the turn begins a session.
+    `is_new`: the turn begins the session.
     """
 
     row: Conversation | None
     session: Conversation
     effect: Effect
-    continued: Conversation | None = None
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the turn begins a session."""
-        return self.continued is None
+    is_new: bool
 
     @property
     def starts_over(self) -> bool:
@@ -293,7 +279,7 @@ class Turns:
                     and not row.is_stale(received_at, self._timing)
                     and row.needs_guard(received_at, self._timing)
                 ):
-                    await self._store.save(replace(row, last_accessed=received_at))
+                    await self._store.save(row.used_at(received_at))
                 return
 
     async def give_up(self, activity: Activity, caller: AuthenticateRequestResult) -> None:
@@ -312,10 +298,8 @@ class Turns:
                 row = await self._load(address)
             except StoreError:
                 row = None
-            copy = attempts.earlier_copy(row)
-            if row and copy:
-                outcome = await self._answer_copy(context, row, copy)
-            else:
+            outcome = await self._answer_if_taken(context, row, attempts)
+            if outcome is None:
                 outcome = await self._say_only(context, texts.SOMETHING_WENT_WRONG, attempts, error)
             await self._deliver(outcome, attempts)
 
@@ -361,17 +345,16 @@ class Turns:
         attempts: _Attempts,
     ) -> _Outcome:
         address = self._store.address(key.hash)
-        for attempt in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS + 1):
             # The bot may change the activity: every attempt gets it as it came.
             context = await self._adapter.prepare(deepcopy(activity), caller)
             try:
                 row = await self._load(address)
-                saved = attempts.committed(row)
-                if saved:
-                    return _Outcome(saved, self._adapter.response(saved))
-                copy = attempts.earlier_copy(row)
-                if row and copy:
-                    return await self._answer_copy(context, row, copy)
+                taken = await self._answer_if_taken(context, row, attempts)
+                if taken:
+                    return taken
+                if attempt == MAX_ATTEMPTS:  # only a look: was the last attempt saved after all?
+                    break
                 return await self._attempt(context, row, key, received_at, attempts)
             except ConflictError:
                 telemetry.turn_conflicts.add(1)
@@ -400,6 +383,16 @@ class Turns:
             attempts,
             ConflictError(f"conversation {address.key} changed during each attempt"),
         )
+
+    async def _answer_if_taken(
+        self, context: TurnContext, row: Conversation | None, attempts: _Attempts
+    ) -> _Outcome | None:
+        """The result if an attempt of this turn was saved, or a copy of its activity was taken."""
+        saved = attempts.committed(row)
+        if saved:
+            return _Outcome(saved, self._adapter.response(saved))
+        copy = attempts.earlier_copy(row)
+        return await self._answer_copy(context, row, copy) if row and copy else None
 
     async def _load(self, address: Address) -> Conversation | None:
         try:
@@ -491,19 +484,19 @@ class Turns:
             await context.send_activity(texts.WELCOME_BACK)
         # A sweep sees only what is stored, not what this turn will store.
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
+        is_invoke = activity.type == ActivityTypes.invoke
+        stored = begun.row if keeps_alive else None
         try:
-            async with self._heartbeat(state, stored=begun.row if keeps_alive else None):
+            async with self._heartbeat(state, stored=stored, is_use=not is_invoke):
                 await self._run_bot(context, attempts)
         finally:
             state.close()
-            if keeps_alive:
-                attempts.kept_alive_at.add(state.conversation.last_accessed)
         if state.failure:
             raise state.failure
-        if activity.type == ActivityTypes.invoke and not was_handled(
-            self._adapter.response(context)
-        ):
+        if is_invoke and not was_handled(self._adapter.response(context)):
             begun = replace(begun, effect=Effect.NONE)
+        elif is_invoke and keeps_alive:
+            state.used_at(received_at)
         return await self._save(context, state, begun, attempts)
 
     async def _run_bot(self, context: TurnContext, attempts: _Attempts) -> None:
@@ -527,14 +520,18 @@ class Turns:
         effect = self._effects.of(activity)
         if row is None or attempts.start_over or row.is_stale(received_at, self._timing):
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
-            return _Begun(row, session.succeeding(row) if row else session, effect)
-        session, continued = row, attempts.without_mine(row)
-        if effect is not Effect.NONE:
-            session = replace(row, last_accessed=max(row.last_accessed, received_at))
-            if row.needs_guard(self._now(), self._timing):
-                attempts.kept_alive_at.add(session.last_accessed)
+            session = session.succeeding(row) if row else session
+            return _Begun(row, session, effect, is_new=True)
+        session, now = row, self._now()
+        is_close_to_expiry = row.needs_guard(now, self._timing)
+        if effect is not Effect.NONE and activity.type == ActivityTypes.invoke:
+            if is_close_to_expiry:  # the bot may refuse it
+                row = session = await self._store.save(row.kept_alive(now, self._timing))
+        elif effect is not Effect.NONE:
+            session = row.used_at(now if is_close_to_expiry else received_at)
+            if is_close_to_expiry:
                 row = session = await self._store.save(session)
-        return _Begun(row, session, effect, continued)
+        return _Begun(row, session, effect, is_new=False)
 
     async def _save(
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
@@ -554,28 +551,24 @@ class Turns:
         outcome = _Outcome(context, self._adapter.response(context))
         if begun.is_new and state.conversation.needs_guard(self._now(), self._timing):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
-            state.set_last_accessed(self._now())
+            state.used_at(self._now())
+        if state.changes_user and state.conversation.needs_guard(self._now(), self._timing):
+            # Others tell by the session's end whether this turn's write of the user's row counts.
+            await state.keep_alive(is_use=False)
+            if state.failure:
+                raise state.failure
         is_from_user = begun.effect is not Effect.NONE
-        keeps_alive_by_mistake = False
-        if begun.continued and not is_from_user:
-            # An invoke that the bot refused; close to the expiry the time of receipt was saved.
-            now = begun.row or begun.continued
-            keeps_alive_by_mistake = (
-                state.conversation.etag != begun.continued.etag
-                or now.last_accessed != begun.continued.last_accessed
-            )
-            state.set_last_accessed(begun.continued.last_accessed)
         session = with_reference(state.conversation, context.activity, is_from_user=is_from_user)
         if begun.is_new or begun.effect is Effect.OPENS:
             session = replace(session, quiet=begun.effect is not Effect.OPENS)
         is_changed = state.is_changed or session != state.conversation
-        if not (is_from_user or ends or is_changed or keeps_alive_by_mistake):
+        if not (is_from_user or ends or is_changed):
             return outcome
         taken = TakenTurn(attempts.activity_hash, writer=uuid4().hex[:16])
         attempts.contexts[taken.writer] = context
         self._my_writes.append(taken.writer)
         session = replace(session, replies=self._replies_to_keep(outcome))
-        is_due_anew = begun.is_new or ends or keeps_alive_by_mistake
+        is_due_anew = begun.is_new or ends
         saved = await self._commit(session, state, taken, begun, ends=ends, is_due_anew=is_due_anew)
         return replace(outcome, saved=saved)
 
@@ -602,7 +595,7 @@ class Turns:
 
     @asynccontextmanager
     async def _heartbeat(
-        self, state: TurnState, *, stored: Conversation | None
+        self, state: TurnState, *, stored: Conversation | None, is_use: bool
     ) -> AsyncIterator[None]:
         """Keep the session of a long turn alive: save the time whenever its expiry is close."""
         if stored is None:
@@ -613,7 +606,7 @@ class Turns:
 
         async def beat() -> None:
             while not done.is_set() and not state.failure:
-                await state.keep_alive()
+                await state.keep_alive(is_use=is_use)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(done.wait(), self._seconds_to_guard(state.conversation))
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -587,7 +587,6 @@ def _taken_for(one: Effect, other: Effect) -> InTheCode:
 def _another_turn_for_each_copy() -> InTheCode:
     def begin(self: _Attempts) -> None:
         self.turn = uuid4().hex[:16]
-        self._used_before = datetime.min.replace(tzinfo=UTC)
 
     return InTheCode(_Attempts, "__post_init__", begin)
 

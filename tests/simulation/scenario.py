@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from botbuilder.core import TurnContext
@@ -254,8 +255,10 @@ class Simulation:
 
         async def take(process: Process) -> None:
             self.promises.received(turn.name)
-            await self._bot(process).turns.take(inbound, anonymous())
-            self.promises.answered_request(turn.name)
+            response = await self._bot(process).turns.take(inbound, anonymous())
+            self.promises.answered_request(
+                turn.name, response.status if response else HTTPStatus.OK
+            )
 
         return Arrival(turn.name, process, take)
 

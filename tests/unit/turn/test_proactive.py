@@ -55,7 +55,7 @@ async def test_it_keeps_no_session_alive() -> None:
     await bot.say()
     bot.clock.sleep(90)
     await bot.turns.continue_conversation(reference(), counting(bot))
-    bot.clock.sleep(13)
+    bot.clock.sleep(bot.timing.keeps_for_now.total_seconds() + 2.5)  # it writes user state
     report = await bot.sweep()
     assert (report.expired, report.notified) == (1, 1)
 
