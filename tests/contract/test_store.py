@@ -128,12 +128,32 @@ async def test_a_conversation_of_any_id_comes_back_as_it_was_saved(
             replies=b"packed replies",
             has_private=True,
             state_version="w1",
+            quiet=True,
+            kept_until=NOW + timedelta(seconds=59),
             users={"user": Participant("w2", 'W/"x"')},
         ),
         due=DUE,
     )
     assert saved.etag
     assert await state_store.load(saved.address) == saved
+
+
+async def test_a_sweep_reads_all_of_a_conversation_but_what_its_bot_left(store: TableStore) -> None:
+    saved = await store.save(
+        conversation(
+            reference=reference("talk"),
+            locale="it-IT",
+            replies=b"packed replies",
+            moved=True,
+            quiet=True,
+            kept_until=NOW + timedelta(seconds=59),
+            users={"user": Participant("w2", 'W/"x"')},
+            has_own_rows=True,
+        ),
+        due=DUE,
+    )
+    tracking = await store.load_tracking(saved.address)
+    assert tracking == replace(saved, state=None, replies=b"")
 
 
 async def test_an_expired_conversation_comes_back_as_it_was_claimed(
@@ -294,6 +314,9 @@ async def test_a_user_comes_back_as_it_was_saved(state_store: StateStore) -> Non
         session="session1",
         base_etag='W/"1"',
         written_at=NOW,
+        last_accessed=NOW,
+        lasts_until=NOW + timedelta(seconds=100),
+        counts_anyway=True,
     )
     saved, index_etag = await state_store.save_user("user", row)
     assert saved is not None

@@ -596,7 +596,11 @@ class Promises:
 
     def _is_being_erased(self, session: Session) -> bool:
         """Whether only users wrote in it whose erasure has begun."""
-        erased = {erasure.user for erasure in self._erasures.values()}
+        erased = {
+            erasure.user
+            for erasure in self._erasures.values()
+            if erasure.ended is None or session.began <= erasure.ended
+        }
         writers = {self._turns[name].user for name in session.log}
         return bool(erased) and writers <= erased
 

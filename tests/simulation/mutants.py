@@ -31,6 +31,7 @@ from shared.expiry.expire import Expirer
 from shared.expiry.fan_out import FanOut
 from shared.expiry.notice import NoticeResult, SendNotice, Verdict
 from shared.expiry.sweep import Sweep
+from shared.state.turn_state import TurnState
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
 from shared.turn.effects import Effects
@@ -41,11 +42,13 @@ from tests.simulation.scenario import (
     Mutant,
     Simulation,
     anything,
+    bots_own_turns,
     changed_timeout,
     changed_timeout_of_users,
     copies,
     dead_letters,
     ended,
+    erased_and_back,
     erasures,
     fanned_out,
     long_turns,
@@ -650,6 +653,14 @@ def _on_user_rows(_: _Between, operation: Operation) -> bool:
     return operation.row.key == "user"
 
 
+async def _yes(*_: object) -> bool:
+    return True
+
+
+async def _no(*_: object) -> bool:
+    return False
+
+
 MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "turn commits without If-Match": (
         anything,
@@ -849,4 +860,24 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         lambda: OnTheWire("users", unconditional(_on_user_rows)),
     ),
     "due rows of later sessions erased": (erasures, _due_rows_of_later_sessions_erased),
+    "an act that may be refused saved as a use": (
+        no_words,
+        lambda: InTheCode(Conversation, "kept_alive", lambda self, now, _: self.used_at(now)),
+    ),
+    "until when a session is kept not heeded": (
+        no_words,
+        lambda: OnTheWire(hidden_columns="KeptUntil"),
+    ),
+    "user state written in a session that is about to end": (
+        bots_own_turns,
+        lambda: InTheCode(TurnState, "changes_user", False),
+    ),
+    "an erasure goes on that another process has finished": (
+        erased_and_back,
+        lambda: InTheCode(TableStore, "is_erasure_marked", _yes),
+    ),
+    "a dead letter that comes during its user's erasure kept": (
+        erased_and_back,
+        lambda: InTheCode(TableStore, "drop_listed", _no),
+    ),
 }

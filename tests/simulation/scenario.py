@@ -867,6 +867,42 @@ def fanned_out(chance: random.Random) -> Scenario:
     )
 
 
+def bots_own_turns(chance: random.Random) -> Scenario:
+    """Turns that no user began change user state as their session ends."""
+    acts: Sequence[Act] = ("join", "join", "word", "click", "reaction")
+    turns = [replace(_turn(chance, n, ["ann"], ["talk0"]), bags="cu") for n in range(4)]
+    turns = [replace(turn, act=chance.choice(acts)) for turn in turns]
+    later = turns[1 : chance.choice((2, 3, 4))]
+    return Scenario(
+        before=turns[:1],
+        idle_seconds=chance.choice((90, 98.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in later],
+        sweeps=_sweeps(chance, (0, 1, 1)),
+        skews={},
+        limits=Limits(
+            crashes=chance.choice((0, 1)),
+            jumps=2,
+            jump_seconds=(3, 12),
+            edges=True,
+        ),
+    )
+
+
+def erased_and_back(chance: random.Random) -> Scenario:
+    """Sweeps help with an erasure, or write a dead letter of it; its user goes on."""
+    turns = [replace(_turn(chance, n, ["ann"], ["talk0"]), bags="cu") for n in range(2)]
+    before = turns[: chance.choice((0, 1))]
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 103.5)) if before else 0,
+        turns=[(turn, chance.choice(PROCESSES)) for turn in turns[len(before) :]],
+        sweeps=_sweeps(chance, (1, 2)),
+        erasures=[(chance.choice(PROCESSES), "ann")],
+        skews={},
+        limits=Limits(refusals=chance.choice((0, 1)), jumps=2, jump_seconds=(3,), jump_weight=4),
+    )
+
+
 KINDS: Sequence[Kind] = (
     anything,
     messages_at_expiry,
@@ -887,6 +923,8 @@ KINDS: Sequence[Kind] = (
 )
 # State in Cosmos DB is erased by documents, of which the container here has no index.
 ONLY_IN_TABLES: Sequence[Kind] = (erasures,)
+# What `anything` and the others show once in some hundred thousand seeds.
+RARE: Sequence[Kind] = (bots_own_turns, erased_and_back)
 PROCESSES = ("P0", "P1", "P2")
 
 

@@ -3,10 +3,11 @@
 import pytest
 
 from tests.simulation.explore import explore, run_seed, simulation
-from tests.simulation.scenario import SMALL
+from tests.simulation.scenario import RARE, SMALL, Kind
 from tests.simulation.world import World
 
 SEEDS = 600  # `python -m tests.simulation --seeds 1000000` for more
+SEEDS_OF_RARE = 200
 
 
 AT_LEAST = {  # schedules of the two that have the most
@@ -22,6 +23,13 @@ def test_no_promise_is_broken_at_random() -> None:
         assert not ran.failure, str(ran.failure)
         schedules.add(ran.schedule)
     assert len(schedules) > 0.95 * SEEDS
+
+
+@pytest.mark.parametrize("kind", RARE, ids=lambda kind: kind.__name__)
+def test_no_promise_is_broken_where_faults_are_rare_at_random(kind: Kind) -> None:
+    for seed in range(SEEDS_OF_RARE):
+        ran = run_seed(seed, kind=kind)
+        assert not ran.failure, str(ran.failure)
 
 
 def first_of(unexplored: list[tuple[int, ...]]) -> tuple[int, ...]:

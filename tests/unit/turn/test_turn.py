@@ -1,8 +1,10 @@
 """The turn: buffered replies, one commit, lazy expiry, and other writers that are first."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
 from shared.expiry import sweep
+from shared.storage.tables import Row
 from shared.turn import turn
 from shared.turn.effects import Effects
 from tests.bot_in_memory import (
@@ -208,6 +211,42 @@ async def test_an_invoke_that_is_refused_puts_the_expiry_off_for_a_moment_only()
     bot.clock.sleep(bot.timing.keeps_for_now.total_seconds() - 12 + 2.5)
     assert (await bot.sweep()).notified == 1
     assert bot.keys() == []
+
+
+class TableOfAnEarlierVersion(FaultyTable):
+    """Without the column that the version before this one does not know."""
+
+    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
+        row = await super().get(partition, key, select)
+        kept = {n: value for n, value in row.columns.items() if n != "KeptUntil"} if row else {}
+        return row and replace(row, columns=kept)
+
+
+async def test_an_earlier_version_may_end_a_session_that_is_kept_and_the_act_is_not_lost() -> None:
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def think(bot: FunctionBot, context: TurnContext) -> None:
+        if context.activity.type == "invoke":
+            began.set()
+            await goes_on.wait()
+        await reply_only(bot, context)
+
+    bot = bot_that(think)
+    await bot.say()
+    bot.clock.sleep(90)
+    act = asyncio.create_task(bot.take(activity(type="invoke", name="task/submit", value=200)))
+    await began.wait()
+    bot.clock.sleep(13)
+    table = TableOfAnEarlierVersion(bot.conversations)
+    earlier = BotInMemory(bot.bot, bot.timing, bot.clock, table, bot.users, bot.connector)
+    assert (await earlier.sweep()).notified == 1
+    goes_on.set()
+    response = await act
+    assert response
+    assert response.status == HTTPStatus.OK
+    row = await bot.row()
+    assert row
+    assert (row.status, row.quiet) == (Status.ACTIVE, False)
 
 
 @pytest.mark.parametrize("fields", KEEPING + DOING_NOTHING, ids=str)
