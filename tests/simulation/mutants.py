@@ -56,6 +56,7 @@ from tests.simulation.scenario import (
     no_words,
     old_notices,
     paced_notices,
+    replayed_as_the_user_returns,
     short_timeout,
     slow_sweeps,
     user_returns,
@@ -814,7 +815,7 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     ),
     "dead letter at the first failure": (dead_letters, _no_end_of_trying),
     "replayed over a conversation": (
-        dead_letters,
+        replayed_as_the_user_returns,
         lambda: OnTheWire(change=replayed_over_what_is_there),
     ),
     "replayed in three steps": (

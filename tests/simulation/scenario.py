@@ -903,6 +903,19 @@ def erased_and_back(chance: random.Random) -> Scenario:
     )
 
 
+def replayed_as_the_user_returns(chance: random.Random) -> Scenario:
+    """A dead letter is made due again at the moment when its user writes."""
+    return Scenario(
+        before=[_turn(chance, 0, ["ann"], ["talk0"])],
+        idle_seconds=103.5,
+        turns=[(_turn(chance, 1, ["ann"], ["talk0"]), chance.choice(PROCESSES))],
+        sweeps=_sweeps(chance, (1,)),
+        replays=_sweeps(chance, (1, 2)),
+        skews={},
+        limits=Limits(refusals=1),
+    )
+
+
 KINDS: Sequence[Kind] = (
     anything,
     messages_at_expiry,
@@ -924,7 +937,7 @@ KINDS: Sequence[Kind] = (
 # State in Cosmos DB is erased by documents, of which the container here has no index.
 ONLY_IN_TABLES: Sequence[Kind] = (erasures,)
 # What `anything` and the others show once in some hundred thousand seeds.
-RARE: Sequence[Kind] = (bots_own_turns, erased_and_back)
+RARE: Sequence[Kind] = (bots_own_turns, erased_and_back, replayed_as_the_user_returns)
 PROCESSES = ("P0", "P1", "P2")
 
 
