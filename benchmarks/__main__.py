@@ -1,6 +1,6 @@
 """Runs all parts, each in a process of its own: `python -m benchmarks`, or `make bench`.
 
-One part alone: `python -m benchmarks.sweep_requests`.
+One part alone: `python -m benchmarks.expiry.sweep_requests`.
 """
 
 import platform
@@ -11,17 +11,17 @@ from os import cpu_count
 from benchmarks.report import progress
 
 PARTS = (
-    "turn_requests",
-    "turn_stores",
-    "turn_cpu",
-    "hostile_requests",
-    "proactive_sends",
-    "sending_at_limit",
-    "sweep_requests",
-    "sweep_memory",
-    "day",
-    "import_time",
-    "cold_start",
+    "turn.requests",
+    "turn.stores",
+    "turn.cpu",
+    "connector.hostile_requests",
+    "connector.proactive_sends",
+    "connector.sending_at_limit",
+    "expiry.sweep_requests",
+    "expiry.sweep_memory",
+    "expiry.day",
+    "start.import_time",
+    "start.cold_start",
 )
 
 print(f"Python {platform.python_version()}, {cpu_count()} cores. Lines with * are this project's.")

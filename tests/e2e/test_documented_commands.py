@@ -55,8 +55,8 @@ RUN: dict[str, str] = {
     "StateStore=cosmos make run": (
         "test_local_run.py::test_with_state_in_cosmos_it_starts_one_and_stops_it"
     ),
-    "python -m benchmarks.turn_stores": ".github/workflows/long.yml",
-    "python -m benchmarks.sweep_memory": ".github/workflows/long.yml",
+    "python -m benchmarks.turn.stores": ".github/workflows/long.yml",
+    "python -m benchmarks.expiry.sweep_memory": ".github/workflows/long.yml",
     "cp local.settings.example.json local.settings.json": BY_HAND,
     "npx azurite --tableKeepAliveTimeout 120 --location .azurite": BY_HAND,
     "python -m scripts.local_host": BY_HAND,
@@ -93,10 +93,10 @@ RUN: dict[str, str] = {
     "make lock": ".github/workflows/test.yml",
     "make bench": ".github/workflows/long.yml",
     "python -m benchmarks": ".github/workflows/long.yml",
-    "python -m benchmarks.day": ".github/workflows/long.yml",
-    "python -m benchmarks.sending_at_limit": ".github/workflows/long.yml",
+    "python -m benchmarks.expiry.day": ".github/workflows/long.yml",
+    "python -m benchmarks.connector.sending_at_limit": ".github/workflows/long.yml",
     "python -m tests.simulation --seeds 10000": ".github/workflows/long.yml",
-    "python -m benchmarks.sweep_requests": HERE,
+    "python -m benchmarks.expiry.sweep_requests": HERE,
     "make teams-package": HERE,
 }
 

@@ -19,9 +19,9 @@ from botbuilder.core import ConversationState, MemoryStorage, PrivateConversatio
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
 from botbuilder.schema import Activity
 
-from benchmarks.channel import APP_ID, APP_PASSWORD, Channel, running_channel, ssl_context
+from benchmarks.connector.channel import APP_ID, APP_PASSWORD, Channel, running_channel, ssl_context
+from benchmarks.connector.stock import anonymous_stock_adapter, stock_adapter
 from benchmarks.report import progress, ratio, table
-from benchmarks.stock import anonymous_stock_adapter, stock_adapter
 from shared.bot import STATE_TYPES, create_bot
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication

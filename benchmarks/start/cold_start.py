@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.channel import Channel, running_channel
+from benchmarks.connector.channel import Channel, running_channel
 from benchmarks.report import progress, ratio, table
 from scripts import azurite, processes
 

@@ -21,7 +21,7 @@ from botframework.connector.auth import (
 )
 from msal.application import ConfidentialClientApplication
 
-from benchmarks.channel import APP_ID, APP_PASSWORD, Channel
+from benchmarks.connector.channel import APP_ID, APP_PASSWORD, Channel
 
 
 def stock_adapter(channel: Channel) -> CloudAdapterBase:

@@ -5,7 +5,7 @@ channel in a process of its own, which takes 50 requests a second from each tena
 above that. Then the same with a channel that never answers a tenth of the requests. Linux only: it
 reads /proc.
 
-`python -m benchmarks.sending_at_limit 2000` sends another number of notices than 20,000.
+`python -m benchmarks.connector.sending_at_limit 2000` sends another number of notices than 20,000.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from datetime import timedelta
 
 from botbuilder.schema import Activity
 
-from benchmarks.channel import Channel, running_channel
-from benchmarks.proactive_sends import worst_stall
+from benchmarks.connector.channel import Channel, running_channel
+from benchmarks.connector.proactive_sends import worst_stall
+from benchmarks.expiry.sweep_memory import begin_peak, kib
 from benchmarks.report import note, progress, table
-from benchmarks.sweep_memory import begin_peak, kib
-from benchmarks.turn_cpu import our_connector
+from benchmarks.turn.cpu import our_connector
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import read_limits

@@ -12,7 +12,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks.report import note, progress, ratio, table
-from benchmarks.turn_requests import OurBot
+from benchmarks.turn.requests import OurBot
 from scripts import azurite, cosmos, processes
 from shared.domain.store import StateStore
 from shared.storage.cosmos_account import CosmosDb

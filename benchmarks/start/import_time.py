@@ -14,7 +14,7 @@ from statistics import median
 
 from benchmarks.report import progress, ratio, table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RUNS = 5
 SETTINGS = {
     "AZURE_FUNCTIONS_ENVIRONMENT": "Development",

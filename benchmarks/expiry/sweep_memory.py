@@ -132,7 +132,7 @@ async def _child(kind: str, storage: str) -> None:
 
 def _measured(kind: str, storage: str = "") -> list[object]:
     progress(f"  {SIZES[kind]:,} on {kind}")
-    command = [sys.executable, "-m", "benchmarks.sweep_memory", kind, storage]
+    command = [sys.executable, "-m", "benchmarks.expiry.sweep_memory", kind, storage]
     done = subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=True)
     idle, peak, seconds, *counts = (float(figure) for figure in done.stdout.split())
     size = f"* {SIZES[kind]:,} due, {kind}"

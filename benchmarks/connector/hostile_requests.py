@@ -18,11 +18,11 @@ from typing import Any
 import azure.functions as func
 
 import messages_function
-from benchmarks.channel import APP_ID, Channel, running_channel, ssl_context
-from benchmarks.proactive_sends import worst_stall
+from benchmarks.connector.channel import APP_ID, Channel, running_channel, ssl_context
+from benchmarks.connector.proactive_sends import worst_stall
+from benchmarks.connector.stock import stock_adapter
 from benchmarks.report import progress, table
-from benchmarks.stock import stock_adapter
-from benchmarks.turn_cpu import message, our_connector, our_turns, stock_app
+from benchmarks.turn.cpu import message, our_connector, our_turns, stock_app
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.inbound import MAX_BODY_BYTES
 

@@ -12,10 +12,10 @@ from botbuilder.core import BotFrameworkAdapter, TurnContext
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
 from botbuilder.schema import ConversationReference
 
-from benchmarks.channel import APP_ID, Channel, running_channel
+from benchmarks.connector.channel import APP_ID, Channel, running_channel
+from benchmarks.connector.stock import old_stock_adapter, stock_adapter
 from benchmarks.report import progress, ratio, table
-from benchmarks.stock import old_stock_adapter, stock_adapter
-from benchmarks.turn_cpu import our_connector
+from benchmarks.turn.cpu import our_connector
 from shared.connector.client import Connector
 from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls

@@ -1,8 +1,8 @@
 """A day of a million conversations in virtual time: requests per message and expiry, and lateness.
 
 Shards do not know of each other, so one of 256 is run in full, 3,906 conversations with the real
-turn and the real sweep, and stands for the others. `python -m benchmarks.day 100000` takes another
-number of conversations.
+turn and the real sweep, and stands for the others. `python -m benchmarks.expiry.day 100000` takes
+another number of conversations.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.report import note, progress, table
-from benchmarks.turn_requests import CHANNEL, EXPIRE_AFTER, OurBot
+from benchmarks.turn.requests import CHANNEL, EXPIRE_AFTER, OurBot
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey, address_of
 from shared.domain.timing import Timing

@@ -1,0 +1,1 @@
+"""What sending and receiving cost."""
