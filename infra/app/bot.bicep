@@ -4,7 +4,7 @@
 param name string
 
 @description('Tags of the registration.')
-param tags object
+param tags { *: string }
 
 @description('Name of the bot, as channels show it.')
 param displayName string

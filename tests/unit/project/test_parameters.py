@@ -1,0 +1,164 @@
+"""What is looked at before and after provisioning, on the user's machine."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from scripts.check_parameters import mistakes, parameters
+from scripts.wait_for_roles import MARK, WAIT_SECONDS, wait
+from tests.unit.project.bicep import INFRA, MAIN, ROOT, decorator, tree
+
+
+def test_the_script_reads_every_parameter_as_the_bicep_has_it() -> None:
+    given = json.loads((INFRA / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    found = parameters()
+    assert len(found) == len(given)
+    for name, parameter in tree(MAIN)["parameters"].items():
+        read = found[given[name]["value"].strip("${}")]
+        assert read.type == parameter["type"]
+        assert read.allowed == tuple(map(str, decorator(parameter, "allowed") or ()))
+        for limit, in_tree in {
+            "minValue": "min_value",
+            "maxValue": "max_value",
+            "minLength": "min_length",
+            "maxLength": "max_length",
+        }.items():
+            assert read.limits.get(limit) == decorator(parameter, in_tree), name
+
+
+def test_defaults_and_what_is_left_out_are_fine() -> None:
+    assert list(mistakes({})) == []
+    defaults = {
+        name: each.default.strip("'")
+        for name, each in parameters().items()
+        if each.default and "(" not in each.default
+    }
+    assert list(mistakes(defaults)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must_be"),
+    [
+        # azd would take the default for each of these, without a word.
+        ("EXPIRE_AFTER_SECONDS", "30m", "a number in digits"),
+        ("EXPIRE_AFTER_SECONDS", "1800.0", "a number in digits"),
+        ("TABLE_SHARDS", "sixteen", "a number in digits"),
+        ("HTTP_CONCURRENCY", "-1", "a number in digits"),
+        ("VNET_ENABLED", "true", "one of off, on"),
+        ("MESSAGES", "yes", "one of on, off"),
+        ("EXPIRY_NOTICE", "ON", "one of on, off"),
+        ("BOT_REGISTRATION", "old", "one of new, none"),
+        # azd would send these, and Azure refuse them late.
+        ("BOT_SKU", "", "not empty (its default is 'F0')"),
+        ("EXPIRY_SCHEDULE", "", "not empty"),
+        ("EXPIRY_SCHEDULE", "0 * * * *  ?", "NCRONTAB"),
+        ("EXPIRE_AFTER_SECONDS", "0", "1 to 315360000"),
+        ("SWEEP_BUDGET_SECONDS", "211", "1 to 210"),
+        ("INSTANCE_MEMORY_MB", "1024", "one of 512, 2048, 4096"),
+        ("CONVERSATIONS_TABLE", "c2", "3 to 63 characters long"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_by_name(
+    name: str, value: str, must_be: str
+) -> None:
+    [mistake] = mistakes({name: value})
+    assert mistake.startswith(f"{name} is {value!r}; it must be {must_be}")
+
+
+def test_what_may_be_empty_may_be_set_so() -> None:
+    assert list(mistakes({"ALERT_EMAIL": "", "BOT_APP_ID": ""})) == []
+
+
+DEPLOYED = {
+    "DEPLOYED_BOT_APP_ID": "",
+    "DEPLOYED_BOT_APP_TYPE": "UserAssignedMSI",
+    "DEPLOYED_BOT_REGISTRATION": "new",
+    "DEPLOYED_CONVERSATIONS_TABLE": "conversations",
+    "DEPLOYED_STATE_STORE": "tables",
+    "DEPLOYED_STORAGE_SKU_NAME": "Standard_LRS",
+    "DEPLOYED_TABLE_SHARDS": "64",
+    "DEPLOYED_VNET_ENABLED": "on",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "refused"),
+    [
+        ({"VNET_ENABLED": "on"}, []),
+        ({"VNET_ENABLED": "on", "TABLE_SHARDS": "128"}, ["TABLE_SHARDS"]),
+        ({"VNET_ENABLED": "on", "TABLE_SHARDS": "128", "CONVERSATIONS_TABLE": "second"}, []),
+        ({"VNET_ENABLED": "on", "STATE_STORE": "cosmos"}, ["STATE_STORE"]),
+        ({"VNET_ENABLED": "on", "STORAGE_SKU_NAME": "Standard_ZRS"}, ["STORAGE_SKU_NAME"]),
+        (
+            {"VNET_ENABLED": "on", "BOT_APP_TYPE": "SingleTenant", "BOT_APP_ID": "x"},
+            ["BOT_APP_ID", "BOT_APP_TYPE"],
+        ),
+        (
+            {
+                "VNET_ENABLED": "on",
+                "BOT_APP_TYPE": "SingleTenant",
+                "BOT_APP_ID": "x",
+                "BOT_REGISTRATION": "none",
+            },
+            [],
+        ),
+        ({"VNET_ENABLED": "off"}, ["VNET_ENABLED"]),
+        ({}, ["VNET_ENABLED"]),  # back to its default
+    ],
+)
+def test_what_cannot_be_changed_later_is_refused_with_the_reason(
+    changed: dict[str, str], refused: list[str]
+) -> None:
+    found = list(mistakes({**DEPLOYED, **changed}))
+    assert [each.split()[0] for each in found] == refused
+
+
+def test_what_is_fixed_is_an_output_that_the_next_provisioning_finds() -> None:
+    outputs = {name for name in tree(MAIN)["outputs"] if name.startswith("DEPLOYED_")}
+    assert outputs == set(DEPLOYED)
+    described = {"BOT_APP_ID", "BOT_APP_TYPE", "STATE_STORE", "STORAGE_SKU_NAME", "TABLE_SHARDS"}
+    given = json.loads((INFRA / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    for name, parameter in tree(MAIN)["parameters"].items():
+        is_marked = "Fixed for the life of" in decorator(parameter, "description")
+        assert is_marked == (given[name]["value"].strip("${}") in described), name
+
+
+@pytest.mark.parametrize("script", ["check_parameters", "wait_for_roles"])
+def test_a_hook_needs_no_package_and_ends_with_its_verdict(script: str) -> None:
+    # -S: without the packages of this environment, as on the machine of who runs azd.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", f"scripts.{script}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "CI": "true", "VNET_ENABLED": "yes"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = "VNET_ENABLED is 'yes'; it must be one of off, on.\n"
+    assert done.stderr == (expected if script == "check_parameters" else "")
+    assert done.returncode == (1 if script == "check_parameters" else 0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "waits"),
+    [
+        ({"AZURE_FUNCTION_NAME": "func-1"}, True),
+        ({"AZURE_FUNCTION_NAME": "func-1", MARK: "func-1"}, False),
+        ({"AZURE_FUNCTION_NAME": "func-2", MARK: "func-1"}, True),
+        ({"AZURE_FUNCTION_NAME": "func-1", "CI": "true"}, False),  # deploy.yml tries again instead
+    ],
+)
+def test_the_first_deployment_of_an_app_waits_for_its_roles(
+    variables: dict[str, str], waits: bool
+) -> None:
+    done: list[object] = []
+    commands: list[Sequence[str]] = []
+    wait(variables, done.append, commands.append)
+    assert done == ([WAIT_SECONDS] if waits else [])
+    assert commands == (
+        [["azd", "env", "set", MARK, variables["AZURE_FUNCTION_NAME"]]] if waits else []
+    )
