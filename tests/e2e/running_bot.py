@@ -135,6 +135,7 @@ async def running_bot(
     queues: Mapping[str, Any] | None = None,
     may_fail: bool = False,
     starts: bool = True,
+    options: str = "",
 ) -> AsyncIterator[RunningBot]:
     """Start a bot with these settings and no others; stop it in the end.
 
@@ -146,6 +147,7 @@ async def running_bot(
         queues: what is changed in extensions.queues of host.json.
         may_fail: the test makes a function raise.
         starts: whether the app does; if not, only its health answers.
+        options: of the stand-in for the host.
     """
     host = json.loads((processes.ROOT / "host.json").read_text())
     host["extensions"]["queues"].update(queues or {})
@@ -153,7 +155,7 @@ async def running_bot(
     real_app = (processes.ROOT / "function_app.py").read_text()
     its_bot = _BOT.format(module=bot.__name__) if bot else ""
     (folder / "function_app.py").write_text(_OUR_FOLDER + its_bot + changes + real_app)
-    host_process = start_host(folder, settings)
+    host_process = start_host(folder, settings, options=options)
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=60)
     try:
         async with ClientSession(connector=connector, timeout=timeout) as http:

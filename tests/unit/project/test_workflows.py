@@ -47,6 +47,7 @@ def test_ci_runs_the_one_command_on_every_python() -> None:
     assert "run: make test PYTHON=" in workflow
     assert "run: make test-func" in workflow  # not in .ci/run: func cannot be had everywhere
     assert f"run: python -m {infra.__name__}\n" in workflow  # nor can the Bicep compiler
+    assert "run: make test-like-flex" in workflow
     assert "run: make test-own-bot" in workflow
     assert "run: make test-browser" in workflow
     ci = (ROOT / ".ci" / "run").read_text().splitlines()
