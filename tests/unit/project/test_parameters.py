@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,11 @@ import pytest
 
 from scripts.check_parameters import mistakes, parameters
 from scripts.wait_for_roles import MARK, WAIT_SECONDS, wait
+from shared.settings.group import names_of
+from tests.settings_of_app import every_setting
 from tests.unit.project.bicep import INFRA, MAIN, ROOT, decorator, tree
+
+FIELDS = {name: field for _, _, field in every_setting() for name in names_of(field)}
 
 
 def test_the_script_reads_every_parameter_as_the_bicep_has_it() -> None:
@@ -71,6 +76,43 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(
 
 def test_what_may_be_empty_may_be_set_so() -> None:
     assert list(mistakes({"ALERT_EMAIL": "", "BOT_APP_ID": ""})) == []
+
+
+def settings_of_the_docs() -> set[tuple[str, str]]:
+    """Each `azd env set NAME value` of the docs."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = " ".join(page.read_text(encoding="utf-8") for page in pages)
+    return set(re.findall(r"azd env set (?!NAME)([A-Z_]+) ([^\s`]+)", text)) | {
+        (name, value)
+        for name, value in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)=([^`\s]+)`", text)
+        if not name.startswith(("AZURE_", "DEPLOYED_"))
+    }
+
+
+def test_every_variable_that_the_docs_set_is_a_parameter_and_takes_that_value() -> None:
+    settings = settings_of_the_docs()
+    assert len(settings) > 20
+    known = parameters()
+    for name, value in settings:
+        assert name in known, name
+        is_open = value.startswith(("<", "$", '"'))  # the reader's own, or empty
+        assert is_open or not known[name].mistake_in(value), (name, value)
+
+
+def test_every_app_setting_that_the_docs_change_has_a_variable() -> None:
+    # "X=value" of the app, and "Set X": azd provision undoes what has no variable.
+    pages = (ROOT / "docs").glob("*.md")
+    text = " ".join(page.read_text(encoding="utf-8") for page in pages)
+    names = {name for field in FIELDS.values() for name in names_of(field)}
+    told = set(re.findall(r"`(\w+)=[^`\s]+`", text)) | set(re.findall(r"[Ss]et `(\w+)`", text))
+    assert len(told & names) > 4
+    without = {
+        name
+        for name in told & names
+        if not FIELDS[name].json_schema_extra["parameter"]  # type: ignore[index]
+    }
+    # In another cloud, or on an author's own machine: this template is for neither.
+    assert without <= {"CosmosDbCorrectTimeToLive", "EmulatorTokens", "ChannelService"}
 
 
 DEPLOYED = {
