@@ -113,7 +113,10 @@ def mistakes(variables: Mapping[str, str]) -> Iterator[str]:
         now = variables.get(name) or known[name].default.strip("'")
         return before is not None and before != now
 
+    has_bot = variables.get("DEPLOYED_BOT_REGISTRATION") == "new"
     for name, unless, reason in _FIXED:
+        if reason == _BOT_IS_FIXED and not has_bot:
+            continue
         if is_changed(name) and not (unless and is_changed(unless)):
             yield f"{name} was {variables[f'DEPLOYED_{name}']!r} and cannot be changed: {reason}."
     if variables.get("DEPLOYED_VNET_ENABLED") == "on" and is_changed("VNET_ENABLED"):

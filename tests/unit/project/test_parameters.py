@@ -148,6 +148,16 @@ DEPLOYED = {
             },
             [],
         ),
+        (
+            {
+                "VNET_ENABLED": "on",
+                "BOT_APP_TYPE": "SingleTenant",
+                "BOT_APP_ID": "another",
+                "BOT_REGISTRATION": "none",
+                "DEPLOYED_BOT_REGISTRATION": "none",  # no Azure Bot of ours, so nothing is fixed
+            },
+            [],
+        ),
         ({"VNET_ENABLED": "off"}, ["VNET_ENABLED"]),
         ({}, ["VNET_ENABLED"]),  # back to its default
     ],
