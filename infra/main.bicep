@@ -277,17 +277,18 @@ param logDailyCapGB int = 1
 ])
 param botRegistration string = 'new'
 
-@description('UserAssignedMSI has no secret. SingleTenant needs botAppId, and a secret or a certificate in Key Vault. Fixed for the life of the Azure Bot.')
+@description('UserAssignedMSI has no secret. The others need botAppId, and a secret or a certificate in Key Vault; MultiTenant is for a bot that exists. Fixed for the life of the Azure Bot.')
 @allowed([
   'UserAssignedMSI'
   'SingleTenant'
+  'MultiTenant'
 ])
 param botAppType string = 'UserAssignedMSI'
 
-@description('Client id of the app registration of a SingleTenant bot. Fixed for the life of the Azure Bot.')
+@description('Client id of the app registration of a bot that is not UserAssignedMSI. Fixed for the life of the Azure Bot.')
 param botAppId string = ''
 
-@description('Address of the Key Vault secret that holds the client secret of a SingleTenant bot: https://<vault>.vault.azure.net/secrets/<name>, without a version.')
+@description('Address of the Key Vault secret that holds the client secret of such a bot: https://<vault>.vault.azure.net/secrets/<name>, without a version.')
 param botPasswordSecretUri string = ''
 
 @description('The same of its certificate, instead of the client secret.')
@@ -311,15 +312,18 @@ var certificateUri = endsWith(botCertificateSecretUri, '/') ? botCertificateSecr
 
 // What the app would refuse at its start, or Azure half-way, is refused before anything is made.
 var mistakes = concat(
-  usesIdentity || !empty(botAppId) ? [] : ['BOT_APP_TYPE is SingleTenant: BOT_APP_ID must be its client id.'],
+  usesIdentity || !empty(botAppId) ? [] : ['BOT_APP_ID must be the client id that belongs to BOT_APP_TYPE.'],
   usesIdentity || hasSecret || hasCertificate
     ? []
-    : ['BOT_APP_TYPE is SingleTenant: set BOT_PASSWORD_SECRET_URI or BOT_CERTIFICATE_SECRET_URI.'],
+    : ['BOT_APP_TYPE needs BOT_PASSWORD_SECRET_URI or BOT_CERTIFICATE_SECRET_URI, or must be UserAssignedMSI.'],
+  botAppType == 'MultiTenant' && botRegistration == 'new'
+    ? ['BOT_APP_TYPE is MultiTenant: Azure makes no such bot any more, so BOT_REGISTRATION must be none.']
+    : [],
   hasSecret && hasCertificate
     ? ['BOT_PASSWORD_SECRET_URI and BOT_CERTIFICATE_SECRET_URI are set: only one of them may be.']
     : [],
   usesIdentity && (!empty(botAppId) || hasSecret || hasCertificate)
-    ? ['BOT_APP_ID and the secret or certificate are for BOT_APP_TYPE SingleTenant: set that, or remove them.']
+    ? ['BOT_APP_ID and the secret or certificate do not go with BOT_APP_TYPE UserAssignedMSI: change it, or them.']
     : [],
   hasSecret && length(split(passwordUri, '/')) != 6
     ? ['BOT_PASSWORD_SECRET_URI must be https://<vault>.vault.azure.net/secrets/<name>, without a version.']

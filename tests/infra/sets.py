@@ -81,6 +81,17 @@ TAKEN = (
         has_not=(_BOT, f"SecretUri={SECRET}//)"),
     ),
     ParameterSet(
+        "bot for many tenants that exists",
+        {
+            **_OWN,
+            "botAppType": "MultiTenant",
+            "botPasswordSecretUri": SECRET,
+            "botRegistration": "none",
+        },
+        has=("MultiTenant",),
+        has_not=(_BOT,),
+    ),
+    ParameterSet(
         "sign-in",
         {"stateApi": "entra", "statusPage": "entra", "authClientId": _OWN["botAppId"]},
         has=("AllowAnonymous",),
@@ -124,11 +135,11 @@ TAKEN = (
 REFUSED = (
     _refused(
         "own registration without id",
-        "BOT_APP_ID must be",
+        "BOT_APP_ID must be the client id",
         botAppType="SingleTenant",
         botPasswordSecretUri=SECRET,
     ),
-    _refused("own registration without proof", "set BOT_PASSWORD_SECRET_URI or", **_OWN),
+    _refused("own registration without proof", "needs BOT_PASSWORD_SECRET_URI or", **_OWN),
     _refused(
         "two proofs",
         "only one of them",
@@ -136,8 +147,14 @@ REFUSED = (
         botPasswordSecretUri=SECRET,
         botCertificateSecretUri=SECRET,
     ),
-    _refused("id of nothing", "are for BOT_APP_TYPE SingleTenant", botAppId="an id"),
-    _refused("secret of nothing", "are for BOT_APP_TYPE SingleTenant", botPasswordSecretUri=SECRET),
+    _refused("id of nothing", "do not go with BOT_APP_TYPE", botAppId="an id"),
+    _refused("secret of nothing", "do not go with BOT_APP_TYPE", botPasswordSecretUri=SECRET),
+    _refused(
+        "new bot for many tenants",
+        "BOT_REGISTRATION must be none",
+        **{**_OWN, "botAppType": "MultiTenant"},
+        botPasswordSecretUri=SECRET,
+    ),
     _refused("version", "without a version", **_OWN, botPasswordSecretUri=f"{SECRET}/1f"),
     _refused(
         "version with a slash", "without a version", **_OWN, botCertificateSecretUri=f"{SECRET}/1/"
