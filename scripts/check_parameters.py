@@ -17,6 +17,15 @@ from datetime import UTC, datetime
 from scripts.processes import ROOT
 from shared.ncrontab import Ncrontab, NcrontabError
 
+# As shared/settings has them, which need packages. What the app would refuse at its start.
+_TABLE = "[A-Za-z][A-Za-z0-9]{2,62}", "letters and digits, a letter first"
+_HOST = r"(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+PATTERNS = {
+    "ALLOWED_SERVICE_HOSTS": (rf"{_HOST}(, ?{_HOST})*", "names of hosts in lower case"),
+    "CONVERSATIONS_TABLE": _TABLE,
+    "USERS_TABLE": _TABLE,
+}
+
 _BOT_IS_FIXED = "an Azure Bot keeps its identity. Make another environment (azd env new)"
 _TABLE_IS_FIXED = "it is fixed for the life of a table: docs/operate.md, 'Changing TableShards'"
 # Each variable of what cannot be changed, the variable that a change of lifts this, and the reason.
@@ -97,17 +106,35 @@ def parameters() -> dict[str, Parameter]:
 def mistakes(variables: Mapping[str, str]) -> Iterator[str]:
     """Each mistake in the variables of an environment of azd, in one line."""
     known = parameters()
+    yield from _mistakes_in_values(variables, known)
+    yield from _changes_of_what_is_fixed(variables, known)
+
+
+def _mistakes_in_values(
+    variables: Mapping[str, str], known: Mapping[str, Parameter]
+) -> Iterator[str]:
     for name, parameter in known.items():
         value = variables.get(name)
-        must_be = "" if value is None else parameter.mistake_in(value)
-        if must_be:
+        wrong = "" if value is None else parameter.mistake_in(value)
+        if wrong:
+            yield f"{name} is {value!r}; it must be {wrong}."
+    for name, (pattern, must_be) in PATTERNS.items():
+        value = variables.get(name)
+        if value and not re.fullmatch(pattern, value):
             yield f"{name} is {value!r}; it must be {must_be}."
+    limits = variables.get("SENDING_LIMITS")
+    if limits and not (ROOT / limits).is_file():
+        yield f"SENDING_LIMITS is {limits!r}; it must be a file of the project."
     if schedule := variables.get("EXPIRY_SCHEDULE"):
         try:
             Ncrontab.read(schedule).after(datetime.now(UTC))
         except NcrontabError as error:
             yield f"EXPIRY_SCHEDULE is {schedule!r}; it must be NCRONTAB: {error}."
 
+
+def _changes_of_what_is_fixed(
+    variables: Mapping[str, str], known: Mapping[str, Parameter]
+) -> Iterator[str]:
     def is_changed(name: str) -> bool:
         before = variables.get(f"DEPLOYED_{name}")
         now = variables.get(name) or known[name].default.strip("'")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from scripts.check_parameters import mistakes, parameters
+from scripts.check_parameters import PATTERNS, mistakes, parameters
 from scripts.wait_for_roles import MARK, WAIT_SECONDS, wait
 from shared.settings.group import names_of
 from tests.settings_of_app import every_setting
@@ -64,7 +64,13 @@ def test_defaults_and_what_is_left_out_are_fine() -> None:
         ("EXPIRE_AFTER_SECONDS", "0", "1 to 315360000"),
         ("SWEEP_BUDGET_SECONDS", "211", "1 to 210"),
         ("INSTANCE_MEMORY_MB", "1024", "one of 512, 2048, 4096"),
-        ("CONVERSATIONS_TABLE", "c2", "3 to 63 characters long"),
+        ("BOT_DISPLAY_NAME", "n" * 43, "1 to 42 characters long"),
+        # The app would refuse these at its start.
+        ("CONVERSATIONS_TABLE", "2nd", "letters and digits, a letter first"),
+        ("USERS_TABLE", "users-2", "letters and digits, a letter first"),
+        ("ALLOWED_SERVICE_HOSTS", "https://a.example", "names of hosts in lower case"),
+        ("ALLOWED_SERVICE_HOSTS", "a.example;b.example", "names of hosts in lower case"),
+        ("SENDING_LIMITS", "no_such_file.toml", "a file of the project"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_by_name(
@@ -72,6 +78,32 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(
 ) -> None:
     [mistake] = mistakes({name: value})
     assert mistake.startswith(f"{name} is {value!r}; it must be {must_be}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CONVERSATIONS_TABLE", "second2"),
+        ("ALLOWED_SERVICE_HOSTS", "*.a.example, b.example,c"),
+        ("SENDING_LIMITS", "tests/e2e/no_limits.toml"),
+        ("EXPIRY_SCHEDULE", "*/5 * * * *"),
+        ("EXPIRE_AFTER_SECONDS", "60"),
+        ("VNET_ENABLED", "on"),
+    ],
+)
+def test_a_value_that_is_meant_is_taken(name: str, value: str) -> None:
+    assert list(mistakes({name: value})) == []
+
+
+def test_the_patterns_are_those_that_the_app_has() -> None:
+    for name, setting in {
+        "ALLOWED_SERVICE_HOSTS": "AllowedServiceHosts",
+        "CONVERSATIONS_TABLE": "ConversationsTable",
+        "USERS_TABLE": "UsersTable",
+    }.items():
+        [of_app] = [each.pattern for each in FIELDS[setting].metadata if hasattr(each, "pattern")]
+        pattern = PATTERNS[name][0]
+        assert of_app in {f"^{pattern}$", f"^({pattern})?$"}
 
 
 def test_what_may_be_empty_may_be_set_so() -> None:
