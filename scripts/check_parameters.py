@@ -22,6 +22,8 @@ _TABLE = "[A-Za-z][A-Za-z0-9]{2,62}", "letters and digits, a letter first"
 _HOST = r"(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 PATTERNS = {
     "ALLOWED_SERVICE_HOSTS": (rf"{_HOST}(, ?{_HOST})*", "names of hosts in lower case"),
+    # The resource group has this name, too.
+    "AZURE_ENV_NAME": (r"[\w().-]*[\w()-]", "letters, digits and ().-_, with no . at its end"),
     "CONVERSATIONS_TABLE": _TABLE,
     "USERS_TABLE": _TABLE,
 }
@@ -120,7 +122,7 @@ def _mistakes_in_values(
             yield f"{name} is {value!r}; it must be {wrong}."
     for name, (pattern, must_be) in PATTERNS.items():
         value = variables.get(name)
-        if value and not re.fullmatch(pattern, value):
+        if value and not re.fullmatch(pattern, value, re.ASCII):
             yield f"{name} is {value!r}; it must be {must_be}."
     limits = variables.get("SENDING_LIMITS")
     if limits and not (ROOT / limits).is_file():

@@ -65,6 +65,8 @@ def test_defaults_and_what_is_left_out_are_fine() -> None:
         ("SWEEP_BUDGET_SECONDS", "211", "1 to 210"),
         ("INSTANCE_MEMORY_MB", "1024", "one of 512, 2048, 4096"),
         ("BOT_DISPLAY_NAME", "n" * 43, "1 to 42 characters long"),
+        ("AZURE_ENV_NAME", "My Bot (prod)", "letters, digits and ().-_, with no . at its end"),
+        ("AZURE_ENV_NAME", "prod.", "letters, digits and ().-_, with no . at its end"),
         # The app would refuse these at its start.
         ("CONVERSATIONS_TABLE", "2nd", "letters and digits, a letter first"),
         ("USERS_TABLE", "users-2", "letters and digits, a letter first"),
@@ -83,6 +85,7 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("AZURE_ENV_NAME", "My.Bot_(prod)-1"),
         ("CONVERSATIONS_TABLE", "second2"),
         ("ALLOWED_SERVICE_HOSTS", "*.a.example, b.example,c"),
         ("SENDING_LIMITS", "tests/e2e/no_limits.toml"),
