@@ -6,7 +6,7 @@ IS_3_13 = 'import sys; sys.exit(sys.version_info < (3, 13))'
 # Tests wait for servers more than they compute, so three workers suit two cores.
 PYTEST_AT_ONCE = -n 3 --dist worksteal
 
-.PHONY: run check test test-func test-own-bot test-browser status lint bench lock audit teams-package install clean
+.PHONY: run check test test-func test-like-flex test-own-bot test-browser status lint bench lock audit teams-package install clean
 
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
@@ -25,6 +25,9 @@ test-3.13: # the newest Python, with Microsoft's own worker library
 
 test-func: install ## the tests that speak HTTP, on func (Core Tools) in place of the local host
 	$(VENV_PYTHON) -m tests.on_func $(PYTEST_AT_ONCE)
+
+test-like-flex: install ## expiry, sending and fan-out with a process for each group of functions, as on Azure
+	$(VENV_PYTHON) -m tests.on_flex $(PYTEST_AT_ONCE)
 
 test-own-bot: install ## in a copy with an echo bot in shared/bot and without the sample: lint, types, quick tests
 	$(VENV_PYTHON) -m tests.own_bot $(PYTEST_AT_ONCE) tests/unit tests/e2e/test_messages.py tests/e2e/test_local_run.py

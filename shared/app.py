@@ -77,7 +77,7 @@ class App:
         self._stores = stores
         self._are_ids_bound = settings.identity.enhanced_authentication == "on"
         self._request_seconds = settings.host.request_seconds
-        self._service_urls = ServiceUrls()
+        self._service_urls = ServiceUrls(stores.for_sweeps() if stores.has_rows else None)
         timing = Timing(settings.expire_after)
         limits = SendingLimits(read_limits(settings.sending))
         notices = (
@@ -189,6 +189,7 @@ class App:
         self._service_urls.received(activity)
         async with self.with_storage():
             response = await self._turns.take(activity, caller, received_at)
+            await self._service_urls.keep(activity)
             if asks_for_erasure(activity, are_ids_bound=self._are_ids_bound):
                 await self.erasure.erase(activity.channel_id, activity.from_property.id)
             return response

@@ -62,6 +62,9 @@ def configure(settings: TelemetrySettings) -> None:
     connection_string = settings.connection_string.get_secret_value()
     if not connection_string:
         return
+    # The exporter writes a line for each batch, and its requests another two; the host sends them
+    # all to Application Insights.
+    logging.getLogger("azure").setLevel(logging.WARNING)
     from azure.monitor.opentelemetry import (  # noqa: PLC0415 - 0.3 s that others need not wait
         configure_azure_monitor,
     )

@@ -31,6 +31,9 @@ IS_STAND_IN = not COMMAND
 # The real one takes longer to start; and without storage it waits half a minute before it listens.
 START_SECONDS = 30 if IS_STAND_IN else 120
 
+# Whether each group of functions has a process of its own: see tests/on_flex.py.
+LIKE_FLEX = IS_STAND_IN and bool(os.environ.get("LIKE_FLEX"))
+
 _STAND_IN = f"{shlex.quote(sys.executable)} -m scripts.local_host {{folder}} --port {{port}}"
 _MORE_AUTHORITIES = {"CURL_CA_BUNDLE", "SSL_CERT_DIR"}  # libraries of the app read these
 _LOCAL_SETTINGS = {"IsEncrypted": False, "Values": {"FUNCTIONS_WORKER_RUNTIME": "python"}}
@@ -126,6 +129,8 @@ def start_host(
     settings = folder / "local.settings.json"
     if not IS_STAND_IN and not settings.exists():
         settings.write_text(json.dumps(_LOCAL_SETTINGS))
+    if LIKE_FLEX:
+        options = f"{options} --like-flex"
     command = (COMMAND or _STAND_IN).format(port=port, folder=shlex.quote(str(folder)))
     log = folder / f"{uuid4().hex}.log"
     # A setting of this machine must not reach the tests. Another host may need more than a path.

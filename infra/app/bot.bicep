@@ -4,7 +4,7 @@
 param name string
 
 @description('Tags of the registration.')
-param tags object
+param tags { *: string }
 
 @description('Name of the bot, as channels show it.')
 param displayName string
@@ -23,13 +23,14 @@ param endpoint string
 @allowed([
   'UserAssignedMSI'
   'SingleTenant'
+  'MultiTenant'
 ])
 param appType string
 
 @description('Client id of the identity or app registration.')
 param appId string
 
-@description('Resource id of the identity; empty for SingleTenant.')
+@description('Resource id of the identity; empty for a bot with a registration of its own.')
 param identityResourceId string
 
 @description('Whether Direct Line and Web Chat hold each client to the user id that its token was made for.')

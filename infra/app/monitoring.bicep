@@ -4,7 +4,7 @@
 param location string
 
 @description('Tags of the resources.')
-param tags object
+param tags { *: string }
 
 @description('What ends the names of the resources.')
 param token string
@@ -24,8 +24,8 @@ param backlogAlertSeconds int
 @description('Whether sweeps are meant to run: without, that none does is no alert.')
 param sweepsRun bool
 
-resource workbook 'Microsoft.Insights/workbooks@2022-04-01' = {
-  name: guid(insightsResourceId, 'expiry')
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(token, 'expiry') // known before anything is made, for what-if
   location: location
   tags: tags
   kind: 'shared'
@@ -40,6 +40,7 @@ resource workbook 'Microsoft.Insights/workbooks@2022-04-01' = {
 
 module email 'br/public:avm/res/insights/action-group:0.7.0' = if (!empty(alertEmail)) {
   params: {
+    enableTelemetry: false
     name: 'ag-${token}'
     groupShortName: 'expiry'
     location: 'global'
@@ -60,20 +61,26 @@ var alerts = [
     name: 'sweep-missed'
     description: 'No sweep ended: conversations do not expire, except at their next message.'
     severity: 1
-    minutes: sweepMissedMinutes
-    operator: 'LessThan'
-    threshold: 1
+    // The minutes since the last sweep; nothing where there was none in two days: before the first deployment
+    // nobody waits for one, and after two days everybody has been told.
+    window: 'P1D'
+    range: 'P2D'
+    operator: 'GreaterThan'
+    threshold: sweepMissedMinutes
     query: '''
 customMetrics
 | where name == "expiry.sweeps"
-| summarize Value = count()
+| summarize Last = max(timestamp)
+| where isnotnull(Last)
+| project Value = datetime_diff("minute", now(), Last)
 '''
   }
   {
     name: 'sweep-stopped'
     description: 'A sweep stopped because the credentials of the bot were refused: no notice goes out.'
     severity: 1
-    minutes: 15
+    window: 'PT15M'
+    range: ''
     operator: 'GreaterThan'
     threshold: 0
     query: '''
@@ -86,7 +93,8 @@ customMetrics
     name: 'backlog-age'
     description: 'Sweeps do not keep up: the oldest expiry that one did not reach is this many seconds overdue.'
     severity: 2
-    minutes: 15
+    window: 'PT15M'
+    range: ''
     operator: 'GreaterThan'
     threshold: backlogAlertSeconds
     query: '''
@@ -99,7 +107,8 @@ customMetrics
     name: 'dead-letters'
     description: 'Notices were given up: they stay until somebody replays or drops them.'
     severity: 2
-    minutes: 15
+    window: 'PT15M'
+    range: ''
     operator: 'GreaterThan'
     threshold: 0
     query: '''
@@ -112,7 +121,8 @@ customMetrics
     name: 'notice-failures'
     description: 'More than a fifth of the notices that were tried failed, in percent.'
     severity: 2
-    minutes: 15
+    window: 'PT15M'
+    range: ''
     operator: 'GreaterThan'
     threshold: 20
     query: '''
@@ -127,7 +137,8 @@ customMetrics
     name: 'turn-failures'
     description: 'More than one turn in twenty failed or ended with an apology, in percent.'
     severity: 1
-    minutes: 15
+    window: 'PT15M'
+    range: ''
     operator: 'GreaterThan'
     threshold: 5
     query: '''
@@ -143,6 +154,7 @@ customMetrics
 module rules 'br/public:avm/res/insights/scheduled-query-rule:0.5.1' = [
   for alert in alerts: {
     params: {
+      enableTelemetry: false
       name: 'alert-${alert.name}-${token}'
       location: location
       tags: tags
@@ -154,7 +166,8 @@ module rules 'br/public:avm/res/insights/scheduled-query-rule:0.5.1' = [
         insightsResourceId
       ]
       evaluationFrequency: 'PT5M'
-      windowSize: 'PT${alert.minutes}M'
+      windowSize: alert.window
+      queryTimeRange: alert.range
       skipQueryValidation: true // customMetrics is empty until the app has run
       autoMitigate: true
       criterias: {
@@ -173,9 +186,11 @@ module rules 'br/public:avm/res/insights/scheduled-query-rule:0.5.1' = [
         ]
       }
       actions: {
-        actionGroupResourceIds: empty(alertEmail) ? [] : [
-          email!.outputs.resourceId
-        ]
+        actionGroupResourceIds: empty(alertEmail)
+          ? []
+          : [
+              email!.outputs.resourceId
+            ]
       }
     }
   }

@@ -8,10 +8,11 @@ param name string
 param location string
 
 @description('Tags of the network.')
-param tags object
+param tags { *: string }
 
 module network 'br/public:avm/res/network/virtual-network:0.7.1' = {
   params: {
+    enableTelemetry: false
     name: name
     location: location
     tags: tags

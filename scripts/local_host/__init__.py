@@ -6,7 +6,8 @@ docs/host.md lists that, docs/architecture.md the known differences. It is for d
 leases, no scale-out. Without `--keys` it asks for no keys, so it answers programs of this machine
 only, and no web page of another site.
 
-As with the real host, the functions run in a process of their own, the worker:
+As with the real host, the functions run in a process of their own, the worker. With `--like-flex`
+there is one for each group of functions: all HTTP functions, and each timer and queue function.
 
     __main__    the command line
     host        the server: routes, the admin API, start and stop

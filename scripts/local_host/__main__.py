@@ -1,4 +1,4 @@
-"""The command line: `python -m scripts.local_host [FOLDER] [--port PORT] [--keys KEY MASTER]`."""
+"""The command line: `python -m scripts.local_host [FOLDER] [--port PORT] ...`."""
 
 import argparse
 import asyncio
@@ -22,6 +22,11 @@ def main() -> None:
     parser.add_argument(
         "--keys", nargs=2, metavar=("KEY", "MASTER"), help="ask callers for these keys"
     )
+    parser.add_argument(
+        "--like-flex",
+        action="store_true",
+        help="a process for each group of functions, as on Flex Consumption",
+    )
     arguments = parser.parse_args()
     folder: Path = arguments.folder.resolve()
     on_stop_signal(lambda: sys.exit(0))  # until the host runs, and stops in order
@@ -32,11 +37,12 @@ def main() -> None:
         local_settings.environment_with({"AZURE_FUNCTIONS_ENVIRONMENT": "Development", **values})
     )
     keys = Keys(*arguments.keys) if arguments.keys else None
-    asyncio.run(_run(folder, keys, arguments.port))
+    asyncio.run(_run(folder, keys, arguments.port, like_flex=arguments.like_flex))
 
 
-async def _run(folder: Path, keys: Keys | None, port: int) -> None:
-    await LocalHost(folder, keys, has_debugger="debugpy" in sys.modules).run(port)
+async def _run(folder: Path, keys: Keys | None, port: int, *, like_flex: bool) -> None:
+    has_debugger = "debugpy" in sys.modules
+    await LocalHost(folder, keys, like_flex=like_flex, has_debugger=has_debugger).run(port)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 from shared.ncrontab import Ncrontab
 
 _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
+HTTP_GROUP = "http"
 SUPPORTED_BINDINGS = {"httpTrigger", "http", "timerTrigger", "queueTrigger"}
 
 
@@ -54,6 +55,11 @@ class HostedFunction:
     def is_http(self) -> bool:
         """Says whether a request starts it."""
         return bool(self.trigger["type"] == "httpTrigger")
+
+    @property
+    def group(self) -> str:
+        """The functions that share its process on Flex Consumption."""
+        return HTTP_GROUP if self.is_http else self.name
 
     @property
     def asks_for_key(self) -> bool:

@@ -24,7 +24,7 @@ from scripts.local_host.functions import FunctionError, HostedFunction, Route
 from scripts.local_host.queues import QueueListener
 from scripts.local_host.requests import RefusedError
 from scripts.local_host.timers import Timer
-from scripts.local_host.workers import InvocationError, WorkerEndedError, Workers
+from scripts.local_host.workers import InvocationError, WorkerEndedError, WorkerGroups
 from scripts.processes import on_stop_signal
 
 logger = logging.getLogger("local_host")
@@ -96,10 +96,13 @@ class LocalHost:
     Args:
         folder: of function_app.py and host.json.
         keys: what callers must show; None: nothing.
+        like_flex: whether each group of functions has a process of its own.
         has_debugger: a function that waits at a breakpoint is not too slow.
     """
 
-    def __init__(self, folder: Path, keys: Keys | None = None, *, has_debugger: bool) -> None:
+    def __init__(
+        self, folder: Path, keys: Keys | None = None, *, like_flex: bool, has_debugger: bool
+    ) -> None:
         self.folder = folder
         self.keys = keys
         self.is_broken = False
@@ -111,7 +114,8 @@ class LocalHost:
             logger.error("host.json is wrong: %s. The host answers 503 to everything.", error)  # noqa: TRY400 - no code of ours is wrong
         self.prefix, self.queue_settings = settings.prefix, settings.queues
         self.headers = settings.headers
-        self.workers = Workers(folder, None if has_debugger else settings.timeout_seconds)
+        timeout_seconds = None if has_debugger else settings.timeout_seconds
+        self.workers = WorkerGroups(folder, timeout_seconds, apart=like_flex)
         self.functions: dict[str, HostedFunction] = {}
         self.timers: list[Timer] = []
         self.queues: list[QueueListener] = []
@@ -186,7 +190,7 @@ class LocalHost:
         if self.is_broken:
             return
         try:
-            worker = await self.workers.current()
+            worker = await self.workers.of(functions.HTTP_GROUP).current()
         except WorkerEndedError as error:
             sys.exit(f"function_app.py cannot be loaded: its process ends ({error}).")
         if worker.error:
@@ -327,7 +331,7 @@ class LocalHost:
         self, function: HostedFunction, kind: str, given: dict[str, Any], body: bytes = b""
     ) -> tuple[dict[str, Any], bytes]:
         began = time.monotonic()
-        answer = await self.workers.invoke(function.name, kind, given, body)
+        answer = await self.workers.of(function.group).invoke(function.name, kind, given, body)
         logger.info("%s ran for %.0f ms", function.name, (time.monotonic() - began) * 1000)
         return answer
 

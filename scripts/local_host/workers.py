@@ -217,6 +217,36 @@ class Workers:
         )
 
 
+class WorkerGroups:
+    """The workers of all functions: one for all of them, or one for each group.
+
+    A group has a worker of its own on Flex Consumption: all HTTP functions are one group, each
+    other function is one by itself. As there, a worker starts when its group has something to do.
+
+    Args:
+        folder: of the app.
+        timeout_seconds: functionTimeout; None: no limit.
+        apart: whether each group has one.
+    """
+
+    def __init__(self, folder: Path, timeout_seconds: float | None, *, apart: bool) -> None:
+        self._folder = folder
+        self._timeout_seconds = timeout_seconds
+        self._apart = apart
+        self._groups: dict[str, Workers] = {}
+
+    def of(self, group: str) -> Workers:
+        """The workers of a group."""
+        name = group if self._apart else ""
+        if name not in self._groups:
+            self._groups[name] = Workers(self._folder, self._timeout_seconds)
+        return self._groups[name]
+
+    async def stop(self) -> None:
+        """Ends all workers for good."""
+        await asyncio.gather(*(workers.stop() for workers in self._groups.values()))
+
+
 async def _python(*arguments: object) -> asyncio.subprocess.Process:
     # In a session of its own: Ctrl-C in a terminal is for the host only, which ends its worker.
     return await asyncio.create_subprocess_exec(

@@ -111,7 +111,7 @@ class NoticeSender:
             await client.send(notice)
         except ConnectorError as error:
             self._limits.answered(reference, sent_at, error)
-            result = _failure(conversation, error, self._service_urls)
+            result = await _failure(conversation, error, self._service_urls)
             if is_anonymous and result.verdict is Verdict.STOP:
                 return replace(result, verdict=Verdict.DEAD)  # it says nothing about the others
             return result
@@ -128,7 +128,7 @@ async def say_nothing(_: Conversation) -> NoticeResult:
     return NoticeResult(Verdict.NOT_WANTED)
 
 
-def _failure(
+async def _failure(
     conversation: Conversation, error: ConnectorError, service_urls: ServiceUrls
 ) -> NoticeResult:
     verdict, service_url = _VERDICTS.get(error.status, Verdict.DEAD), ""
@@ -138,7 +138,7 @@ def _failure(
     if verdict is Verdict.REFUSED and error.code == _WRONG_SERVICE_URL:
         # Never take the address from the answer: it would get the bot's token.
         if conversation.reference and not conversation.moved:
-            service_url = service_urls.other_than(conversation.reference)
+            service_url = await service_urls.other_than(conversation.reference)
         verdict = Verdict.TRY_LATER if service_url else Verdict.DEAD
     return NoticeResult(
         verdict,

@@ -51,6 +51,11 @@ def user_hash(channel_id: str, user_id: str) -> str:
     return sha256(content).hexdigest()[:32]
 
 
+def tenant_hash(channel_id: str, tenant_id: str) -> str:
+    """The hash of a tenant of a channel, for keys: 32 hexadecimal digits."""
+    return sha256(f"{channel_id}/tenants/{tenant_id}".encode()).hexdigest()[:32]
+
+
 def shard_name(number: int) -> str:
     """The name of a shard; `number` counts from 0."""
     return f"s{number:03d}"

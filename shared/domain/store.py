@@ -278,7 +278,19 @@ class StatusStore(DueRows, Protocol):
         """Write a sweep's record into that slot, over the old one: one request, no read."""
 
 
-class ConversationStore(SweepStore, DeadLetterStore, ControlStore, StatusStore, Protocol):
+class TenantStore(Protocol):
+    """The store of what processes tell each other about a channel's tenants, by `tenant_hash`."""
+
+    async def service_url(self, tenant: str) -> str:
+        """The service URL that was kept last; empty if there is none that can be read."""
+
+    async def keep_service_url(self, tenant: str, url: str) -> None:
+        """Keep a service URL over the one before: one request, no read."""
+
+
+class ConversationStore(
+    SweepStore, DeadLetterStore, ControlStore, StatusStore, TenantStore, Protocol
+):
     """A store with a row for each conversation; it has every operation."""
 
 

@@ -12,5 +12,5 @@ class SendingSettings(SettingsGroup):
         "SendingLimits",
         "a TOML file, from the app's folder on",
         default=Path("sending_limits.toml"),
-        no_parameter="the file is in the package, by its default name",
+        parameter="sendingLimits",
     )

@@ -56,13 +56,13 @@ class StorageSettings(SettingsGroup):
         "ConversationsTable",
         "a table name: 3 to 63 letters and digits, a letter first",
         default="conversations",
-        no_parameter="the account is new, so the default name is free",
+        parameter="conversationsTable",
     )
     users_table: TableName = setting(
         "UsersTable",
         "a table name: 3 to 63 letters and digits, a letter first",
         default="users",
-        no_parameter="the account is new, so the default name is free",
+        parameter="usersTable",
     )
     shards: Annotated[WholeNumber, Field(ge=1, le=256)] = setting(
         "TableShards",

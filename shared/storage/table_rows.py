@@ -377,6 +377,17 @@ def sweep_record_of(row: Row) -> SweepRecord:
         return SweepRecord.from_json(columns.json("Record", dict))
 
 
+def service_url_of(row: Row) -> str:
+    """The service URL in a tenant's row.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        return columns.text("ServiceUrl")
+
+
 def due_row(row: DueRow) -> Row:
     """The row of a work item; it has only a key and its mark."""
     key = row.stored_key or f"d|{row.due_seconds:010d}|{row.address.key}|{row.session}"

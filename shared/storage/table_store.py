@@ -8,7 +8,8 @@ Row keys of the conversations table, all rows of one conversation in one partiti
     d|{due:010d}|{key}|{session}    the due row: one work item per session
     x|{expired:010d}|{key}|{session}  a dead letter: a notice that could not be delivered
 
-Partition ctl: `ctl` describes the table, `sweep|{slot:02d}` are records of the last sweeps.
+Partition ctl: `ctl` describes the table, `sweep|{slot:02d}` are records of the last sweeps, and
+`url|{tenant}` has the newest service URL of a channel's tenant.
 
 Users table, partition {user}:
 
@@ -71,6 +72,7 @@ from shared.storage.table_rows import (
     own_row_key,
     private_columns_of,
     private_of,
+    service_url_of,
     sweep_record_of,
     user_columns,
     user_named_in,
@@ -174,6 +176,19 @@ class TableStore(ConversationStore):
     async def record_sweep(self, record: SweepRecord, slot: int) -> None:
         text = json.dumps({**asdict(record), "at": record.at.isoformat()})
         row = Row(CONTROL, f"sweep|{slot:02d}", {"Record": text, **MARK})
+        await self._conversations.write([Operation("upsert", row)])
+
+    # What processes tell each other about tenants
+
+    @override
+    async def service_url(self, tenant: str) -> str:
+        row = await self._conversations.get(CONTROL, f"url|{tenant}")
+        found = _readable(service_url_of, [row] if row else [])
+        return next(iter(found), "")
+
+    @override
+    async def keep_service_url(self, tenant: str, url: str) -> None:
+        row = Row(CONTROL, f"url|{tenant}", {"ServiceUrl": url, **MARK})
         await self._conversations.write([Operation("upsert", row)])
 
     # What a turn needs

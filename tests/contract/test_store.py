@@ -764,6 +764,21 @@ async def test_records_of_sweeps_come_back_newest_first_one_for_each_slot(
     assert list(await store.sweeps()) == [newer, older]
 
 
+async def test_the_newest_service_url_of_a_tenant_is_kept_apart_from_other_rows(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    await store.control()
+    assert await store.service_url("a" * 32) == ""
+    await store.keep_service_url("a" * 32, "https://one/")
+    await store.keep_service_url("a" * 32, "https://two/")
+    assert await store.service_url("a" * 32) == "https://two/"
+    assert await store.service_url("b" * 32) == ""
+    assert list(await store.sweeps()) == []
+    damaged = Row("ctl", f"url|{'a' * 32}", {"ServiceUrl": 5})
+    await tables[0].write([Operation("upsert", damaged)])
+    assert await store.service_url("a" * 32) == ""
+
+
 async def test_dead_letters_are_told_apart_from_other_rows_oldest_first(
     store: TableStore, tables: tuple[Table, Table]
 ) -> None:

@@ -135,6 +135,8 @@ async def running_bot(
     queues: Mapping[str, Any] | None = None,
     may_fail: bool = False,
     starts: bool = True,
+    options: str = "",
+    first: str = "",
 ) -> AsyncIterator[RunningBot]:
     """Start a bot with these settings and no others; stop it in the end.
 
@@ -146,14 +148,16 @@ async def running_bot(
         queues: what is changed in extensions.queues of host.json.
         may_fail: the test makes a function raise.
         starts: whether the app does; if not, only its health answers.
+        options: of the stand-in for the host.
+        first: Python to run before everything else, for where modules come from.
     """
     host = json.loads((processes.ROOT / "host.json").read_text())
     host["extensions"]["queues"].update(queues or {})
     (folder / "host.json").write_text(json.dumps(host))
     real_app = (processes.ROOT / "function_app.py").read_text()
     its_bot = _BOT.format(module=bot.__name__) if bot else ""
-    (folder / "function_app.py").write_text(_OUR_FOLDER + its_bot + changes + real_app)
-    host_process = start_host(folder, settings)
+    (folder / "function_app.py").write_text(_OUR_FOLDER + first + its_bot + changes + real_app)
+    host_process = start_host(folder, settings, options=options)
     connector, timeout = TCPConnector(limit=0), ClientTimeout(total=60)
     try:
         async with ClientSession(connector=connector, timeout=timeout) as http:

@@ -117,7 +117,15 @@ NOT_RUN = {
     "git remote add upstream <the address you cloned from>": "your clone's, not ours",
     "git fetch upstream": "the same",
     "git merge upstream/main": "the same",
-    ".venv/bin/python -m shared.cli doctor --endpoint <BOT_ENDPOINT>": "needs Azure; run as above",
+    ".venv/bin/python -m scripts.with_app_settings python -m shared.cli doctor"
+    " --endpoint <BOT_ENDPOINT>": "needs Azure; tests/unit/project/test_with_app_settings.py",
+    'curl https://<BOT_DOMAIN>/admin/functions/expiry_timer -H "x-functions-key: $MASTER_KEY"'
+    " -H 'Content-Type: application/json' -d '{}'": "needs Azure; it is run without a key",
+    "python -m scripts.install": "what `make install` runs",
+    "python -m scripts.teams_package": "what `make teams-package` runs",
+    "python -m scripts.local_host --like-flex": "`make test-like-flex` starts it",
+    "make test-like-flex": ".github/workflows/test.yml",
+    "git checkout HEAD~1 && azd deploy": "needs Azure",
     "python -m shared.cli": "no command yet, its name",
     "git clone <this repository> && cd <its folder>": "a clone is what runs this",
     "make install": "what every target does first",
@@ -125,10 +133,6 @@ NOT_RUN = {
     "make lint": "the same",
     "curl <HEALTH_PAGE>": "needs Azure; test_doctor.py asks the same page of a bot that runs here",
     'curl -H "x-functions-key: $KEY" <STATUS_PAGE> -o status.html': "the same, of the status page",
-    'while IFS= read -r line; do export "$line"; done < <(az functionapp config appsettings list '
-    "-g <AZURE_RESOURCE_GROUP> -n <AZURE_FUNCTION_NAME> --query \"[].join('=', [name, value])\""
-    " -o tsv)": "needs Azure",
-    "unset AzureWebJobsStorage__credential AzureWebJobsStorage__clientId": "the same",
 }
 
 

@@ -247,9 +247,10 @@ def environment_of_app(folder: Path, address: str = "") -> dict[str, str]:
     }
 
 
-def run_app(folder: Path, then: str, address: str = "") -> None:
+def run_app(folder: Path, then: str, address: str = "", first: str = "") -> str:
+    """Run the app in a process of its own; returns what it logged and printed."""
     done = subprocess.run(
-        [sys.executable, "-c", _APP + _FLUSH + then],
+        [sys.executable, "-c", first + _APP + _FLUSH + then],
         cwd=ROOT,
         env=environment_of_app(folder, address),
         capture_output=True,
@@ -258,6 +259,7 @@ def run_app(folder: Path, then: str, address: str = "") -> None:
         timeout=60,
     )
     assert done.returncode == (-9 if then == _KILL else 0), done.stderr
+    return done.stdout + done.stderr
 
 
 def test_spans_and_metrics_are_sent_and_the_log_is_not_although_the_process_is_killed(
@@ -269,6 +271,18 @@ def test_spans_and_metrics_are_sent_and_the_log_is_not_although_the_process_is_k
     assert spans == ["turn"]
     assert "expiry.turns" in metrics
     assert "this goes to the host" not in json.dumps(received)
+
+
+def test_what_is_sent_leaves_no_line_in_the_log(
+    ingestion: tuple[str, list[Any]], tmp_path: Path
+) -> None:
+    address, received = ingestion
+    # As the worker's root logger is: the host sends what it gets to Application Insights.
+    everything = "import logging; logging.basicConfig(level=logging.INFO)\n"
+    log = run_app(tmp_path, _KILL, address, everything)
+    assert sent(received)[0] == ["turn"]
+    assert "this goes to the host" in log
+    assert "azure" not in log
 
 
 def sent(received: list[Any]) -> tuple[list[str], set[str]]:

@@ -17,8 +17,15 @@ MAIN = INFRA / "main.bicep"
 def tree(file: Path) -> dict[str, Any]:
     """What a file declares, by kind and name."""
     # Through JSON, as the parser mixes its own classes in.
-    parsed = BicepParser().parse(text=file.read_text(encoding="utf-8"))
+    parsed = BicepParser().parse(text=older_bicep(file.read_text(encoding="utf-8")))
     return {"modules": {}, "resources": {}, "outputs": {}, **json.loads(json.dumps(parsed))}
+
+
+def older_bicep(text: str) -> str:
+    """The same in the Bicep that pycep knows: ternaries in one line, no directives or map types."""
+    text = re.sub(r"^\s*#disable-.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\n\s*([?:] )", r" \1", text)
+    return text.replace("{ *: string }", "object")
 
 
 def decorator(parameter: dict[str, Any], name: str) -> Any:
@@ -90,3 +97,56 @@ def parameters_of(setting: str) -> set[str]:
     """The parameters that give an app setting its value, or else that decide if it is set."""
     [variable] = [each for each in variables_of_settings() if setting in app_settings(each)]
     return parameters_in(app_settings()[setting]) or parameters_in(variable)
+
+
+def mistakes_in(**changed: object) -> list[str]:
+    """What `mistakes` of main.bicep says of the defaults but for what is changed.
+
+    Evaluates the few operators and functions that stand there.
+    """
+    parts = tree(MAIN)
+    text = MAIN.read_text(encoding="utf-8")
+    names: dict[str, object] = {
+        name: parameter["default"] for name, parameter in parts["parameters"].items()
+    }
+    names |= changed
+    if "cosmosTimeToLive" not in changed:
+        names["cosmosTimeToLive"] = min(int(str(names["expireAfterSeconds"])) + 86400, 315360000)
+    for name in ("hasEasyAuth", "usesIdentity", "hasSecret", "hasCertificate", "isSwept"):
+        names[name] = _value(_right_side(text, name), names)
+    for name in ("passwordUri", "certificateUri"):
+        names[name] = _value(_right_side(text, name), names)
+    items = re.split(r",\n  (?=\w)", text.split("var mistakes = concat(\n")[1].split("\n)\n")[0])
+    found: list[str] = []
+    for item in items:
+        value = _value(item, names)
+        assert isinstance(value, list)
+        found += value
+    return found
+
+
+def _right_side(text: str, variable: str) -> str:
+    found = re.search(rf"^var {variable} = (.*)$", text, re.MULTILINE)
+    assert found, variable
+    return found[1]
+
+
+_FUNCTIONS = {
+    "contains": lambda values, value: value in values,
+    "empty": lambda value: not value,
+    "endsWith": lambda value, end: value.endswith(end),
+    "length": len,
+    "split": lambda value, separator: value.split(separator),
+    "toLower": lambda value: value.lower(),
+}
+
+
+def _value(expression: str, names: dict[str, object]) -> object:
+    condition, is_ternary, rest = re.sub(r"\s+", " ", expression.strip()).partition(" ? ")
+    if is_ternary:
+        yes, _, no = rest.partition(" : ")
+        return _value(yes if _value(condition, names) else no, names)
+    python = condition.replace("&&", " and ").replace("||", " or ")
+    python = re.sub(r"!(?!=)", " not ", python)
+    python = re.sub(r"'\$\{(\w+)\}/'", r"(\1 + '/')", python)
+    return eval(python, {"__builtins__": {}}, {**_FUNCTIONS, **names})

@@ -22,8 +22,9 @@ from tests.unit.project.bicep import (
 )
 
 FIELDS = {names_of(field)[0]: field for _, _, field in every_setting()}
-# Read by Microsoft's exporter and by the libraries that send requests, not by Settings.
+# Read by the host, Microsoft's exporter and the libraries that send requests, not by Settings.
 NOT_OURS = {
+    "AzureWebJobs.messages.Disabled",  # the host reads it
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "HTTPS_PROXY",
     "HTTP_PROXY",

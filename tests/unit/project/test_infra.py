@@ -12,9 +12,12 @@ import pytest
 
 from api_function import ROUTES
 from api_function.route import STATE_ROLE, STATUS_ROLE
-from scripts import package
+from scripts import check_parameters, package, wait_for_roles
 from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS
+from shared.settings.expiry import AFTER_BUDGET_SECONDS
+from shared.settings.group import MAX_SECONDS
 from shared.storage import cosmos_account
+from tests.infra.sets import REFUSED, TAKEN, ParameterSet
 from tests.unit.project.bicep import (
     INFRA,
     MAIN,
@@ -22,6 +25,7 @@ from tests.unit.project.bicep import (
     app_settings,
     config,
     decorator,
+    mistakes_in,
     tree,
     value_of,
 )
@@ -82,6 +86,7 @@ def test_every_name_that_is_used_is_declared(file: Path) -> None:
     declared |= set(re.findall(r"\bfor (\w+) in\b", code))
     declared |= {"true", "false", "null", "if", "for", "in", "existing", "array", "object"}
     declared |= {"string", "int", "bool", "targetScope"}
+    code = re.sub(r"^\s*#disable-next-line .*", " ", code, flags=re.MULTILINE)
     statement = r"^(?:param|var|resource|module|output|type) \w+(?: \w+(?:\[\])?)?|^@\w+"
     code = re.sub(statement, " ", code, flags=re.MULTILINE)
     used = set(re.findall(r"(?<![\w.?@])(?<!!\.)([A-Za-z_]\w*)\b(?!\s*[(:])", code))
@@ -127,6 +132,73 @@ def test_each_parameter_is_taken_from_a_variable_of_azd_that_the_docs_explain() 
         assert f"`{variable[1]}`" in DEPLOY, name
 
 
+SWITCHES = ({"on", "off"}, {"key", "entra", "off"})
+
+
+def test_no_parameter_is_one_that_azd_could_take_for_its_default() -> None:
+    for name, parameter in tree(MAIN)["parameters"].items():
+        assert parameter["type"] in {"string", "int"}, name  # a bool: "on" would be false
+        allowed = decorator(parameter, "allowed")
+        if allowed and "off" in allowed:
+            assert set(allowed) in SWITCHES, name
+
+
+def test_an_instance_serves_several_requests_at_once() -> None:
+    functions = config(tree(MAIN)["modules"]["app"])["params"]["functionAppConfig"]
+    http = functions["scaleAndConcurrency"]["triggers"]["http"]
+    assert http == {"perInstanceConcurrency": "httpConcurrency"}
+    assert tree(MAIN)["parameters"]["httpConcurrency"]["default"] == 16
+    assert tree(MAIN)["parameters"]["rollingUpdates"]["default"] == "off"  # a preview
+
+
+def test_mistakes_stop_everything_before_anything_is_made() -> None:
+    group = config(tree(MAIN)["resources"]["group"])["name"]
+    assert {"mistakes", "fail"} <= set(re.findall(r"\w+", json.dumps(group)))
+    assert mistakes_in() == []
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=str)
+def test_parameters_that_cannot_work_together_are_refused(case: ParameterSet) -> None:
+    [mistake] = mistakes_in(**case.parameters)
+    assert case.refused_with in mistake
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", mistake))
+    parameters = json.loads((INFRA / "main.parameters.json").read_text(encoding="utf-8"))
+    assert named <= {each["value"].strip("${}") for each in parameters["parameters"].values()}
+
+
+@pytest.mark.parametrize("case", TAKEN, ids=str)
+def test_parameters_that_work_together_are_taken(case: ParameterSet) -> None:
+    assert mistakes_in(**case.parameters) == []
+    assert set(case.parameters) <= set(tree(MAIN)["parameters"])
+
+
+def test_a_secret_is_fetched_anew_after_its_rotation() -> None:
+    text = MAIN.read_text(encoding="utf-8")
+    for name in ("Password", "Certificate"):
+        given = f"bot{name}SecretUri"
+        expected = f"var {name.lower()}Uri = endsWith({given}, '/') ? {given} : '${{{given}}}/'\n"
+        assert expected in text
+        assert f"SecretUri=${{{name.lower()}Uri}})" in text
+
+
+def test_no_module_reports_its_use() -> None:
+    for file in FILES:
+        for name, module in tree(file)["modules"].items():
+            if module["type"] != "local":
+                assert config(module)["params"]["enableTelemetry"] is False, name
+
+
+def test_no_alert_waits_for_a_sweep_that_never_was() -> None:
+    alerts = tree(INFRA / "app/monitoring.bicep")["variables"]["alerts"]["value"]
+    [missed] = [alert for alert in alerts if alert["name"] == "sweep-missed"]
+    assert missed["operator"] == "GreaterThan"  # no row is no alert, so the query has none then
+    assert "| where isnotnull(Last)" in missed["query"]
+    longest = max(decorator(tree(MAIN)["parameters"]["sweepMissedMinutes"], "allowed"))
+    assert missed["range"] == "P2D"
+    assert longest < 2 * 24 * 60
+    assert all(alert["operator"] == "GreaterThan" for alert in alerts)
+
+
 def test_roles_are_built_in_ones_and_are_assigned() -> None:
     text = "".join(file.read_text(encoding="utf-8") for file in FILES)
     guid = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -163,10 +235,14 @@ def test_the_containers_are_as_the_app_expects_them() -> None:
     assert "defaultTtl" not in containers["users"]
     assert config(tree(MAIN)["modules"]["cosmos"])["params"]["timeToLive"] == "cosmosTimeToLive"
     assert value_of(app_settings()["CosmosDbTimeToLive"]) != ""
-    default = tree(MAIN)["parameters"]["cosmosTimeToLive"]["default"]["operator"]
-    assert default["type"] == "add"
-    assert default["operands"]["operand_1"] == "expireAfterSeconds"
-    assert default["operands"]["operand_2"] >= TIME_TO_LIVE_MARGIN_SECONDS
+    text = MAIN.read_text(encoding="utf-8")
+    default = re.search(r"int = min\(expireAfterSeconds \+ (\d+), (\d+)\)\n", text)
+    assert default
+    assert int(default[1]) >= TIME_TO_LIVE_MARGIN_SECONDS
+    # A default that is computed from another parameter must not leave its own limits.
+    most = decorator(tree(MAIN)["parameters"]["cosmosTimeToLive"], "max_value")
+    assert int(default[2]) == most == MAX_SECONDS
+    assert f"cosmosTimeToLive < expireAfterSeconds + {TIME_TO_LIVE_MARGIN_SECONDS}" in text
 
 
 def test_the_plan_runs_what_is_packaged_for_as_long_as_a_sweep_may_take() -> None:
@@ -175,7 +251,7 @@ def test_the_plan_runs_what_is_packaged_for_as_long_as_a_sweep_may_take() -> Non
     host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
     hours, minutes, seconds = (int(part) for part in host["functionTimeout"].split(":"))
     most = decorator(tree(MAIN)["parameters"]["sweepBudgetSeconds"], "max_value")
-    assert most < hours * 3600 + minutes * 60 + seconds
+    assert most == hours * 3600 + minutes * 60 + seconds - AFTER_BUDGET_SECONDS
     assert host["version"] == "2.0"  # what version 4 of the host reads
     assert host["telemetryMode"] == "OpenTelemetry"
     # Core Tools take a default for the host's own categories, too: some 600 lines at each start.
@@ -185,7 +261,9 @@ def test_the_plan_runs_what_is_packaged_for_as_long_as_a_sweep_may_take() -> Non
 def test_azd_deploys_what_the_package_script_builds() -> None:
     text = (ROOT / "azure.yaml").read_text(encoding="utf-8")
     assert f"dist: {(package.BUILD / 'app').relative_to(ROOT).as_posix()}\n" in text
-    assert text.count(f"-m {package.__name__}\n") == 2
+    for script in (package, check_parameters, wait_for_roles):
+        assert text.count(f"run: python3 -m {script.__name__}\n") == 1
+        assert text.count(f"run: python -m {script.__name__}\n") == 1
     service = re.search(r"^services:\n  (\w+):$", text, flags=re.MULTILINE)
     assert service
     assert f"'azd-service-name': '{service[1]}'" in MAIN.read_text(encoding="utf-8")
@@ -258,17 +336,14 @@ def test_each_provisioning_sets_app_service_authentication_and_leaves_channels_a
     assert [each["name"] for each in configs] == ["appsettings", "authsettingsV2"]
     assert configs[1]["properties"] == "authentication"
     text = MAIN.read_text(encoding="utf-8")
-    decides = "!empty(authClientId) && (stateApi == 'entra' || statusPage == 'entra')"
-    assert f"var hasEasyAuth = {decides}\n" in text
-    authentication = text.partition("var authentication = hasEasyAuth ? {")[2].partition("module ")[
-        0
-    ]
+    assert "var hasEasyAuth = stateApi == 'entra' || statusPage == 'entra'\n" in text
+    authentication = text.partition("var authentication = hasEasyAuth\n")[2].partition("module ")[0]
     excluded = re.search(r"excludedPaths: \[([^\]]*)\]", authentication)
     assert excluded
     is_open = {f"/api/{route.path}" for route in ROUTES if route.is_open}
     assert set(re.findall(r"'([^']+)'", excluded[1])) == is_open | {"/api/messages"}
     assert "requireAuthentication: false" in authentication
-    on, _, off = authentication.partition("} : {")
+    on, _, off = authentication.partition("\n  : {")
     assert ("enabled: true" in on, "enabled: false" in off) == (True, True)
 
 

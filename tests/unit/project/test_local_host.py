@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -374,3 +375,49 @@ def test_a_route_it_would_not_serve_right_is_an_error() -> None:
     function = HostedFunction("item", {"type": "httpTrigger", "route": "item/{id:int}"})
     with pytest.raises(FunctionError, match=r"only \{name\}"):
         Route.of("api", function)
+
+
+GROUPS = """
+import os
+from pathlib import Path
+import azure.functions as func
+
+app = func.FunctionApp()
+
+@app.route()
+async def one(req: func.HttpRequest) -> str:
+    return str(os.getpid())
+
+@app.route()
+async def other(req: func.HttpRequest) -> str:
+    return str(os.getpid())
+
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+def ticks(timer: func.TimerRequest) -> None:
+    Path("ticks").write_text(str(os.getpid()))
+
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+def tocks(timer: func.TimerRequest) -> None:
+    Path("tocks").write_text(str(os.getpid()))
+"""
+
+
+@pytest.mark.parametrize("like_flex", [False, True])
+def test_like_flex_each_group_of_functions_has_a_process(tmp_path: Path, like_flex: bool) -> None:
+    (tmp_path / "function_app.py").write_text(GROUPS)
+    with running_host(tmp_path, "--like-flex" if like_flex else "") as host:
+        processes = [host.ask("GET", f"/api/{name}")[1] for name in ("one", "other")]
+        for name in ("ticks", "tocks"):
+            assert host.run_now(name) == 202
+            written = tmp_path / name
+            wait_until(partial(written_by, written), host)
+            processes.append(written.read_text())
+        http, http_too, ticks, tocks = processes
+        assert http == http_too
+        assert len({http, ticks, tocks}) == (3 if like_flex else 1)
+        assert host.stop() == 0
+        wait_until(lambda: not any(Path("/proc", each).exists() for each in processes), host)
+
+
+def written_by(file: Path) -> bool:
+    return file.exists() and bool(file.read_text())

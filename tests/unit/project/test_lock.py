@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from scripts.lock import FILES
 from scripts.processes import ROOT
 
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def asked_for(file: Path) -> list[Requirement]:

@@ -12,7 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from scripts.processes import ROOT
-from scripts.with_variables import taken_over
+from scripts.with_variables import AGAIN_AFTER_SECONDS, run, taken_over
+from tests import infra
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 SCHEMAS = {
@@ -42,9 +43,11 @@ def test_actions_are_pinned_to_a_commit_beside_their_version(file: Path) -> None
 
 def test_ci_runs_the_one_command_on_every_python() -> None:
     workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
-    assert '["3.11", "3.12", "3.13"]' in workflow
+    assert '["3.11", "3.12", "3.13", "3.14"]' in workflow  # what Azure Functions offers
     assert "run: make test PYTHON=" in workflow
     assert "run: make test-func" in workflow  # not in .ci/run: func cannot be had everywhere
+    assert f"run: python -m {infra.__name__}\n" in workflow  # nor can the Bicep compiler
+    assert "run: make test-like-flex" in workflow
     assert "run: make test-own-bot" in workflow
     assert "run: make test-browser" in workflow
     ci = (ROOT / ".ci" / "run").read_text().splitlines()
@@ -79,7 +82,8 @@ def test_only_the_job_that_deploys_may_and_it_runs_nothing_but_azd() -> None:
     assert package["needs"] == "test"
     assert deploy["environment"] == "production"
     commands = [step["run"] for step in deploy["steps"] if "run" in step]
-    prefix = r"(python3 -m scripts\.with_variables )?azd (auth login|provision|deploy) "
+    run = r"python3 -m scripts\.with_variables (--attempts 5 )?"
+    prefix = rf"({run})?azd (auth login|provision|deploy) "
     assert all(re.match(prefix, command) for command in commands)
     assert "--from-package package.zip" in commands[-1]
     assert any("scripts.package" in step.get("run", "") for step in package["steps"])
@@ -136,3 +140,21 @@ def test_azd_gets_the_variables_as_they_are() -> None:
         check=True,
     )
     assert done.stdout == f"{value}\n"
+
+
+@pytest.mark.parametrize(
+    ("succeeds_at", "attempts", "code", "waits"),
+    [(1, 1, 0, 0), (1, 5, 0, 0), (3, 5, 0, 2), (6, 5, 7, 4), (2, 1, 7, 0)],
+)
+def test_a_command_is_tried_so_often_with_a_minute_between(
+    tmp_path: Path, succeeds_at: int, attempts: int, code: int, waits: int
+) -> None:
+    calls = tmp_path / "calls"
+    script = (
+        "import pathlib, sys; calls = pathlib.Path(sys.argv[1]); calls.open('a').write('x');"
+        f" sys.exit(0 if len(calls.read_text()) >= {succeeds_at} else 7)"
+    )
+    slept: list[float] = []
+    command = [sys.executable, "-c", script, str(calls)]
+    assert run(command, dict(os.environ), attempts, slept.append) == code
+    assert slept == [AGAIN_AFTER_SECONDS] * waits
