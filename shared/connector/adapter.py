@@ -1,10 +1,11 @@
 """The SDK's adapter on our connector, with the replies of a turn held back until its commit."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any, cast
-from uuid import uuid4
 
 from botbuilder.core import TurnContext
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
@@ -33,11 +34,34 @@ from shared.connector.operations import ConnectorClient
 from shared.connector.outbound import HeldReply
 from shared.connector.references import reference_of
 from shared.connector.retry import Retries, TurnRetries
+from shared.domain.placeholders import is_placeholder, placeholder_for
 
 logger = logging.getLogger(__name__)
 
-# The beginning of the id of an activity that is held back.
-_PLACEHOLDER = "held-"
+
+@dataclass(slots=True)
+class _Sending:
+    """What a turn does to its conversation.
+
+    Attributes:
+        turn: names the turn; each of its attempts and copies has the same name.
+        held: what is held back, in order; None once it is being sent: nothing is held back then.
+        ids: that the channel gave, by placeholder.
+    """
+
+    turn: str
+    held: list[HeldReply] | None = field(default_factory=list)
+    ids: dict[str, str] = field(default_factory=dict)
+    _made: Counter[str] = field(default_factory=Counter)
+
+    def placeholder(self, activity: Activity) -> str:
+        """The placeholder of an activity, the same one in each attempt that sends it.
+
+        Copies of one activity may write the user's row both, and only one of them sends.
+        """
+        text = activity.text or ""
+        self._made[text] += 1
+        return placeholder_for(self.turn, text, self._made[text])
 
 
 class BufferingAdapter(CloudAdapterBase):
@@ -56,7 +80,7 @@ class BufferingAdapter(CloudAdapterBase):
         limits: how fast the channels take messages; None: no limits.
     """
 
-    _HELD = "shared.connector.adapter.held"
+    _SENDING = "shared.connector.adapter.sending"
 
     def __init__(
         self,
@@ -71,8 +95,16 @@ class BufferingAdapter(CloudAdapterBase):
         self._retries = retries or Retries()
         self._limits = limits
 
-    async def prepare(self, activity: Activity, caller: AuthenticateRequestResult) -> TurnContext:
-        """The context of a turn of `activity`, whose replies are held back."""
+    async def prepare(
+        self, activity: Activity, caller: AuthenticateRequestResult, turn: str
+    ) -> TurnContext:
+        """The context of a turn of `activity`, whose replies are held back.
+
+        Args:
+            activity: what came in.
+            caller: who sent it.
+            turn: names the turn; each of its attempts and copies has the same name.
+        """
         activity.caller_id = caller.caller_id
         if activity.recipient is None or not activity.recipient.id:
             # Some clients leave it out; replies need a sender, and state keys need its id.
@@ -88,7 +120,7 @@ class BufferingAdapter(CloudAdapterBase):
             self._no_callback,
             factory,
         )
-        context.turn_state[self._HELD] = []
+        context.turn_state[self._SENDING] = _Sending(turn)
         return context
 
     def own_identity(self) -> AuthenticateRequestResult:
@@ -118,7 +150,7 @@ class BufferingAdapter(CloudAdapterBase):
 
     def discard(self, context: TurnContext) -> None:
         """Forget everything held back so far, and the bot's handlers, which may have failed."""
-        context.turn_state[self._HELD] = []
+        context.turn_state[self._SENDING] = _Sending(self._sending(context).turn)
         handlers: Any
         for handlers in (
             context._on_send_activities,  # noqa: SLF001 - the SDK has no way to take one away
@@ -135,7 +167,16 @@ class BufferingAdapter(CloudAdapterBase):
 
     def hold(self, context: TurnContext, items: Sequence[HeldReply]) -> None:
         """Hold back what an earlier copy of this turn did, instead of running the bot."""
-        context.turn_state[self._HELD] = list(items)
+        self._sending(context).held = list(items)
+
+    def placeholders(self, context: TurnContext) -> frozenset[str]:
+        """What stands for the ids of the messages that the turn holds back."""
+        sends = [item.what for item in self.held(context) if item.kind == "send"]
+        return frozenset(str(cast("Activity", what).id) for what in sends)
+
+    def ids(self, context: TurnContext) -> Mapping[str, str]:
+        """The ids that the channel gave so far, by placeholder."""
+        return self._sending(context).ids
 
     async def deliver(
         self, context: TurnContext, *, notices_within_seconds: float | None = None
@@ -150,13 +191,12 @@ class BufferingAdapter(CloudAdapterBase):
             notices_within_seconds: how long each may wait for its slot, if they answer nobody and
                 so count as notices; None: they are replies.
         """
-        held = self._held(context) or []
-        context.turn_state.pop(self._HELD, None)
+        sending = self._sending(context)
+        held, sending.held = sending.held or [], None
         retries = self._retries.begin()
-        ids: dict[str, str] = {}  # that the channel gave, by placeholder
         for position, item in enumerate(held):
             try:
-                await self._deliver(context, item, retries, ids, notices_within_seconds)
+                await self._deliver(context, item, retries, sending.ids, notices_within_seconds)
             except Exception as error:
                 # After any error: the turn is saved, and the channel must not send it again.
                 logger.warning(
@@ -189,9 +229,11 @@ class BufferingAdapter(CloudAdapterBase):
             elif item.kind == "delete":
                 await self.delete_activity(context, what)
             else:
-                what.reply_to_id = ids.get(what.reply_to_id, what.reply_to_id)
+                replies_to = ids.get(what.reply_to_id, what.reply_to_id)
+                what.reply_to_id = None if is_placeholder(replies_to) else replies_to
                 (sent,) = await self.send_activities(context, [what])
-                ids[placeholder] = sent.id
+                if sent.id:
+                    ids[placeholder] = sent.id
 
         # The id of a held activity is its placeholder; the SDK clears it before sending.
         placeholder = what.id if item.kind == "send" else ""
@@ -224,7 +266,7 @@ class BufferingAdapter(CloudAdapterBase):
             case ActivityTypes.trace if activity.channel_id != Channels.emulator:
                 pass  # no other channel takes them
             case _:
-                activity.id = f"{_PLACEHOLDER}{uuid4().hex}"
+                activity.id = self._sending(context).placeholder(activity)
                 held.append(HeldReply("send", activity))
                 return activity.id
         return ""
@@ -234,37 +276,72 @@ class BufferingAdapter(CloudAdapterBase):
     ) -> ResourceResponse | None:
         """Hold the update back; outside of a turn, make it.
 
+        A placeholder that the channel gave no id for stands for a message that has not come: it is
+        sent.
+
         Raises:
-            ValueError: the activity has no id, or the placeholder of another turn.
+            ValueError: the activity has no id or, outside of a turn, a placeholder.
         """
         held = self._held(context)
-        position = _position(held, activity.id)
+        id_ = self._known_id(context, activity.id)
         if held is None:
+            activity.id = id_
             sent = await super().update_activity(context, activity)
             return cast("ResourceResponse | None", sent)
-        if position is None:
-            held.append(HeldReply("update", deepcopy(activity)))
-        else:
+        position = _position(held, id_)
+        if position is not None:
             held[position] = HeldReply("send", deepcopy(activity))
+        elif is_placeholder(id_):
+            held.append(HeldReply("send", deepcopy(activity)))
+        else:
+            held.append(HeldReply("update", deepcopy(activity)))
         return ResourceResponse(id=activity.id)
 
     async def delete_activity(self, context: TurnContext, reference: ConversationReference) -> None:
         """Hold the deletion back; outside of a turn, make it.
 
+        A placeholder that the channel gave no id for stands for nothing that could be deleted.
+
         Raises:
-            ValueError: the reference has no activity's id, or the placeholder of another turn.
+            ValueError: the reference has no activity's id or, outside of a turn, a placeholder.
         """
         held = self._held(context)
-        position = _position(held, reference.activity_id)
+        id_ = self._known_id(context, reference.activity_id)
         if held is None:
+            reference.activity_id = id_
             await super().delete_activity(context, reference)
-        elif position is None:
-            held.append(HeldReply("delete", reference))
-        else:
+            return
+        position = _position(held, id_)
+        if position is not None:
             del held[position]
+        elif is_placeholder(id_):
+            logger.info("turn: a message that has not come cannot be deleted")
+        else:
+            held.append(HeldReply("delete", reference))
+
+    def _known_id(self, context: TurnContext, id_: str | None) -> str:
+        """The id to update or delete by; a placeholder only while things are held back.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not id_:
+            raise ValueError("an activity is updated or deleted by its id, and this one has none")
+        sending = cast("_Sending | None", context.turn_state.get(self._SENDING))
+        known = sending.ids.get(id_, id_) if sending else id_
+        if is_placeholder(known) and self._held(context) is None:
+            raise ValueError(
+                f"{known!a} is the placeholder of a message of a turn: outside of its state it"
+                " stands for nothing"
+            )
+        return str(known)
+
+    def _sending(self, context: TurnContext) -> _Sending:
+        return cast("_Sending", context.turn_state[self._SENDING])
 
     def _held(self, context: TurnContext) -> list[HeldReply] | None:
-        return cast("list[HeldReply] | None", context.turn_state.get(self._HELD))
+        sending = cast("_Sending | None", context.turn_state.get(self._SENDING))
+        return sending.held if sending else None
 
     async def _send_typing(self, context: TurnContext, activity: Activity) -> str:
         try:
@@ -275,22 +352,11 @@ class BufferingAdapter(CloudAdapterBase):
         return str(sent.id or "")
 
 
-def _position(held: Sequence[HeldReply] | None, id_: str | None) -> int | None:
-    """Where the activity of that id is held back; None: the channel has it.
-
-    Raises:
-        ValueError: there is no id, or it is the placeholder of another turn.
-    """
-    for position, item in enumerate(held or ()):
-        if item.kind == "send" and id_ and cast("Activity", item.what).id == id_:
+def _position(held: Sequence[HeldReply], id_: str) -> int | None:
+    """Where the message of that id is held back; None: nowhere."""
+    for position, item in enumerate(held):
+        if item.kind == "send" and cast("Activity", item.what).id == id_:
             return position
-    if not id_:
-        raise ValueError("an activity is updated or deleted by its id, and this one has none")
-    if id_.startswith(_PLACEHOLDER):
-        raise ValueError(
-            f"{id_!a} is the placeholder of an activity of another turn, or of one that is deleted:"
-            " it stands for nothing any more"
-        )
     return None
 
 

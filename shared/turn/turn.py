@@ -47,7 +47,9 @@ from shared.domain.identity import Address, ConversationKey
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
+from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
+from shared.state.kept_ids import KeptIds, put_ids
 from shared.state.turn_state import TurnState
 from shared.turn.activity import (
     hash_of,
@@ -89,7 +91,7 @@ Logic = Callable[[TurnContext], Awaitable[None]]
 
 @dataclass
 class _Attempts:
-    """The attempts of one turn so far: by writer id, the context with the replies of each.
+    """The attempts of one turn so far: by writer id, the outcome of each.
 
     Attributes:
         bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
@@ -100,7 +102,7 @@ class _Attempts:
     activity_hash: str
     bot_ends_at: float | None = None
     logic: Logic | None = None
-    contexts: dict[str, TurnContext] = field(default_factory=dict)
+    outcomes: dict[str, "_Outcome"] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
     turn: str = field(init=False)
@@ -117,11 +119,11 @@ class _Attempts:
             self._used_before = row.last_accessed
         return replace(row, last_accessed=self._used_before)
 
-    def committed(self, row: Conversation | None) -> TurnContext | None:
-        """The context of the attempt that was saved, if the row names one."""
+    def committed(self, row: Conversation | None) -> "_Outcome | None":
+        """The outcome of the attempt that was saved, if the row names one."""
         for taken in row.recent if row else ():
-            if taken.writer in self.contexts:
-                return self.contexts[taken.writer]
+            if taken.writer in self.outcomes:
+                return self.outcomes[taken.writer]
         return None
 
     def earlier_copy(self, row: Conversation | None) -> TakenTurn | None:
@@ -134,11 +136,15 @@ class _Attempts:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The result of a turn: replies to send, the response, and the saved row, if known."""
+    """The result of a turn: replies to send, the response, and the saved row, if known.
+
+    `kept` says where the ids of the replies belong in state.
+    """
 
     context: TurnContext
     response: InvokeResponse | None
     saved: Conversation | None = None
+    kept: KeptIds | None = None
     ended: str = "taken"
 
 
@@ -307,7 +313,7 @@ class Turns:
         attempts = _Attempts(hash_of(activity))
         error = StorageUnavailableError("the turn failed each time")
         async with self._queues.setdefault(address, asyncio.Lock()):
-            context = await self._adapter.prepare(deepcopy(activity), caller)
+            context = await self._prepare(activity, caller, address, attempts)
             try:
                 row = await self._load(address)
             except StoreError:
@@ -317,7 +323,7 @@ class Turns:
                 outcome = await self._answer_copy(context, row, copy)
             else:
                 outcome = await self._say_only(context, texts.SOMETHING_WENT_WRONG, attempts, error)
-            await self._deliver(outcome, attempts)
+            await self._send(outcome, attempts, address)
 
     async def _take(
         self,
@@ -347,7 +353,7 @@ class Turns:
                         activity, caller, key, received_at, attempts
                     )
                     ended = outcome.ended
-                    failure = await self._deliver(outcome, attempts)
+                    failure = await self._send(outcome, attempts, address)
             finally:
                 telemetry.turns.add(1, {"ended": ended})
         return outcome, failure
@@ -362,13 +368,12 @@ class Turns:
     ) -> _Outcome:
         address = self._store.address(key.hash)
         for attempt in range(MAX_ATTEMPTS):
-            # The bot may change the activity: every attempt gets it as it came.
-            context = await self._adapter.prepare(deepcopy(activity), caller)
+            context = await self._prepare(activity, caller, address, attempts)
             try:
                 row = await self._load(address)
                 saved = attempts.committed(row)
                 if saved:
-                    return _Outcome(saved, self._adapter.response(saved))
+                    return saved
                 copy = attempts.earlier_copy(row)
                 if row and copy:
                     return await self._answer_copy(context, row, copy)
@@ -385,7 +390,7 @@ class Turns:
                 attempts.start_over = True
             except StorageUnavailableError:
                 # The answer to a write may be lost: one more look at the row tells.
-                if attempts.unavailable or not attempts.contexts:
+                if attempts.unavailable or not attempts.outcomes:
                     raise
                 attempts.unavailable = True
             except Exception as error:
@@ -395,11 +400,22 @@ class Turns:
             await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
         return await self._say_only(
-            await self._adapter.prepare(deepcopy(activity), caller),
+            await self._prepare(activity, caller, address, attempts),
             texts.TOO_MANY_AT_ONCE,
             attempts,
             ConflictError(f"conversation {address.key} changed during each attempt"),
         )
+
+    async def _prepare(
+        self,
+        activity: Activity,
+        caller: AuthenticateRequestResult,
+        address: Address,
+        attempts: _Attempts,
+    ) -> TurnContext:
+        """The context of an attempt. The bot may change the activity: each gets it as it came."""
+        turn = f"{address.key}.{attempts.turn}"
+        return await self._adapter.prepare(deepcopy(activity), caller, turn)
 
     async def _load(self, address: Address) -> Conversation | None:
         try:
@@ -416,7 +432,7 @@ class Turns:
         if outcome.context.activity.conversation.is_group:
             return b""  # words to one member do not stay in the group's row
         held = self._adapter.held(outcome.context)
-        return pack(Replies(self._now(), held, outcome.response))
+        return pack(Replies(self._now(), held, outcome.response, outcome.kept))
 
     async def _answer_copy(
         self, context: TurnContext, row: Conversation, copy: TakenTurn
@@ -431,9 +447,23 @@ class Turns:
             and self._now() - replies.committed_at >= RESEND_AFTER
         ):
             # The process that removes them from the row sends them.
-            await self._store.save(replace(row, replies=b""))
+            row = await self._store.save(replace(row, replies=b""))
             self._adapter.hold(context, replies.held)
+            return _Outcome(context, replies.response, row, replies.kept, ended="copy")
         return _Outcome(context, replies.response, ended="copy")
+
+    async def _send(
+        self, outcome: _Outcome, attempts: _Attempts, address: Address
+    ) -> Exception | None:
+        """Send the replies; then the ids that the channel gave go where the bot has kept them."""
+        failure = await self._deliver(outcome, attempts)
+        ids = self._adapter.ids(outcome.context)
+        if outcome.kept and ids:
+            try:
+                await put_ids(self._store, address, outcome.kept, ids, outcome.saved)
+            except (StoreError, StateDecodeError) as error:
+                logger.warning("turn: saved, but the ids of its messages are not: %s", error)
+        return failure
 
     async def _deliver(self, outcome: _Outcome, attempts: _Attempts) -> Exception | None:
         """Send the replies. If that takes long, remove them from the row: no copy sends them."""
@@ -540,6 +570,7 @@ class Turns:
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
     ) -> _Outcome:
         ends = self._ends(context)
+        kept = await state.keeping(self._adapter.placeholders(context))
         # A user spoke, there is state, or a session ended: only then a new session is stored.
         opens = (
             begun.effect is Effect.OPENS
@@ -548,10 +579,10 @@ class Turns:
         )
         if begun.is_new and not opens:
             await state.save_user_alone()
-            return _Outcome(context, self._adapter.response(context))
+            return _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.starts_over and not _is_word(context.activity, begun.effect):
             await self._welcome_back_first(context, begun.effect)
-        outcome = _Outcome(context, self._adapter.response(context))
+        outcome = _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.is_new and state.conversation.needs_guard(self._now(), self._timing):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.set_last_accessed(self._now())
@@ -572,7 +603,7 @@ class Turns:
         if not (is_from_user or ends or is_changed or keeps_alive_by_mistake):
             return outcome
         taken = TakenTurn(attempts.activity_hash, writer=uuid4().hex[:16])
-        attempts.contexts[taken.writer] = context
+        attempts.outcomes[taken.writer] = outcome
         self._my_writes.append(taken.writer)
         session = replace(session, replies=self._replies_to_keep(outcome))
         is_due_anew = begun.is_new or ends or keeps_alive_by_mistake
