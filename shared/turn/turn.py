@@ -96,12 +96,14 @@ class _Attempts:
     Attributes:
         bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
         logic: what runs in place of the bot, if the author's own code began the turn.
+        latest: the context of the latest attempt.
         kept_alive_at: the times of last use that attempts have saved to keep the session alive.
     """
 
     activity_hash: str
     bot_ends_at: float | None = None
     logic: Logic | None = None
+    latest: TurnContext | None = None
     outcomes: dict[str, "_Outcome"] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
@@ -414,8 +416,14 @@ class Turns:
         attempts: _Attempts,
     ) -> TurnContext:
         """The context of an attempt. The bot may change the activity: each gets it as it came."""
-        turn = f"{address.key}.{attempts.turn}"
-        return await self._adapter.prepare(deepcopy(activity), caller, turn)
+        attempts.latest = await self._adapter.prepare(
+            deepcopy(activity),
+            caller,
+            f"{address.key}.{attempts.turn}",
+            notices_within_seconds=NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None,
+            shown=self._adapter.shown(attempts.latest) if attempts.latest else (),
+        )
+        return attempts.latest
 
     async def _load(self, address: Address) -> Conversation | None:
         try:
@@ -468,9 +476,7 @@ class Turns:
     async def _deliver(self, outcome: _Outcome, attempts: _Attempts) -> Exception | None:
         """Send the replies. If that takes long, remove them from the row: no copy sends them."""
         bot_ends_at = attempts.bot_ends_at
-        within = NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None
-        deliver = self._adapter.deliver(outcome.context, notices_within_seconds=within)
-        delivery = asyncio.ensure_future(deliver)
+        delivery = asyncio.ensure_future(self._adapter.deliver(outcome.context))
         ends_at = None if bot_ends_at is None else bot_ends_at + DELIVERY_ENDS_AFTER_SECONDS
         try:
             done, _ = await asyncio.wait({delivery}, timeout=SLOW_DELIVERY_SECONDS)

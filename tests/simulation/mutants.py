@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from botbuilder.schema import Activity
 
-import shared.connector.adapter
+import shared.connector.turn_messages
 import shared.expiry.expire
 import shared.expiry.sweep
 import shared.turn.turn
@@ -374,7 +374,7 @@ def _replies_not_held_back() -> InTheCode:
 
     async def prepare_to_send(self: BufferingAdapter, *arguments: Any) -> Any:
         context = await prepare(self, *arguments)
-        self._sending(context).held = None
+        self._messages(context).is_over = True
         return context
 
     return InTheCode(BufferingAdapter, "prepare", prepare_to_send)
@@ -874,7 +874,7 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "another placeholder in each attempt": (
         kept_ids,
         lambda: InTheCode(
-            shared.connector.adapter, "placeholder_for", lambda *_: f"held-{uuid4().hex}"
+            shared.connector.turn_messages, "placeholder_for", lambda *_: f"held-{uuid4().hex}"
         ),
     ),
     "handed over, and not due any more": (fanned_out, HandedOverAndDone),
