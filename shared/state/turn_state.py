@@ -145,6 +145,14 @@ class TurnState(Storage):
         for key, value in packed.items():
             self._bag(key).staged = value
 
+    def would_change(self, key: str, value: dict[str, Any]) -> bool:
+        """Whether writing this value to the bag, which was read, would change it.
+
+        Raises:
+            StateTypeError: state cannot hold the type of something in it.
+        """
+        return codec.pack(value) != (self._bag(key).current or b"")
+
     async def delete(self, keys: Iterable[str]) -> None:
         """Stage the bags as empty; it is no error if one never existed.
 
