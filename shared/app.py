@@ -32,6 +32,7 @@ from shared.domain.timing import Timing
 from shared.expiry.fan_out import FanOut, Queue, poison_name
 from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
+from shared.expiry.inbox_watch import InboxWatch
 from shared.expiry.run import SweepRunner
 from shared.loaded_bot import load_bot
 from shared.log_lines import make_log_lines_safe
@@ -59,8 +60,9 @@ class App:
         authentication: checks callers.
         connector: speaks to channels.
         fan_out: takes the shards that sweeps do not finish; None: the next sweep does.
-        inbox: where activities wait whose channel is answered before their turn, and the queue that
-            makes the platform run the turns; None: the turn comes first.
+        inbox: where activities wait whose channel is answered before their turn.
+        inbox_queues: the queue that makes the platform run the turns, and that of its messages that
+            failed too often; None: the turn comes first, and nothing more is put into the inbox.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class App:
         connector: Connector,
         fan_out: FanOut | None = None,
         *,
-        inbox: tuple[Inbox, Queue] | None = None,
+        inbox: Inbox | None = None,
+        inbox_queues: tuple[Queue, Queue] | None = None,
     ) -> None:
         self.authentication = authentication
         self._stores = stores
@@ -100,8 +103,13 @@ class App:
             pace=notices,
             fan_out=fan_out,
         )
-        self.health = Health(stores, settings.expiry, timing)
-        self._long_turns = LongTurns(*inbox, _TurnsOf(self)) if inbox else None
+        self._long_turns: LongTurns | None = None
+        self._inbox_watch: InboxWatch | None = None
+        if inbox:
+            queue, poison = inbox_queues or (None, None)
+            self._long_turns = LongTurns(inbox, queue, _TurnsOf(self)) if queue else None
+            self._inbox_watch = InboxWatch(inbox, poison)
+        self.health = Health(stores, settings.expiry, timing, inbox=self._inbox_watch)
 
     # These need the bot's code; a process that only sweeps does not load it.
 
@@ -162,11 +170,12 @@ class App:
 
     async def wake_waiting(self) -> None:
         """Make sure that no activity waits without anybody knowing; see `LongTurns.wake`."""
-        if self._long_turns is None:
-            return
         try:
             async with asyncio.timeout(WAKE_WITHIN_SECONDS), self._stores.ready():
-                await self._long_turns.wake()
+                if self._long_turns:
+                    await self._long_turns.wake()
+                if self._inbox_watch:
+                    await self._inbox_watch.warn(utc_now())
         except (
             StorageUnavailableError,
             SettingsError,
@@ -296,7 +305,7 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             tenant=settings.identity.app_tenant_id,
         )
         fan_out = None
-        inbox: tuple[Inbox, Queue] | None = None
+        inbox_queues: tuple[Queue, Queue] | None = None
         if settings.expiry.fan_out == "on" or settings.long_turns.is_on:
             from shared.storage.queues import Queues  # noqa: PLC0415 - apps without it start faster
 
@@ -308,8 +317,17 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
                     most=settings.storage.shards,
                 )
             if settings.long_turns.is_on:
-                inbox = stores.inbox(), queues.queue(settings.long_turns.inbox)
-        yield App(settings, stores, authentication, connector, fan_out, inbox=inbox)
+                name = settings.long_turns.inbox
+                inbox_queues = queues.queue(name), queues.queue(poison_name(name))
+        yield App(
+            settings,
+            stores,
+            authentication,
+            connector,
+            fan_out,
+            inbox=stores.inbox(),
+            inbox_queues=inbox_queues,
+        )
 
 
 class _Process:

@@ -52,6 +52,7 @@ class FakeConnector(Connector):
     def __init__(self) -> None:
         super().__init__(TokenSource(app_id=""))
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
+        self.ids: list[str] = []  # that it gave to what was sent
         self.refuse: Callable[[dict[str, Any]], ConnectorError | None] = lambda _: None
 
     async def request(
@@ -68,7 +69,8 @@ class FakeConnector(Connector):
         if refusal:
             raise refusal
         self.sent.append((method, path, body or {}))
-        return {"id": uuid4().hex}
+        self.ids.append(uuid4().hex)
+        return {"id": self.ids[-1]}
 
     @property
     def texts(self) -> list[str]:

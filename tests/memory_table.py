@@ -59,7 +59,8 @@ class MemoryTable:
             start = bisect_left(keys, after)
             page = keys[start : min(start + page_size, bisect_left(keys, last))]
             self.rows_read += len(page)
-            yield [_selected(self.rows[partition, key], select) for key in page]
+            # Without a selection the keys alone come, as the client asks for them by name.
+            yield [_selected(self.rows[partition, key], select or ("RowKey",)) for key in page]
             if len(page) < page_size:
                 return
             after = page[-1] + "\0"

@@ -3,9 +3,9 @@
 The commands read the app's settings from the environment. `doctor` checks the configuration and
 says what to do about each failure; its exit code is 1 if there is one. `status` says how expiry is
 doing. `export` writes everything that is stored about one user as JSON. `poison` handles messages
-of the fan-out that failed too often: `list` shows them, `replay` puts them back into the queue,
-`drop` deletes them. `dead-letters` handles notices that could not be delivered: `list` shows them,
-`replay` makes them due again, `drop` deletes them; see docs/sending.md.
+of the fan-out and of the inbox that failed too often: `list` shows them, `replay` puts them back
+into their queue, `drop` deletes them. `dead-letters` handles notices that could not be delivered:
+`list` shows them, `replay` makes them due again, `drop` deletes them; see docs/sending.md.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True)
-    poison = commands.add_parser("poison", help="messages of the fan-out that failed too often")
+    poison = commands.add_parser("poison", help="messages of queues that failed too often")
     poison.set_defaults(run=lambda arguments: _poison(arguments.action))
     poison.add_argument("action", choices=["list", "replay", "drop"])
     dead = commands.add_parser("dead-letters", help="notices that could not be delivered")
@@ -90,12 +90,13 @@ async def _poison(action: str) -> None:
     if not settings.storage.has_queues:
         raise SettingsError("AzureWebJobsStorage__queueServiceUri is missing")
     async with Queues.of(settings.storage) as queues:
-        poison = queues.queue(poison_name(settings.expiry.queue))
-        if action == "list":
-            await _list(poison)
-        else:
-            back_to = queues.queue(settings.expiry.queue) if action == "replay" else None
-            await _empty(poison, back_to)
+        for name in settings.expiry.queue, settings.long_turns.inbox:
+            poison = queues.queue(poison_name(name))
+            _say(f"{poison_name(name)}:")
+            if action == "list":
+                await _list(poison)
+            else:
+                await _empty(poison, queues.queue(name) if action == "replay" else None)
 
 
 async def _doctor(endpoint: str) -> None:
@@ -124,6 +125,8 @@ async def _status() -> None:
     for name, count in {"overdue": status.overdue, **status.waiting}.items():
         _say(f"{name:>14} {count:7,}")
     _say(f"{'dead letters':>14} {status.dead_letters:7,}")
+    if status.inbox:
+        _say(f"{'in the inbox':>14} {status.inbox.waiting:7,}")
 
 
 async def _export(channel_id: str, user_id: str) -> None:

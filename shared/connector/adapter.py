@@ -1,10 +1,8 @@
 """The SDK's adapter on our connector, with the replies of a turn held back until its commit."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from copy import deepcopy
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
-from uuid import uuid4
 
 from botbuilder.core import TurnContext
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
@@ -31,21 +29,19 @@ from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.operations import ConnectorClient
 from shared.connector.outbound import HeldReply
-from shared.connector.references import reference_of
-from shared.connector.retry import Retries, TurnRetries
+from shared.connector.retry import Retries
+from shared.connector.turn_messages import TurnMessages
+from shared.domain.placeholders import is_placeholder
 
 logger = logging.getLogger(__name__)
-
-# The beginning of the id of an activity that is held back.
-_PLACEHOLDER = "held-"
 
 
 class BufferingAdapter(CloudAdapterBase):
     """CloudAdapterBase whose turns hold back what they send until `deliver`.
 
-    In a turn made with `prepare`, sends, updates and deletes keep their order. A send returns a
-    placeholder for the id that the channel will give; to update or delete what is held back changes
-    what will be sent. Typing, streamed chunks included, goes out at once and returns its id.
+    In a turn made with `prepare`, sends, updates and deletes keep their order (`TurnMessages`). A
+    send returns a placeholder for the id that the channel will give. Typing, chunks of a stream
+    included, goes out at once and returns its id.
     Elsewhere (`continue_conversation`, `create_conversation`) everything goes out at once.
 
     Args:
@@ -56,7 +52,7 @@ class BufferingAdapter(CloudAdapterBase):
         limits: how fast the channels take messages; None: no limits.
     """
 
-    _HELD = "shared.connector.adapter.held"
+    _MESSAGES = "shared.connector.adapter.messages"
 
     def __init__(
         self,
@@ -71,8 +67,24 @@ class BufferingAdapter(CloudAdapterBase):
         self._retries = retries or Retries()
         self._limits = limits
 
-    async def prepare(self, activity: Activity, caller: AuthenticateRequestResult) -> TurnContext:
-        """The context of a turn of `activity`, whose replies are held back."""
+    async def prepare(
+        self,
+        activity: Activity,
+        caller: AuthenticateRequestResult,
+        turn: str,
+        *,
+        notices_within_seconds: float | None = None,
+        shown: Sequence[str] = (),
+    ) -> TurnContext:
+        """The context of a turn of `activity`, whose replies are held back.
+
+        Args:
+            activity: what came in.
+            caller: who sent it.
+            turn: names the turn; each of its attempts and copies has the same name.
+            notices_within_seconds: see `TurnMessages`.
+            shown: what `shown` said of the attempt before.
+        """
         activity.caller_id = caller.caller_id
         if activity.recipient is None or not activity.recipient.id:
             # Some clients leave it out; replies need a sender, and state keys need its id.
@@ -88,7 +100,14 @@ class BufferingAdapter(CloudAdapterBase):
             self._no_callback,
             factory,
         )
-        context.turn_state[self._HELD] = []
+        context.turn_state[self._MESSAGES] = TurnMessages(
+            context,
+            turn,
+            self._retries,
+            self._limits,
+            notices_within_seconds=notices_within_seconds,
+            shown=shown,
+        )
         return context
 
     def own_identity(self) -> AuthenticateRequestResult:
@@ -118,7 +137,7 @@ class BufferingAdapter(CloudAdapterBase):
 
     def discard(self, context: TurnContext) -> None:
         """Forget everything held back so far, and the bot's handlers, which may have failed."""
-        context.turn_state[self._HELD] = []
+        self._messages(context).forget()
         handlers: Any
         for handlers in (
             context._on_send_activities,  # noqa: SLF001 - the SDK has no way to take one away
@@ -131,75 +150,27 @@ class BufferingAdapter(CloudAdapterBase):
 
     def held(self, context: TurnContext) -> Sequence[HeldReply]:
         """What the turn has held back so far."""
-        return tuple(self._held(context) or ())
+        return self._messages(context).held
 
     def hold(self, context: TurnContext, items: Sequence[HeldReply]) -> None:
-        """Hold back what an earlier copy of this turn did, instead of running the bot."""
-        context.turn_state[self._HELD] = list(items)
+        """Hold back these instead: in another order, or what an earlier copy of this turn did."""
+        self._messages(context).hold_all(items)
 
-    async def deliver(
-        self, context: TurnContext, *, notices_within_seconds: float | None = None
-    ) -> Exception | None:
-        """Send what the turn held back, in order; each again while that may help (`Retries`).
+    def placeholders(self, context: TurnContext) -> frozenset[str]:
+        """What stands for the ids of the turn's messages."""
+        return self._messages(context).placeholders
 
-        After a failed send, the rest is not sent: answers out of context confuse more than silence.
-        The failure is logged and returned; the turn is saved already, and stays so.
+    def ids(self, context: TurnContext) -> Mapping[str, str]:
+        """The ids that the channel gave so far, by placeholder."""
+        return self._messages(context).ids
 
-        Args:
-            context: the turn's.
-            notices_within_seconds: how long each may wait for its slot, if they answer nobody and
-                so count as notices; None: they are replies.
-        """
-        held = self._held(context) or []
-        context.turn_state.pop(self._HELD, None)
-        retries = self._retries.begin()
-        ids: dict[str, str] = {}  # that the channel gave, by placeholder
-        for position, item in enumerate(held):
-            try:
-                await self._deliver(context, item, retries, ids, notices_within_seconds)
-            except Exception as error:
-                # After any error: the turn is saved, and the channel must not send it again.
-                logger.warning(
-                    "turn: saved, but %d of %d replies could not be delivered: %s",
-                    len(held) - position,
-                    len(held),
-                    error,
-                    exc_info=not isinstance(error, ConnectorError | CredentialError),
-                )
-                return error
-        return None
+    def shown(self, context: TurnContext) -> Sequence[str]:
+        """The ids of what the turn has shown before it was saved, for its next attempt."""
+        return self._messages(context).shown
 
-    async def _deliver(
-        self,
-        context: TurnContext,
-        item: HeldReply,
-        retries: TurnRetries,
-        ids: dict[str, str],
-        notices_within_seconds: float | None,
-    ) -> None:
-        what: Any = item.what
-        if item.kind == "send" and what.type == "delay":  # the SDK would wait whole seconds only
-            await retries.pause((what.value or 1000) / 1000)
-            return
-
-        async def send_one() -> None:
-            # Nothing is held back by now, so the same methods send.
-            if item.kind == "update":
-                await self.update_activity(context, what)
-            elif item.kind == "delete":
-                await self.delete_activity(context, what)
-            else:
-                what.reply_to_id = ids.get(what.reply_to_id, what.reply_to_id)
-                (sent,) = await self.send_activities(context, [what])
-                ids[placeholder] = sent.id
-
-        # The id of a held activity is its placeholder; the SDK clears it before sending.
-        placeholder = what.id if item.kind == "send" else ""
-        limits = self._limits
-        send: Callable[[], Awaitable[None]] = send_one
-        if limits is not None:
-            send = _limited(context.activity, limits, send_one, notices_within_seconds)
-        await retries.call(send)
+    async def deliver(self, context: TurnContext) -> Exception | None:
+        """Send what the turn held back, see `TurnMessages.deliver`; returns why that failed."""
+        return await self._messages(context).deliver()
 
     def response(self, context: TurnContext) -> InvokeResponse | None:
         """The body of the HTTP response for an invoke or expectReplies; None for others."""
@@ -209,12 +180,12 @@ class BufferingAdapter(CloudAdapterBase):
         self, context: TurnContext, activities: list[Activity]
     ) -> list[ResourceResponse]:
         """Hold the activities back; outside of a turn, send them."""
-        held = self._held(context)
-        if held is None:
+        messages = self._holding(context)
+        if messages is None:
             return list(await super().send_activities(context, activities))
-        return [ResourceResponse(id=await self._hold(context, held, each)) for each in activities]
+        return [ResourceResponse(id=await self._hold(context, messages, a)) for a in activities]
 
-    async def _hold(self, context: TurnContext, held: list[HeldReply], activity: Activity) -> str:
+    async def _hold(self, context: TurnContext, messages: TurnMessages, activity: Activity) -> str:
         """Hold one activity back, unless it is of a kind that is not; returns its id."""
         match activity.type:
             case ActivityTypes.typing:
@@ -224,99 +195,80 @@ class BufferingAdapter(CloudAdapterBase):
             case ActivityTypes.trace if activity.channel_id != Channels.emulator:
                 pass  # no other channel takes them
             case _:
-                activity.id = f"{_PLACEHOLDER}{uuid4().hex}"
-                held.append(HeldReply("send", activity))
-                return activity.id
+                return messages.hold(activity)
         return ""
 
     async def update_activity(
         self, context: TurnContext, activity: Activity
     ) -> ResourceResponse | None:
-        """Hold the update back; outside of a turn, make it.
+        """Update, see `TurnMessages.update`; outside of a turn, at once.
 
         Raises:
-            ValueError: the activity has no id, or the placeholder of another turn.
+            ValueError: the activity has no id or, outside of a turn, a placeholder.
         """
-        held = self._held(context)
-        position = _position(held, activity.id)
-        if held is None:
+        messages = self._holding(context)
+        if messages is None:
+            activity.id = self._channels_id(context, activity.id)
             sent = await super().update_activity(context, activity)
             return cast("ResourceResponse | None", sent)
-        if position is None:
-            held.append(HeldReply("update", deepcopy(activity)))
-        else:
-            held[position] = HeldReply("send", deepcopy(activity))
+        await messages.update(activity)
         return ResourceResponse(id=activity.id)
 
     async def delete_activity(self, context: TurnContext, reference: ConversationReference) -> None:
-        """Hold the deletion back; outside of a turn, make it.
+        """Delete, see `TurnMessages.delete`; outside of a turn, at once.
 
         Raises:
-            ValueError: the reference has no activity's id, or the placeholder of another turn.
+            ValueError: the reference has no activity's id or, outside of a turn, a placeholder.
         """
-        held = self._held(context)
-        position = _position(held, reference.activity_id)
-        if held is None:
+        messages = self._holding(context)
+        if messages is None:
+            reference.activity_id = self._channels_id(context, reference.activity_id)
             await super().delete_activity(context, reference)
-        elif position is None:
-            held.append(HeldReply("delete", reference))
         else:
-            del held[position]
+            messages.delete(reference)
 
-    def _held(self, context: TurnContext) -> list[HeldReply] | None:
-        return cast("list[HeldReply] | None", context.turn_state.get(self._HELD))
+    def _channels_id(self, context: TurnContext, id_: str | None) -> str:
+        messages = cast("TurnMessages | None", context.turn_state.get(self._MESSAGES))
+        known = messages.known_id(id_) if messages else id_
+        if not known:
+            raise ValueError("an activity is updated or deleted by its id, and this one has none")
+        if is_placeholder(known):
+            raise ValueError(
+                f"{known!a} is the placeholder of a message of a turn: outside of its state it"
+                " stands for nothing"
+            )
+        return known
+
+    def _messages(self, context: TurnContext) -> TurnMessages:
+        return cast("TurnMessages", context.turn_state[self._MESSAGES])
+
+    def _holding(self, context: TurnContext) -> TurnMessages | None:
+        """The messages of a turn that is not over; None: nothing is held back."""
+        messages = cast("TurnMessages | None", context.turn_state.get(self._MESSAGES))
+        return messages if messages and not messages.is_over else None
 
     async def _send_typing(self, context: TurnContext, activity: Activity) -> str:
+        """Send typing, or a chunk of a stream.
+
+        Raises:
+            ConnectorError: a chunk was refused: perhaps the user has stopped the stream.
+            CredentialError: there is no token to send a chunk with.
+        """
         try:
             (sent,) = await super().send_activities(context, [activity])
         except (ConnectorError, CredentialError) as error:
+            if _is_chunk(activity):
+                raise  # what follows would go out without the stream's id
             logger.info("turn: typing could not be shown: %s", error)
             return ""
         return str(sent.id or "")
 
 
-def _position(held: Sequence[HeldReply] | None, id_: str | None) -> int | None:
-    """Where the activity of that id is held back; None: the channel has it.
-
-    Raises:
-        ValueError: there is no id, or it is the placeholder of another turn.
-    """
-    for position, item in enumerate(held or ()):
-        if item.kind == "send" and id_ and cast("Activity", item.what).id == id_:
-            return position
-    if not id_:
-        raise ValueError("an activity is updated or deleted by its id, and this one has none")
-    if id_.startswith(_PLACEHOLDER):
-        raise ValueError(
-            f"{id_!a} is the placeholder of an activity of another turn, or of one that is deleted:"
-            " it stands for nothing any more"
-        )
-    return None
-
-
-def _limited(
-    activity: Activity,
-    limits: SendingLimits,
-    send: Callable[[], Awaitable[None]],
-    notices_within_seconds: float | None,
-) -> Callable[[], Awaitable[None]]:
-    """`send`, counted by the limits; they also learn from its result."""
-    reference = reference_of(activity)
-
-    async def limited() -> None:
-        if notices_within_seconds is None:
-            await limits.before_reply(reference)
-        else:
-            await limits.before_notice(reference, notices_within_seconds)
-        sent_at = limits.clock()
-        try:
-            await send()
-        except ConnectorError as error:
-            limits.answered(reference, sent_at, error)
-            raise
-        limits.answered(reference, sent_at)
-
-    return limited
+def _is_chunk(activity: Activity) -> bool:
+    """Whether this is a part of a stream: Teams reads the entity, Web Chat the channel data."""
+    data = activity.channel_data
+    is_stream = any(entity.type == "streaminfo" for entity in activity.entities or ())
+    return is_stream or (isinstance(data, Mapping) and "streamType" in data)
 
 
 class _OwnConnector(BotFrameworkAuthentication):

@@ -35,6 +35,7 @@ from shared.connector.answers import LONGEST_DETAIL, words
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import BlockingCredentials
 from shared.connector.outbound import wire_form
+from shared.domain.placeholders import is_placeholder
 
 _M = TypeVar("_M", bound=Model)
 
@@ -332,7 +333,13 @@ class ConnectorClient:
 
 
 def _segment(value: str) -> str:
-    """An id as one segment of a path: `.` and `..` too, which would else be steps in it."""
+    """An id as one segment of a path: `.` and `..` too, which would else be steps in it.
+
+    Raises:
+        ConnectorError: it is empty, or stands for an id that is not known yet.
+    """
+    if not value or is_placeholder(value):
+        raise ConnectorError(f"not sent: {value!a} is no id of a conversation, message or member")
     return value.replace(".", "%2E") if value in {".", ".."} else quote(value, safe="")
 
 

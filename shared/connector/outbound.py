@@ -14,10 +14,14 @@ _SERIALIZER = Serializer(
 
 @dataclass(frozen=True, slots=True)
 class HeldReply:
-    """Something the bot did to the conversation, still to be done."""
+    """Something the bot did to the conversation, still to be done.
+
+    `is_updated`: the bot has updated the activity; if it does so again, that is a stream.
+    """
 
     kind: Literal["send", "update", "delete"]
     what: Activity | ConversationReference
+    is_updated: bool = False
 
 
 def wire_form(model: Model) -> dict[str, Any]:

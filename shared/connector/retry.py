@@ -76,7 +76,7 @@ class TurnRetries:
             reraise=True,
         )
 
-    async def call(self, send: Callable[[], Awaitable[None]]) -> None:
+    async def call(self, send: Callable[[], Awaitable[object]]) -> None:
         """Send, and repeat while that may help and there is time.
 
         Raises:
@@ -95,7 +95,7 @@ class TurnRetries:
         self._deadline += seconds
         await self._sleep(seconds)
 
-    async def _send_in_time(self, send: Callable[[], Awaitable[None]]) -> None:
+    async def _send_in_time(self, send: Callable[[], Awaitable[object]]) -> None:
         try:
             async with asyncio.timeout(self._deadline - self._clock()):
                 await send()

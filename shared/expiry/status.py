@@ -16,6 +16,7 @@ from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import CLOCK_SKEW
 from shared.domain.timing import Timing
 from shared.domain.work import ERASURE
+from shared.expiry.inbox_watch import InboxFacts
 from shared.expiry.sweep import SHARDS_AT_ONCE
 from shared.ncrontab import Gaps, Ncrontab
 
@@ -69,6 +70,7 @@ class Status:
         sweeps: the last ones, newest first.
         late_after_seconds: a sweep or a row that is older than this is late.
         timer: whether sweeps run; `none` if a time to live works alone.
+        inbox: of `LongTurns`; None: it is off, and nothing is left in it.
     """
 
     at: datetime
@@ -81,6 +83,7 @@ class Status:
     sweeps: Sequence[SweepRecord]
     late_after_seconds: float
     timer: Timer = "on"
+    inbox: InboxFacts | None = None
 
     @classmethod
     def of_no_rows(cls, now: datetime) -> "Status":
@@ -106,6 +109,8 @@ class Status:
     @property
     def verdict(self) -> tuple[str, str]:  # noqa: PLR0911 - one return for each verdict
         """The health (good, warn, bad), and its headline."""
+        if self.inbox and self.inbox.trouble:
+            return "bad", self.inbox.trouble
         if self.timer == "none":
             return "good", "Cosmos DB forgets what is idle; no sweep, no notices"
         if self.timer == "off":

@@ -37,9 +37,11 @@ class _TurnScopedState(BotState):
     async def load(self, turn_context: TurnContext, force: bool = False) -> None:
         """Read the bag once in a turn; with `force`, drop the changes since the last save."""
         if force or self.get_cached_state(turn_context) is None:
-            key = self.get_storage_key(turn_context)
-            found = await self._rows(turn_context).read([key])
-            turn_context.turn_state[self._context_service_key] = _Cached(found.get(key) or {})
+            key, rows = self.get_storage_key(turn_context), self._rows(turn_context)
+            found = await rows.read([key])
+            turn_context.turn_state[self._context_service_key] = _Cached(
+                found.get(key) or {}, key, rows
+            )
 
     async def save_changes(self, turn_context: TurnContext, force: bool = False) -> None:
         """Stage the bag; the turn commits it. An untouched bag costs nothing."""
@@ -69,6 +71,17 @@ class _Cached:
     """BotState keeps this in the turn context: the bag as the bot sees it."""
 
     state: dict[str, Any]
+    _key: str
+    _rows: TurnState
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a save would change something.
+
+        Raises:
+            StateTypeError: state cannot hold the type of a value.
+        """
+        return self._rows.would_change(self._key, self.state)
 
 
 class StateProperty(StatePropertyAccessor):

@@ -11,7 +11,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, time
 from enum import Enum
 from typing import Any
@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from msrest.serialization import Model
 
+from shared.domain import placeholders as ids_to_come
 from shared.domain.bounded_json import check_depth, check_items, read_json
 from shared.state.objects import CALL, NEW, PAIRS, UnstorableError, made_of, parts_of
 from shared.state.state_types import (
@@ -112,13 +113,7 @@ def unpack(packed: bytes) -> dict[str, Any]:
     """
     if not packed:
         return {}
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(packed, MAX_UNPACKED_BYTES)
-    except zlib.error as error:
-        raise StateDecodeError(f"zlib.error: {error}") from error
-    if not inflater.eof:
-        raise StateDecodeError("the compressed state is cut short or too large")
+    text = _text_of(packed)
     try:
         bag = decode(read_json(text))
     except StateDecodeError:
@@ -128,6 +123,44 @@ def unpack(packed: bytes) -> dict[str, Any]:
     if not isinstance(bag, dict):
         raise StateDecodeError("the state is no bag of properties")
     return bag
+
+
+def placeholders(packed: bytes) -> frozenset[str]:
+    """The placeholders of messages that a packed bag holds, wherever they are in it.
+
+    Raises:
+        StateDecodeError: the bytes are damaged.
+    """
+    return (
+        ids_to_come.placeholders_in(_text_of(packed).decode(errors="replace"))
+        if packed
+        else frozenset()
+    )
+
+
+def with_ids(packed: bytes, ids: Mapping[str, str]) -> bytes:
+    """The packed bag with the ids of messages in the place of their placeholders.
+
+    It is the same object if there is nothing to replace.
+
+    Raises:
+        StateDecodeError: the bytes are damaged.
+    """
+    if placeholders(packed).isdisjoint(ids):
+        return packed
+    quoted = {placeholder: json.dumps(id_)[1:-1] for placeholder, id_ in ids.items()}
+    return zlib.compress(ids_to_come.with_ids(_text_of(packed).decode(), quoted).encode(), 1)
+
+
+def _text_of(packed: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(packed, MAX_UNPACKED_BYTES)
+    except zlib.error as error:
+        raise StateDecodeError(f"zlib.error: {error}") from error
+    if not inflater.eof:
+        raise StateDecodeError("the compressed state is cut short or too large")
+    return text
 
 
 def _check_length(text: bytes) -> None:

@@ -1,7 +1,7 @@
 """The rows that one attempt of a turn works on, as the SDK's storage."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from shared.domain.store import StateStore
 from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 from shared.state import codec
+from shared.state.kept_ids import BagName, KeptIds
 from shared.state.user_row import UserRows, UserState
 
 
@@ -150,6 +151,14 @@ class TurnState(Storage):
         for key, value in packed.items():
             self._bag(key).staged = value
 
+    def would_change(self, key: str, value: dict[str, Any]) -> bool:
+        """Whether writing this value to the bag, which was read, would change it.
+
+        Raises:
+            StateTypeError: state cannot hold the type of something in it.
+        """
+        return codec.pack(value) != (self._bag(key).current or b"")
+
     async def delete(self, keys: Iterable[str]) -> None:
         """Stage the bags as empty; it is no error if one never existed.
 
@@ -234,6 +243,18 @@ class TurnState(Storage):
         """The conversation's bag to write, if it changed."""
         return self._conversation_bag.change
 
+    async def keeping(self, placeholders: Collection[str]) -> KeptIds | None:
+        """Where this attempt has kept some of these placeholders; None if nowhere."""
+        if not placeholders:
+            return None
+        bags: Mapping[BagName, _Bag] = {
+            "conversation": self._conversation_bag,
+            "private": self._private_bag,
+            "user": self._user_bag,
+        }
+        holding = [name for name, bag in bags.items() if await _holds(bag, placeholders)]
+        return KeptIds(holding, self.conversation.session, self.user) if holding else None
+
     async def save_user(self, *, joining: bool) -> Participant | None:
         """Write the user's row, if it changed. It counts once the conversation's row names it.
 
@@ -300,3 +321,15 @@ class TurnState(Storage):
             # A bag that was set without a read still needs the version to write over.
             self._user_bag.loaded = await self._load(self._user_bag)
         return self._user_bag.change
+
+
+async def _holds(bag: _Bag, placeholders: Collection[str]) -> bool:
+    packed = bag.current or b""
+    try:
+        if len(packed) > codec.LARGE_BYTES:
+            found = await asyncio.to_thread(codec.placeholders, packed)
+        else:
+            found = codec.placeholders(packed)
+    except codec.StateDecodeError:
+        return False  # the bot has not looked at it
+    return not found.isdisjoint(placeholders)

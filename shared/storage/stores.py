@@ -53,7 +53,8 @@ async def open_stores(settings: Settings) -> AsyncIterator["AzureStores"]:
             tables,
             cosmos,
             expires_by_time_to_live_alone=settings.expires_by_time_to_live_alone,
-            inbox=settings.long_turns.inbox if settings.long_turns.is_on else "",
+            inbox=settings.long_turns.inbox,
+            has_inbox=settings.long_turns.is_on,
         )
 
 
@@ -79,7 +80,8 @@ class AzureStores(Stores):
         tables: the client of the storage account.
         cosmos: the client of the Cosmos DB account, if StateStore is cosmos.
         expires_by_time_to_live_alone: see `Settings`.
-        inbox: the name of the inbox's table; empty if there is none.
+        inbox: the name of the inbox's table.
+        has_inbox: whether that table is needed.
     """
 
     def __init__(
@@ -89,10 +91,12 @@ class AzureStores(Stores):
         cosmos: "CosmosDb | None",
         *,
         expires_by_time_to_live_alone: bool,
-        inbox: str = "",
+        inbox: str,
+        has_inbox: bool,
     ) -> None:
         self._settings = settings
         self._inbox_name = inbox
+        self._has_inbox = has_inbox
         self._by_time_to_live_alone = expires_by_time_to_live_alone
         self._tables = tables
         self._cosmos = cosmos
@@ -144,7 +148,7 @@ class AzureStores(Stores):
         return cosmos_store, lambda: conversations.requests + documents.requests
 
     def inbox(self) -> Inbox:
-        """Where activities wait for their turns, if there is a name for it."""
+        """Where activities wait for their turns; without `has_inbox` its table may be missing."""
         return TableInbox(ObservedTable(self._tables.table(self._inbox_name)))
 
     @property
@@ -171,7 +175,7 @@ class AzureStores(Stores):
             await self._cosmos.ensure_containers()
         if self.has_rows:
             await self._ensure_tables()
-        if self._inbox_name:  # an app that ran without it has the other tables
+        if self._has_inbox:  # an app that ran without it has the other tables
             await self._tables.create(self._inbox_name)
 
     async def _ensure_tables(self) -> None:

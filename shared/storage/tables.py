@@ -67,7 +67,10 @@ class Table(Protocol):
         select: Sequence[str] = (),
         page_size: int = 500,
     ) -> AsyncIterator[list[Row]]:
-        """Pages of the rows with first <= RowKey < last, in RowKey order."""
+        """Pages of the rows with first <= RowKey < last, in RowKey order.
+
+        They have the selected columns only: without `select`, none but their keys.
+        """
 
 
 class AzureTable(Table):

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from botbuilder.schema import Activity, ConversationReference
 
 from shared.connector.outbound import HeldReply, wire_form
 from shared.domain.bounded_json import read_json
+from shared.state.kept_ids import KeptIds
 
 # Larger replies are not kept: they would slow down the read of every later turn, only for the case
 # of a crash within milliseconds.
@@ -23,11 +24,12 @@ MAX_UNPACKED_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Replies:
-    """The replies and the response of a turn, and the time of its commit."""
+    """The replies and the response of a turn, the time of its commit, and the ids it has kept."""
 
     committed_at: datetime
     held: Sequence[HeldReply]
     response: InvokeResponse | None
+    kept: KeptIds | None = None
 
 
 def pack(replies: Replies) -> bytes:
@@ -41,6 +43,7 @@ def pack(replies: Replies) -> bytes:
                 "at": replies.committed_at.isoformat(),
                 "held": [(each.kind, wire_form(each.what)) for each in replies.held],
                 "response": [int(answer.status), answer.body] if answer else None,
+                **({"kept": astuple(replies.kept)} if replies.kept else {}),
             },
             separators=(",", ":"),
         )
@@ -85,6 +88,7 @@ def unpack(packed: bytes) -> Replies | None:
             committed_at=committed_at,
             held=[HeldReply(kind, _read(kind, wire)) for kind, wire in data["held"]],
             response=InvokeResponse(status=int(answer[0]), body=answer[1]) if answer else None,
+            kept=_kept(data.get("kept")),
         )
     except (
         AttributeError,
@@ -94,6 +98,15 @@ def unpack(packed: bytes) -> Replies | None:
         ValueError,
     ):
         return None
+
+
+def _kept(data: Any) -> KeptIds | None:
+    if data is None:
+        return None
+    bags, session, user = data
+    if not all(isinstance(text, str) for text in (*bags, session, user)):
+        raise TypeError("it is no text")
+    return KeptIds(bags, session, user)
 
 
 def _read(kind: str, wire: dict[str, Any]) -> Activity | ConversationReference:

@@ -47,7 +47,9 @@ from shared.domain.identity import Address, ConversationKey
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
+from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
+from shared.state.kept_ids import KeptIds, put_ids
 from shared.state.turn_state import TurnState
 from shared.turn.activity import (
     hash_of,
@@ -89,17 +91,19 @@ Logic = Callable[[TurnContext], Awaitable[None]]
 
 @dataclass
 class _Attempts:
-    """The attempts of one turn so far: by writer id, the context with the replies of each.
+    """The attempts of one turn so far: by writer id, the outcome of each.
 
     Attributes:
         bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
         logic: what runs in place of the bot, if the author's own code began the turn.
+        latest: the context of the latest attempt.
     """
 
     activity_hash: str
     bot_ends_at: float | None = None
     logic: Logic | None = None
-    contexts: dict[str, TurnContext] = field(default_factory=dict)
+    latest: TurnContext | None = None
+    outcomes: dict[str, "_Outcome"] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
     turn: str = field(init=False)
@@ -108,11 +112,11 @@ class _Attempts:
         # Another process that takes a copy must know the user's row as written by this turn.
         self.turn = self.activity_hash or uuid4().hex[:16]
 
-    def committed(self, row: Conversation | None) -> TurnContext | None:
-        """The context of the attempt that was saved, if the row names one."""
+    def committed(self, row: Conversation | None) -> "_Outcome | None":
+        """The outcome of the attempt that was saved, if the row names one."""
         for taken in row.recent if row else ():
-            if taken.writer in self.contexts:
-                return self.contexts[taken.writer]
+            if taken.writer in self.outcomes:
+                return self.outcomes[taken.writer]
         return None
 
     def earlier_copy(self, row: Conversation | None) -> TakenTurn | None:
@@ -125,11 +129,15 @@ class _Attempts:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The result of a turn: replies to send, the response, and the saved row, if known."""
+    """The result of a turn: replies to send, the response, and the saved row, if known.
+
+    `kept` says where the ids of the replies belong in state.
+    """
 
     context: TurnContext
     response: InvokeResponse | None
     saved: Conversation | None = None
+    kept: KeptIds | None = None
     ended: str = "taken"
 
 
@@ -293,7 +301,7 @@ class Turns:
         attempts = _Attempts(hash_of(activity))
         error = StorageUnavailableError("the turn failed each time")
         async with self._queues.setdefault(address, asyncio.Lock()):
-            context = await self._adapter.prepare(deepcopy(activity), caller)
+            context = await self._prepare(activity, caller, address, attempts)
             try:
                 row = await self._load(address)
             except StoreError:
@@ -301,7 +309,7 @@ class Turns:
             outcome = await self._answer_if_taken(context, row, attempts)
             if outcome is None:
                 outcome = await self._say_only(context, texts.SOMETHING_WENT_WRONG, attempts, error)
-            await self._deliver(outcome, attempts)
+            await self._send(outcome, attempts, address)
 
     async def _take(
         self,
@@ -331,7 +339,7 @@ class Turns:
                         activity, caller, key, received_at, attempts
                     )
                     ended = outcome.ended
-                    failure = await self._deliver(outcome, attempts)
+                    failure = await self._send(outcome, attempts, address)
             finally:
                 telemetry.turns.add(1, {"ended": ended})
         return outcome, failure
@@ -346,8 +354,7 @@ class Turns:
     ) -> _Outcome:
         address = self._store.address(key.hash)
         for attempt in range(MAX_ATTEMPTS + 1):
-            # The bot may change the activity: every attempt gets it as it came.
-            context = await self._adapter.prepare(deepcopy(activity), caller)
+            context = await self._prepare(activity, caller, address, attempts)
             try:
                 row = await self._load(address)
                 taken = await self._answer_if_taken(context, row, attempts)
@@ -368,7 +375,7 @@ class Turns:
                 attempts.start_over = True
             except StorageUnavailableError:
                 # The answer to a write may be lost: one more look at the row tells.
-                if attempts.unavailable or not attempts.contexts:
+                if attempts.unavailable or not attempts.outcomes:
                     raise
                 attempts.unavailable = True
             except Exception as error:
@@ -378,7 +385,7 @@ class Turns:
             await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
         return await self._say_only(
-            await self._adapter.prepare(deepcopy(activity), caller),
+            await self._prepare(activity, caller, address, attempts),
             texts.TOO_MANY_AT_ONCE,
             attempts,
             ConflictError(f"conversation {address.key} changed during each attempt"),
@@ -390,9 +397,26 @@ class Turns:
         """The result if an attempt of this turn was saved, or a copy of its activity was taken."""
         saved = attempts.committed(row)
         if saved:
-            return _Outcome(saved, self._adapter.response(saved))
+            return saved
         copy = attempts.earlier_copy(row)
         return await self._answer_copy(context, row, copy) if row and copy else None
+
+    async def _prepare(
+        self,
+        activity: Activity,
+        caller: AuthenticateRequestResult,
+        address: Address,
+        attempts: _Attempts,
+    ) -> TurnContext:
+        """The context of an attempt. The bot may change the activity: each gets it as it came."""
+        attempts.latest = await self._adapter.prepare(
+            deepcopy(activity),
+            caller,
+            f"{address.key}.{attempts.turn}",
+            notices_within_seconds=NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None,
+            shown=self._adapter.shown(attempts.latest) if attempts.latest else (),
+        )
+        return attempts.latest
 
     async def _load(self, address: Address) -> Conversation | None:
         try:
@@ -409,7 +433,7 @@ class Turns:
         if outcome.context.activity.conversation.is_group:
             return b""  # words to one member do not stay in the group's row
         held = self._adapter.held(outcome.context)
-        return pack(Replies(self._now(), held, outcome.response))
+        return pack(Replies(self._now(), held, outcome.response, outcome.kept))
 
     async def _answer_copy(
         self, context: TurnContext, row: Conversation, copy: TakenTurn
@@ -424,16 +448,28 @@ class Turns:
             and self._now() - replies.committed_at >= RESEND_AFTER
         ):
             # The process that removes them from the row sends them.
-            await self._store.save(replace(row, replies=b""))
+            row = await self._store.save(replace(row, replies=b""))
             self._adapter.hold(context, replies.held)
+            return _Outcome(context, replies.response, row, replies.kept, ended="copy")
         return _Outcome(context, replies.response, ended="copy")
+
+    async def _send(
+        self, outcome: _Outcome, attempts: _Attempts, address: Address
+    ) -> Exception | None:
+        """Send the replies; then the ids that the channel gave go where the bot has kept them."""
+        failure = await self._deliver(outcome, attempts)
+        ids = self._adapter.ids(outcome.context)
+        if outcome.kept and ids:
+            try:
+                await put_ids(self._store, address, outcome.kept, ids, outcome.saved)
+            except (StoreError, StateDecodeError) as error:
+                logger.warning("turn: saved, but the ids of its messages are not: %s", error)
+        return failure
 
     async def _deliver(self, outcome: _Outcome, attempts: _Attempts) -> Exception | None:
         """Send the replies. If that takes long, remove them from the row: no copy sends them."""
         bot_ends_at = attempts.bot_ends_at
-        within = NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None
-        deliver = self._adapter.deliver(outcome.context, notices_within_seconds=within)
-        delivery = asyncio.ensure_future(deliver)
+        delivery = asyncio.ensure_future(self._adapter.deliver(outcome.context))
         ends_at = None if bot_ends_at is None else bot_ends_at + DELIVERY_ENDS_AFTER_SECONDS
         try:
             done, _ = await asyncio.wait({delivery}, timeout=SLOW_DELIVERY_SECONDS)
@@ -537,6 +573,7 @@ class Turns:
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
     ) -> _Outcome:
         ends = self._ends(context)
+        kept = await state.keeping(self._adapter.placeholders(context))
         # A user spoke, there is state, or a session ended: only then a new session is stored.
         opens = (
             begun.effect is Effect.OPENS
@@ -545,10 +582,10 @@ class Turns:
         )
         if begun.is_new and not opens:
             await state.save_user_alone()
-            return _Outcome(context, self._adapter.response(context))
+            return _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.starts_over and not _is_word(context.activity, begun.effect):
             await self._welcome_back_first(context, begun.effect)
-        outcome = _Outcome(context, self._adapter.response(context))
+        outcome = _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.is_new and state.conversation.needs_guard(self._now(), self._timing):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.used_at(self._now())
@@ -565,7 +602,7 @@ class Turns:
         if not (is_from_user or ends or is_changed):
             return outcome
         taken = TakenTurn(attempts.activity_hash, writer=uuid4().hex[:16])
-        attempts.contexts[taken.writer] = context
+        attempts.outcomes[taken.writer] = outcome
         self._my_writes.append(taken.writer)
         session = replace(session, replies=self._replies_to_keep(outcome))
         is_due_anew = begun.is_new or ends

@@ -147,6 +147,18 @@ async def test_a_query_yields_the_range_in_order_and_in_pages(table: Table) -> N
     assert max(len(page) for page in pages) == 2
 
 
+async def test_a_query_that_selects_nothing_gives_keys_and_versions(table: Table) -> None:
+    (etag,) = await table.write([upsert("d|1", A="a")])
+    (page,) = [page async for page in table.query("s001", "d|", "d|~") if page]
+    assert page == [Row("s001", "d|1", {}, etag)]
+
+
+async def test_a_query_selects_as_a_read_does(table: Table) -> None:
+    (etag,) = await table.write([upsert("d|1", A="a", B="b")])
+    (page,) = [page async for page in table.query("s001", "d|", "d|~", ["B", "Absent"]) if page]
+    assert page == [Row("s001", "d|1", {"B": "b"}, etag)]
+
+
 async def test_a_query_of_an_empty_range_yields_no_row(table: Table) -> None:
     await table.write([upsert("c|1")])
     assert await keys(table, "d|", "d|~") == []

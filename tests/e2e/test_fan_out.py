@@ -27,6 +27,7 @@ def settings(storage_connection_string: str) -> dict[str, str]:
         storage_connection_string,
         ExpiryFanOut="on",
         ExpiryQueue=f"q{uuid4().hex}",
+        Inbox=f"i{uuid4().hex}",
         SweepBudgetSeconds="1",
         SendingLimits="tests/e2e/no_limits.toml",
     )
@@ -108,6 +109,24 @@ async def test_a_malformed_message_ends_as_poison_which_is_listed_replayed_and_d
             await asyncio.sleep(0.1)
     assert "'no shard' dropped\n1 dropped" in await poison(settings, "drop")
     assert (await queue.count(), await poisoned.count()) == (0, 0)
+
+
+async def test_poison_of_the_inbox_is_listed_replayed_and_dropped_too(
+    settings: dict[str, str], storage_connection_string: str
+) -> None:
+    async with Queues(connection_string=storage_connection_string) as queues:
+        inbox = queues.queue(settings["Inbox"])
+        poisoned = queues.queue(poison_name(settings["Inbox"]))
+        await poisoned.put("no conversation")
+        listed = await poison(settings, "list")
+        assert f"{settings['Inbox']}-poison:\n" in listed
+        assert "'no conversation'\n1 shown of about 1" in listed
+        assert "'no conversation' replayed\n1 replayed" in await poison(settings, "replay")
+        (message,) = await inbox.peek()
+        assert message.text == "no conversation"
+        await poisoned.put("no conversation")
+        assert "1 dropped" in await poison(settings, "drop")
+        assert await poisoned.count() == 0
 
 
 async def test_a_disabled_queue_function_leaves_its_messages_alone(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from tests.bots import slow_bot
@@ -120,6 +121,24 @@ async def test_another_host_goes_on_where_one_was_killed(
     async with running_bot(settings, tmp_path, bot=slow_bot, changes=SOON) as bot:
         await sweep_until(bot, lambda: len(user.heard) == 2)
         assert user.heard == ["1: one", "2: two"]
+
+
+async def test_what_is_left_when_it_is_turned_off_is_named_and_answered_when_it_is_on_again(
+    settings: dict[str, str], channel: FakeChannel, gates: Path, tmp_path: Path
+) -> None:
+    disabled = settings | {"AzureWebJobs.inbox_queue.Disabled": "true"}
+    async with running_bot(disabled, tmp_path, bot=slow_bot, changes=SOON) as bot:
+        user = User(bot, channel)
+        assert await user.send("one") == 202
+    off = settings | {"LongTurns": "off"}
+    async with running_bot(off, tmp_path, bot=slow_bot) as bot:
+        await bot.sweep()
+        await until(lambda: "LongTurns is off, and 1 activities wait for it" in bot.log)
+        async with aiohttp.ClientSession() as http, http.get(f"{bot.url}/api/health") as answer:
+            assert (answer.status, (await answer.json())["failed"]) == (503, ["inbox"])
+    (gates / "one").touch()
+    async with running_bot(settings, tmp_path, bot=slow_bot, changes=SOON):
+        assert await heard(user, 1) == ["1: one"]
 
 
 async def sweep_until(bot: RunningBot, is_so: Callable[[], bool]) -> None:

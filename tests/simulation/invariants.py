@@ -14,15 +14,23 @@ from shared import texts
 from shared.authors import Effect
 from shared.domain.conversation import Conversation, Status
 from shared.domain.identity import Address, user_hash
+from shared.domain.placeholders import is_placeholder
 from shared.domain.store import ConversationStore
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
 from shared.expiry.expire import GIVE_UP_AFTER
 from shared.state import codec
-from shared.storage.table_rows import dead_letter_of, user_named_in
+from shared.storage.table_rows import dead_letter_of, joined_chunks, user_named_in
 from shared.turn.turn import RESEND_AFTER
 from tests.bot_in_memory import CHANNEL
 from tests.simulation.loop import Origin
-from tests.simulation.world import Request, ScheduledTable, Violation, World, at_once
+from tests.simulation.world import (
+    Request,
+    ScheduledTable,
+    Violation,
+    World,
+    at_once,
+    id_given_to,
+)
 
 SKEW = CLOCK_SKEW.total_seconds()
 # A turn that has not committed so long after it wrote the user's row counts as crashed.
@@ -54,6 +62,7 @@ class TurnSpec:
         act: what it is; `EFFECTS` says what that does to a session.
         counts: whether the bot counts it and answers; otherwise it leaves nothing and is silent.
         ends: the bot ends the conversation with it.
+        keeps: the bot keeps the id of its answer in each bag that it counts in.
         copy_of: the turn whose activity the channel sends once more with this one.
         seconds: how long the bot thinks about it.
     """
@@ -67,6 +76,7 @@ class TurnSpec:
     act: Act = "word"
     counts: bool = True
     ends: bool = False
+    keeps: bool = False
 
     @property
     def effect(self) -> Effect:
@@ -208,6 +218,7 @@ class Promises:
         self._apologised: set[str] = set()
         self._said: Counter[tuple[str, str]] = Counter()
         self._stood_still: set[Address] = set()  # where a turn that began a session did
+        self._failed_sends: set[str] = set()  # turns to which the channel did not answer 200
         self._before: dict[Address, Conversation | None] = {}
         self._letters: set[str] = set()  # the sessions of those that are about to go
         self._loaded: dict[Address, Conversation | None] = {}  # as last read
@@ -338,6 +349,8 @@ class Promises:
             session, received = self._started[turn].session, self._received[turn]
             written = Started(self._world.seconds, session, received)
             activity = self._turns[turn].activity
+            if any(commit.by.name == turn for commit in self._commits.get(activity, ())):
+                return  # what comes after the commit is only the id of its answer
             self._user_written.setdefault(activity, []).append(written)
             self._user_written_by.append(activity)
 
@@ -398,6 +411,8 @@ class Promises:
 
     def answered(self, request: Request, status: int | None) -> None:
         """The sender got this answer."""
+        if status != HTTPStatus.OK:
+            self._failed_sends.add(request.origin.name)
         for notice in self._notices(request):
             notice.answered = True
             notice.status = status
@@ -795,6 +810,31 @@ class Promises:
                 self._violated(f"{len(delivered)} notices of session {session.id}, for no reason")
 
     # The end
+
+    def check_ids(self) -> None:
+        """State holds the channel's id of each answer, unless something has failed on the way."""
+        rows = [*self._conversations.memory.rows.values(), *self._users.memory.rows.values()]
+        over = {session.id for session in self.sessions.values() if session.claimed is not None}
+        over |= {session.id for session in self.sessions.values() if session.outcome}
+        for row in rows:
+            is_private = row.key.startswith("p|") and row.columns.get("SessionId") not in over
+            if is_private or row.key.startswith("c|") or row.key == "user":
+                self._check_ids_in(joined_chunks(row, "State"))
+
+    def _check_ids_in(self, state: bytes) -> None:
+        for activity, id_ in _unpacked(state).get("ids", {}).items():
+            answers = {
+                id_given_to(text) for turn, text in self._said if text.startswith(f"{activity}: ")
+            }
+            if id_ not in answers and not is_placeholder(id_):
+                self._violated(f"state holds {id_!r} for the id of {activity}")
+            by = {commit.by.name for commit in self._commits.get(activity, ())}
+            went_wrong = self._failed_sends | {
+                task.partition(".")[0] for task in self._world.faulted
+            }
+            excused = any(turn in went_wrong or self._world.interrupted(turn) for turn in by)
+            if is_placeholder(id_) and by and not excused:
+                self._violated(f"state holds a placeholder for the id of {activity}")
 
     def check_end(self) -> None:
         """Every session is over and told of, every message answered, no row left."""

@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from botbuilder.schema import Activity
 
+import shared.connector.turn_messages
 import shared.expiry.expire
 import shared.expiry.sweep
 import shared.turn.turn
@@ -31,6 +32,7 @@ from shared.expiry.expire import Expirer
 from shared.expiry.fan_out import FanOut
 from shared.expiry.notice import NoticeResult, SendNotice, Verdict
 from shared.expiry.sweep import Sweep
+from shared.state.kept_ids import put_ids
 from shared.state.turn_state import TurnState
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
@@ -51,6 +53,7 @@ from tests.simulation.scenario import (
     erased_and_back,
     erasures,
     fanned_out,
+    kept_ids,
     long_turns,
     messages_at_expiry,
     no_words,
@@ -375,10 +378,26 @@ def _replies_not_held_back() -> InTheCode:
 
     async def prepare_to_send(self: BufferingAdapter, *arguments: Any) -> Any:
         context = await prepare(self, *arguments)
-        context.turn_state.pop(BufferingAdapter._HELD)
+        self._messages(context).is_over = True
         return context
 
     return InTheCode(BufferingAdapter, "prepare", prepare_to_send)
+
+
+async def _no_ids(*_: object) -> None:
+    return
+
+
+async def _ids_over_whatever_is_there(store: TableStore, *rest: Any) -> None:
+    save = store.save
+
+    async def save_blindly(conversation: Conversation, **options: Any) -> Conversation:
+        there = await store.load(conversation.address)
+        return await save(replace(conversation, etag=there.etag if there else ""), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "save", save_blindly)
+        await put_ids(store, *rest)
 
 
 def _late_heartbeat() -> InTheCode:
@@ -854,6 +873,20 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "notices sent however old": (
         old_notices,
         lambda: InTheCode(Expirer, "_is_too_old", lambda *_: False),
+    ),
+    "ids of messages not written": (
+        kept_ids,
+        lambda: InTheCode(shared.turn.turn, "put_ids", _no_ids),
+    ),
+    "ids of messages written without If-Match": (
+        kept_ids,
+        lambda: InTheCode(shared.turn.turn, "put_ids", _ids_over_whatever_is_there),
+    ),
+    "another placeholder in each attempt": (
+        kept_ids,
+        lambda: InTheCode(
+            shared.connector.turn_messages, "placeholder_for", lambda *_: f"held-{uuid4().hex}"
+        ),
     ),
     "handed over, and not due any more": (fanned_out, HandedOverAndDone),
     "user row written over an erasure": (

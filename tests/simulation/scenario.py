@@ -214,6 +214,7 @@ class Simulation:
                     ),
                 ]
                 world.run()
+                self.promises.check_ids()
                 self.before_end(world)
                 self._finish(home)
         finally:
@@ -399,7 +400,11 @@ class Simulation:
         if turn.ends:
             end_conversation(context)
             self.promises.bot_ends(turn.name, answer)
-        await context.send_activity(answer)
+        sent = await context.send_activity(answer)
+        if turn.keeps and sent:
+            every = {"c": bot.conversation, "u": bot.user, "p": bot.private}
+            for ids in (every[name].create_property("ids") for name in turn.bags):
+                await ids.set(context, {**await ids.get(context, {}), turn.activity: sent.id})
 
     @contextmanager
     def _log_kept(self) -> Iterator[None]:
@@ -916,6 +921,27 @@ def replayed_as_the_user_returns(chance: random.Random) -> Scenario:
     )
 
 
+def kept_ids(chance: random.Random) -> Scenario:
+    """The bot keeps the ids of its answers; processes meet, die, and lose what they ask for."""
+    talks = ["talk0", "talk1"][: chance.choice((1, 1, 2))]
+    turns = [replace(_turn(chance, n, ["ann"], talks), keeps=True) for n in range(4)]
+    turns += _copies(chance, turns, chance.choice((0, 0, 1)))
+    return Scenario(
+        before=turns[:1],
+        idle_seconds=chance.choice((0, 0, 99, 103.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in turns[1:]],
+        sweeps=_sweeps(chance, (0, 1)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1, 2)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 0, 2)),
+            jump_seconds=(12.1, 103.5),
+            edges=chance.random() < 0.5,
+        ),
+    )
+
+
 KINDS: Sequence[Kind] = (
     anything,
     messages_at_expiry,
@@ -933,6 +959,7 @@ KINDS: Sequence[Kind] = (
     short_timeout,
     old_notices,
     fanned_out,
+    kept_ids,
 )
 # State in Cosmos DB is erased by documents, of which the container here has no index.
 ONLY_IN_TABLES: Sequence[Kind] = (erasures,)

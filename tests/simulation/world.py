@@ -650,7 +650,13 @@ class ScheduledConnector(Connector):
     ) -> Any:
         del method, service_url, path, is_anonymous
         body = body or {}
-        return await self._world.request("send", f"send {body.get('text')!r:.40}", body=body)
+        await self._world.request("send", f"send {body.get('text')!r:.40}", body=body)
+        return {"id": id_given_to(str(body.get("text")))}
+
+
+def id_given_to(text: str) -> str:
+    """The channel's id of a message."""
+    return f"id of {text}"
 
 
 def at_once(work: Any) -> Any:

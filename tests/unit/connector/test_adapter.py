@@ -13,6 +13,7 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import ConnectorError
 from shared.connector.operations import ConnectorClient
+from shared.domain.placeholders import placeholder_for
 from tests.bot_in_memory import BotInMemory, FakeConnector, FunctionBot, activity, anonymous
 
 ANYONE = ClaimsIdentity({}, is_authenticated=True)
@@ -95,7 +96,7 @@ async def test_a_turn_can_sign_users_in_and_pays_for_it_only_then() -> None:
 
     authentication: Any = Authentication()
     adapter = BufferingAdapter(FakeConnector(), authentication, "")
-    context = await adapter.prepare(activity(), anonymous())
+    context = await adapter.prepare(activity(), anonymous(), "turn")
     client: Any = context.turn_state[adapter.USER_TOKEN_CLIENT_KEY]
     assert made == []
     assert [await client.get_user_token("ann") for _ in range(2)] == ["token", "token"]
@@ -129,14 +130,13 @@ async def say(on_turn: Turn) -> tuple[FakeConnector, BotInMemory]:
 
 
 async def test_an_update_of_what_is_held_back_changes_what_is_sent() -> None:
-    async def stream(_: FunctionBot, context: TurnContext) -> None:
-        id_ = await send(context, "Hel")
+    async def change(_: FunctionBot, context: TurnContext) -> None:
+        id_ = await send(context, "Please wait")
         await context.send_activity("second")
-        for text in ("Hello", "Hello from", "Hello from the model."):
-            await context.update_activity(Activity(id=id_, type="message", text=text))
+        await context.update_activity(Activity(id=id_, type="message", text="Done"))
 
-    connector, _ = await say(stream)
-    assert connector.texts == ["Hello from the model.", "second"]
+    connector, _ = await say(change)
+    assert connector.texts == ["Done", "second"]
     assert {method for method, _, _ in connector.sent} == {"POST"}
     assert all("held-" not in f"{path}{body}" for _, path, body in connector.sent)
 
@@ -200,15 +200,13 @@ async def test_streamed_chunks_go_out_at_once_and_return_their_id() -> None:
 
 
 @pytest.mark.parametrize("method", ["update_activity", "delete_activity"])
-@pytest.mark.parametrize("id_", ["", None, "held-0123"])
+@pytest.mark.parametrize("id_", ["", None])
 async def test_no_request_goes_out_without_an_id(
     adapter: BufferingAdapter, connector: FakeConnector, method: str, id_: str | None
 ) -> None:
     async def change(context: TurnContext) -> None:
-        what = activity() if method == "update_activity" else reference()
-        setattr(what, "id" if method == "update_activity" else "activity_id", id_)
-        with pytest.raises(ValueError, match=r"by its id|of another turn"):
-            await getattr(adapter, method)(context, what)
+        with pytest.raises(ValueError, match="by its id"):
+            await getattr(adapter, method)(context, named(method, id_))
 
     await adapter.continue_conversation(reference(), change, claims_identity=ANYONE)
 
@@ -217,6 +215,41 @@ async def test_no_request_goes_out_without_an_id(
 
     await say(in_turn)
     assert connector.sent == []
+
+
+@pytest.mark.parametrize("method", ["update_activity", "delete_activity"])
+async def test_a_placeholder_outside_of_a_turn_is_an_error(
+    adapter: BufferingAdapter, connector: FakeConnector, method: str
+) -> None:
+    async def change(context: TurnContext) -> None:
+        with pytest.raises(ValueError, match="outside of its state"):
+            await getattr(adapter, method)(context, named(method, placeholder_for("a message")))
+
+    await adapter.continue_conversation(reference(), change, claims_identity=ANYONE)
+    assert connector.sent == []
+
+
+@pytest.mark.parametrize("id_", ["", placeholder_for("a message")], ids=["empty", "placeholder"])
+async def test_the_connector_client_sends_no_request_without_an_id(
+    connector: FakeConnector, id_: str
+) -> None:
+    conversations = ConnectorClient(connector, "https://channel.example").conversations
+    for request in (
+        conversations.update_activity("talk", id_, activity()),
+        conversations.delete_activity("talk", id_),
+        conversations.reply_to_activity("talk", id_, activity()),
+        conversations.send_to_conversation(id_, activity()),
+    ):
+        with pytest.raises(ConnectorError, match="is no id"):
+            await request
+    assert connector.sent == []
+
+
+def named(method: str, id_: str | None) -> Activity | ConversationReference:
+    """What one of these methods takes, with that id."""
+    what = activity() if method == "update_activity" else reference()
+    setattr(what, "id" if method == "update_activity" else "activity_id", id_)
+    return what
 
 
 @pytest.mark.parametrize("error", [RuntimeError("down"), KeyError("x"), ConnectorError("down")])

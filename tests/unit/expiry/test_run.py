@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from shared.domain.errors import StorageUnavailableError
-from shared.expiry.health import HEALTH_SECONDS, Health
+from shared.domain.inbox import Waiting
+from shared.expiry.health import HEALTH_SECONDS, INBOX_SECONDS, Health
+from shared.expiry.inbox_watch import LATE_AFTER_SECONDS, InboxWatch
 from shared.expiry.run import SweepRunner
 from shared.settings.expiry import ExpirySettings
+from shared.storage.table_inbox import TableInbox
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.faults import FaultyTable, once
+from tests.memory_queue import MemoryQueue
 from tests.memory_table import MemoryTable
 from tests.stores_in_memory import StoresInMemory
 
@@ -118,6 +122,53 @@ async def test_many_probes_at_once_share_one_check(app: Fixture) -> None:
     answers = await asyncio.gather(*(app.health.failed_checks() for _ in range(20)))
     assert answers == [["sweep"]] * 20
     assert app.stores.asked == 1
+
+
+async def test_an_inbox_that_nobody_takes_from_is_a_failure_looked_at_once_a_minute(
+    app: Fixture,
+) -> None:
+    table = MemoryTable()
+    inbox = TableInbox(table)
+    app.health = Health(
+        app.stores,
+        app.settings,
+        app.bot.timing,
+        inbox=InboxWatch(inbox, MemoryQueue()),
+        now=app.bot.clock,
+        clock=lambda: app.bot.clock().timestamp(),
+    )
+    await inbox.put(Waiting("a" * 32, "1", b"words", app.bot.clock.now))
+    await app.runner.run()
+    assert await app.health.failed_checks() == []
+    assert (await app.health.status()).verdict[0] == "good"
+    looked = table.requests
+    app.bot.clock.sleep(INBOX_SECONDS - 1)
+    await app.runner.run()
+    assert await app.health.failed_checks() == []
+    assert table.requests == looked
+    app.bot.clock.sleep(LATE_AFTER_SECONDS)
+    assert await app.health.failed_checks() == ["sweep", "inbox"]
+    await app.runner.run()
+    app.bot.clock.sleep(HEALTH_SECONDS)
+    assert await app.health.failed_checks() == ["inbox"]
+    assert (await app.health.status()).verdict == (
+        "bad",
+        "Activities wait for their turns, 1, for up to 6 min",
+    )
+
+
+async def test_the_inbox_is_looked_at_without_timer_and_without_rows_too(app: Fixture) -> None:
+    inbox = TableInbox(MemoryTable())
+    await inbox.put(Waiting("a" * 32, "1", b"words", app.bot.clock.now))
+    off = app.settings.model_copy(update={"timer_disabled": True})
+    watch = InboxWatch(inbox, None)
+    health = Health(app.stores, off, app.bot.timing, inbox=watch, now=app.bot.clock)
+    app.bot.clock.sleep(1)
+    assert await health.failed_checks() == ["inbox"]
+    app.stores.has_rows = False
+    status = await health.status()
+    assert status.verdict == ("bad", "LongTurns is off, and 1 activities wait for it")
+    assert status.as_json()["inbox"] == {"waiting": 1, "oldest_seconds": 1.0, "is_on": False}
 
 
 async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:

@@ -279,6 +279,29 @@ async def test_what_is_set_after_clearing_is_all_there_is(bag: str) -> None:
     assert (await run_turns(clear_and_set, everything, bag=bag))[-1] == {"name": "Ann"}
 
 
+async def test_a_state_says_whether_it_has_changed_since_it_was_read_or_saved(bag: str) -> None:
+    async def look(state: Any, context: TurnContext) -> list[bool]:
+        name = state.create_property("name")
+        kept = await name.get(context, list)
+        changed = [state.get_cached_state(context).is_changed]
+        kept.append("Ann")
+        changed.append(state.get_cached_state(context).is_changed)
+        await state.save_changes(context)
+        changed.append(state.get_cached_state(context).is_changed)
+        kept.pop()
+        changed.append(state.get_cached_state(context).is_changed)
+        return changed
+
+    async def read(state: Any, context: TurnContext) -> bool:
+        await state.create_property("name").get(context)
+        changed: bool = state.get_cached_state(context).is_changed
+        return changed
+
+    first, second = await run_turns(look, read, bag=bag)
+    assert first == [True, True, False, True]  # the default itself is a change
+    assert second is False
+
+
 async def test_saving_twice_in_one_turn_keeps_the_last(bag: str) -> None:
     async def save_twice(state: Any, context: TurnContext) -> None:
         name = state.create_property("name")
