@@ -7,7 +7,6 @@ from typing import Any, cast
 from uuid import uuid4
 
 from botbuilder.core import TurnContext
-from botbuilder.core.cloud_adapter_base import CloudAdapterBase
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import (
     Activity,
@@ -29,6 +28,7 @@ from botframework.connector.auth import (
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
+from shared.connector.older_adapter import OlderAdapter
 from shared.connector.operations import ConnectorClient
 from shared.connector.outbound import HeldReply
 from shared.connector.references import reference_of
@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 _PLACEHOLDER = "held-"
 
 
-class BufferingAdapter(CloudAdapterBase):
-    """CloudAdapterBase whose turns hold back what they send until `deliver`.
+class BufferingAdapter(OlderAdapter):
+    """The SDK's adapter, whose turns hold back what they send until `deliver`.
 
     In a turn made with `prepare`, sends, updates and deletes keep their order. A send returns a
     placeholder for the id that the channel will give; to update or delete what is held back changes
@@ -66,8 +66,7 @@ class BufferingAdapter(CloudAdapterBase):
         retries: Retries | None = None,
         limits: SendingLimits | None = None,
     ) -> None:
-        super().__init__(_OwnConnector(connector, authentication))
-        self._app_id = app_id
+        super().__init__(_OwnConnector(connector, authentication), app_id)
         self._retries = retries or Retries()
         self._limits = limits
 
