@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from botbuilder.core import TurnContext
-from botbuilder.core.cloud_adapter_base import CloudAdapterBase
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import (
     Activity,
@@ -27,6 +26,7 @@ from botframework.connector.auth import (
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
+from shared.connector.older_adapter import OlderAdapter
 from shared.connector.operations import ConnectorClient
 from shared.connector.outbound import HeldReply
 from shared.connector.retry import Retries
@@ -36,8 +36,8 @@ from shared.domain.placeholders import is_placeholder
 logger = logging.getLogger(__name__)
 
 
-class BufferingAdapter(CloudAdapterBase):
-    """CloudAdapterBase whose turns hold back what they send until `deliver`.
+class BufferingAdapter(OlderAdapter):
+    """The SDK's adapter, whose turns hold back what they send until `deliver`.
 
     In a turn made with `prepare`, sends, updates and deletes keep their order (`TurnMessages`). A
     send returns a placeholder for the id that the channel will give. Typing, chunks of a stream
@@ -62,8 +62,7 @@ class BufferingAdapter(CloudAdapterBase):
         retries: Retries | None = None,
         limits: SendingLimits | None = None,
     ) -> None:
-        super().__init__(_OwnConnector(connector, authentication))
-        self._app_id = app_id
+        super().__init__(_OwnConnector(connector, authentication), app_id)
         self._retries = retries or Retries()
         self._limits = limits
 

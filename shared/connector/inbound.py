@@ -189,6 +189,8 @@ def activity_of(payload: dict[str, Any]) -> Activity:
         raise BadRequestError(400, "channelId must not contain '|'")
     _take_tenant(payload)
     activity: Activity = _Reader().model(payload, "", kind="Activity")
+    where = activity.conversation  # the SDK's name for the tenant is tenantID, which nobody sends
+    where.tenant_id = where.tenant_id or payload["conversation"].get("tenantId") or None
     return activity
 
 

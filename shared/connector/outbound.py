@@ -11,6 +11,9 @@ _SERIALIZER = Serializer(
     {name: kind for name, kind in vars(botbuilder.schema).items() if isinstance(kind, type)}
 )
 
+# The schema's name, and the name that channels send and document.
+_TENANT_ID, _SENT_TENANT_ID = "tenantID", "tenantId"
+
 
 @dataclass(frozen=True, slots=True)
 class HeldReply:
@@ -27,6 +30,8 @@ class HeldReply:
 def wire_form(model: Model) -> dict[str, Any]:
     """The result of `model.serialize()`, plus the properties that the schema does not know.
 
+    A tenant has the name that channels use; the schema's differs from it.
+
     msrest itself also converts every absent field: 0.4 ms for a plain message; this takes 0.07.
     """
     body: dict[str, Any] = dict(model.additional_properties or {})
@@ -40,4 +45,6 @@ def wire_form(model: Model) -> dict[str, Any]:
             body[field["key"]] = [wire_form(item) for item in value]
         else:
             body[field["key"]] = _SERIALIZER.serialize_data(value, field["type"])
+    if _TENANT_ID in body:
+        body[_SENT_TENANT_ID] = body.pop(_TENANT_ID)
     return body

@@ -171,6 +171,18 @@ async def test_an_activitys_wire_form_is_the_sdks(
     assert ours == theirs
 
 
+@pytest.mark.parametrize("others", [{}, {"tenantId": "contoso"}, {"tenantId": "fabrikam"}])
+async def test_a_tenant_goes_out_once_under_the_channels_name(
+    channel: FakeChannel, client: ConnectorClient, others: dict[str, str]
+) -> None:
+    activity = message()
+    activity.conversation.tenant_id = "contoso"
+    activity.conversation.additional_properties = others
+    await client.send(activity)
+    (sent,) = channel.sent_to(CONVERSATION)
+    assert sent["conversation"] == {"id": CONVERSATION, "tenantId": "contoso"}
+
+
 async def test_properties_that_the_schema_does_not_know_are_kept(
     channel: FakeChannel, client: ConnectorClient
 ) -> None:

@@ -235,6 +235,7 @@ def test_the_tenant_is_that_of_channel_data_where_the_conversation_has_none(
 ) -> None:
     body = {**MESSAGE, "conversation": {"id": "talk"} | conversation, "channelData": data}
     assert reference_of(taken(body)).tenant == tenant
+    assert taken(body).conversation.tenant_id == tenant  # as the SDK's older adapter shows it
 
 
 @pytest.mark.parametrize("path", ["conversation.id", "from.id", "recipient.id", "locale"])
@@ -341,7 +342,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", SAMPLES)
 def test_an_activity_is_what_the_sdks_own_reader_makes_of_it(name: str) -> None:
     activity = taken(SAMPLES[name])
-    assert activity == Activity.deserialize(json.loads(json.dumps(SAMPLES[name])))
+    theirs = Activity.deserialize(json.loads(json.dumps(SAMPLES[name])))
+    # The SDK's reader takes no tenant: its schema has another name for it.
+    theirs.conversation.tenant_id = SAMPLES[name]["conversation"].get("tenantId")
+    assert activity == theirs
     assert deepcopy(activity) == activity
 
 

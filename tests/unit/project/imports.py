@@ -1,7 +1,16 @@
-"""What a module imports."""
+"""What a module imports, and which code is the bot's author's."""
 
 import ast
+import tomllib
 from pathlib import Path
+
+from scripts.processes import ROOT
+
+
+def not_linted() -> set[str]:
+    """What the author of a bot keeps beside shared as it came: ruff leaves it out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return set(project["tool"]["ruff"].get("extend-exclude", []))
 
 
 def packages_imported(file: Path) -> set[str]:

@@ -15,6 +15,7 @@ import pytest
 from scripts import package
 from scripts.package import compile_app, copy_app, import_app, missing_imports
 from scripts.processes import ROOT
+from tests.unit.project.imports import not_linted
 
 # What the app is, beside the folders of functions. The rest that git tracks is for development.
 APP = {"function_app.py", "host.json", "sending_limits.toml", "requirements.txt", "shared"}
@@ -53,7 +54,7 @@ def test_the_package_holds_the_app_and_nothing_of_development(tmp_path: Path) ->
     tops = {name.partition("/")[0] for name in tracked.splitlines()}
     found = {path.name for path in (tmp_path / "app").iterdir()}
     own = {name for name in tops if name.startswith("own_")}  # the author's, in a copy
-    assert found == APP | (functions & tops) | {".funcignore"} | own
+    assert found == APP | (functions & tops) | {".funcignore"} | own | not_linted()
 
 
 def test_every_name_of_development_is_one_that_git_tracks() -> None:
