@@ -27,6 +27,7 @@ import asyncio, sys
 import function_app
 from azure.functions import HttpRequest
 from messages_function import messages
+from shared.app import close_app
 
 async def main():
     body = sys.stdin.buffer.read()
@@ -36,7 +37,7 @@ async def main():
     )
     assert (await messages(request)).status_code == 200
     print("answered", flush=True)
-    await function_app.shutdown()
+    await close_app()
 
 asyncio.run(main())
 """

@@ -1,7 +1,4 @@
-"""What bots call on the SDK's older adapter: which request comes of it, and what is refused.
-
-`tests/e2e/test_side_by_side.py` compares these with the SDK's own adapter.
-"""
+"""What bots call on the SDK's older adapter: which request comes of it, and what is refused."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
