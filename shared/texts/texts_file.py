@@ -15,8 +15,10 @@ _APP = Path(__file__).parents[2]
 _SHIPPED = Path(__file__).parent / "texts.toml"
 
 MAX_BYTES = 256 * 1024
-MAX_CHARACTERS = 1_000  # below the limit of every channel; of SMS, 1,600
-_MAX_NAMED = 5  # mistakes in one line
+MAX_CHARACTERS = 1_000  # below every channel's limit (SMS: 1,600)
+# Of one line in the log: mistakes, and languages.
+_MAX_NAMED = 5
+_MAX_LISTED = 20
 
 _KEYS = get_args(Key)
 _LANGUAGES = "languages"
@@ -54,6 +56,7 @@ def _shipped() -> Tables:
     english = tables.get(ENGLISH)
     if not isinstance(english, dict) or not set(_KEYS) <= english.keys():
         _refuse(_SHIPPED, [f"{ENGLISH} lacks a text; it must name {', '.join(_KEYS)}"])
+    _refuse(_SHIPPED, _mistakes({ENGLISH: english}, tables))  # the others are compared with it
     _refuse(_SHIPPED, _mistakes(tables, tables))
     return tables
 
@@ -116,7 +119,7 @@ def _unknown(languages: object, tables: dict[str, Any]) -> Iterator[str]:
     ):
         yield (
             f"{_LANGUAGES} is {shown(languages)};"
-            f" it must be a list of languages with texts: {', '.join(sorted(tables))}"
+            f" it must be a list of languages with texts: {', '.join(sorted(tables)[:_MAX_LISTED])}"
         )
 
 

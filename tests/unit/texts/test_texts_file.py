@@ -144,3 +144,14 @@ def test_our_own_file_must_have_every_text_in_english(
     monkeypatch.setattr(texts_file, "_SHIPPED", file)
     with pytest.raises(SettingsError, match=rf"texts\.toml', en lacks a text; {NAMES}"):
         texts_file._shipped.__wrapped__()
+
+
+def test_a_wrong_text_in_our_own_file_is_named_as_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = (ROOT / "shared" / "texts" / "texts.toml").read_text("utf-8")
+    file = tmp_path / "texts.toml"
+    file.write_text(ours.replace(f'"{english.EXPIRED}"', "7"), "utf-8")
+    monkeypatch.setattr(texts_file, "_SHIPPED", file)
+    with pytest.raises(SettingsError, match=r"texts\.toml', en\.expired is 7; it must be"):
+        texts_file._shipped.__wrapped__()
