@@ -26,9 +26,11 @@ def _blueprints() -> list[func.Blueprint]:
     from shared.connector.limits_file import read_limits
     from shared.loaded_bot import load_bot
     from shared.settings import read_settings
+    from shared.texts.texts_file import read_texts
 
     settings = read_settings()  # a wrong setting is found here, not at a user's first message
-    read_limits(settings.sending)  # the same for the file that it names
+    read_limits(settings.sending)  # the same for the files that they name
+    read_texts(settings.texts.file)
     telemetry.configure(settings.telemetry)
     load_bot()  # and so is a mistake in the bot
     return [

@@ -138,6 +138,9 @@ param stateLimitKiB int = 700
 @minLength(6)
 param sendingLimits string = 'sending_limits.toml'
 
+@description('Your file of texts, a path in the app\'s folder. Empty: the texts that come with the app.')
+param texts string = ''
+
 // Who may use the app's own routes
 
 @description('Who may read, change and erase the stored data over HTTP: nobody, callers with a function key, or callers with an app role in Entra ID.')
@@ -533,6 +536,7 @@ var appSettings = {
   LongTurns: longTurns
   Inbox: 'inbox'
   SendingLimits: sendingLimits
+  Texts: texts
   ConversationsTable: conversationsTable
   UsersTable: usersTable
   TableShards: string(tableShards)

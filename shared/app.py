@@ -40,6 +40,7 @@ from shared.state.erasure import Erasure, asks_for_erasure
 from shared.state.export import Exports
 from shared.state.state_data import StateData
 from shared.storage.stores import open_stores
+from shared.texts.texts_file import read_texts
 from shared.turn.long_turns import LongTurns, can_wait
 from shared.turn.replies import unpacked_json
 from shared.turn.turn import Turns
@@ -82,8 +83,9 @@ class App:
         self._service_urls = ServiceUrls(stores.for_sweeps() if stores.has_rows else None)
         policy = settings.policy
         limits = SendingLimits(read_limits(settings.sending))
+        self._texts = read_texts(settings.texts.file)
         notices = (
-            NoticeSender(connector, self._service_urls, limits)
+            NoticeSender(connector, self._service_urls, limits, self._texts)
             if settings.expiry.notice == "on"
             else None
         )
@@ -121,6 +123,7 @@ class App:
             loaded.at(self._adapter),
             policy=self._policy,
             effects=loaded.effects,
+            texts=self._texts,
             bot_seconds=self._bot_seconds,
         )
 

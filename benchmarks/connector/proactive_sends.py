@@ -24,8 +24,8 @@ from shared.domain.identity import Address
 from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.expiry.notice import Verdict
-from shared.texts import EXPIRED
 from tests.bot_in_memory import no_limits
+from tests.texts import EXPIRED
 
 DELAY_SECONDS = 0.05
 # How many are under way at once; sends to measure of ours, of BotFrameworkAdapter, of CloudAdapter.

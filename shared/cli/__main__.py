@@ -20,6 +20,7 @@ from shared.cli import dead_letters, policies
 from shared.cli.doctor import Finding, examine
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import token_source
+from shared.connector.limits_file import read_limits
 from shared.domain.errors import StoreError
 from shared.domain.times import utc_now
 from shared.expiry.fan_out import Queue, poison_name
@@ -29,6 +30,7 @@ from shared.settings import SettingsError, read_settings
 from shared.state.export import Exports
 from shared.storage.queues import Queues
 from shared.storage.stores import open_stores
+from shared.texts.texts_file import read_texts
 from shared.turn.replies import unpacked_json
 
 _HIDDEN_SECONDS = 60  # from another command that does the same at the same time
@@ -111,6 +113,8 @@ async def _poison(action: str) -> None:
 async def _doctor(endpoint: str) -> None:
     try:
         settings = read_settings()
+        read_limits(settings.sending)
+        read_texts(settings.texts.file)
     except SettingsError as error:
         _say(str(Finding("FAIL", "settings", str(error), "set them as the README's table says")))
         sys.exit(1)

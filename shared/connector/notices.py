@@ -13,7 +13,8 @@ from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.reference import Reference
 from shared.expiry.notice import NoticeResult, Slot, Verdict
-from shared.texts import EXPIRED
+from shared.texts.languages import Texts
+from shared.texts.texts_file import read_texts
 
 # What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs".
 # No answer at all is retried. Every other status, 500 included, is final, as Teams asks.
@@ -38,16 +39,18 @@ _WRONG_SERVICE_URL = "InvalidBotApiHost"
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
 
 
-def notice_for(conversation: Conversation, to: Reference) -> Activity:
-    """The notice as an activity.
+def notice_for(conversation: Conversation, to: Reference, texts: Texts) -> Activity:
+    """The notice as an activity, in the language of whoever wrote last.
 
     If clients can read channelData, it has the session's id: a client that gets the same notice
     twice can recognise it.
     """
     reference = ConversationReference.deserialize(to.to_json())
+    text, language = texts.say("expired", conversation.locale)
     notice = Activity(
         type=ActivityTypes.message,
-        text=EXPIRED,
+        text=text,
+        locale=language,
         input_hint=InputHints.accepting_input,
         channel_id=reference.channel_id,
         service_url=reference.service_url,
@@ -57,8 +60,6 @@ def notice_for(conversation: Conversation, to: Reference) -> Activity:
     )
     if reference.channel_id in _CHANNEL_DATA_IS_OURS:
         notice.channel_data = {"expiredSession": conversation.session}
-    if conversation.locale:
-        notice.locale = conversation.locale
     return notice
 
 
@@ -69,14 +70,20 @@ class NoticeSender:
         connector: speaks to channels.
         service_urls: the known addresses of tenants.
         limits: how fast the channels take notices.
+        texts: the words; None: ours.
     """
 
     def __init__(
-        self, connector: Connector, service_urls: ServiceUrls, limits: SendingLimits
+        self,
+        connector: Connector,
+        service_urls: ServiceUrls,
+        limits: SendingLimits,
+        texts: Texts | None = None,
     ) -> None:
         self._connector = connector
         self._service_urls = service_urls
         self._limits = limits
+        self._texts = texts or read_texts()
 
     def reserve(self, conversation: Conversation, within_seconds: float) -> Slot:
         """See `Pace.reserve`."""
@@ -103,7 +110,8 @@ class NoticeSender:
             return await self._send(conversation, reference)
 
     async def _send(self, conversation: Conversation, reference: Reference) -> NoticeResult:
-        notice, sent_at = notice_for(conversation, reference), self._limits.clock()
+        notice = notice_for(conversation, reference, self._texts)
+        sent_at = self._limits.clock()
         # Nobody vouched for the address when the row was written: it gets no token, also now.
         is_anonymous = reference.is_anonymous and self._connector.has_identity
         client = ConnectorClient(self._connector, reference.service_url, is_anonymous=is_anonymous)

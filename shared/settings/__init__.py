@@ -26,6 +26,7 @@ from shared.settings.network import NetworkSettings
 from shared.settings.sending import SendingSettings
 from shared.settings.storage import StorageSettings
 from shared.settings.telemetry import TelemetrySettings
+from shared.settings.texts import TextsSettings
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
@@ -41,6 +42,7 @@ class Settings(BaseModel):
     expiry: ExpirySettings
     long_turns: LongTurnsSettings
     sending: SendingSettings
+    texts: TextsSettings
     storage: StorageSettings
     cosmos: CosmosSettings
     api: ApiSettings

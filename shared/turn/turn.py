@@ -34,7 +34,7 @@ from botbuilder.schema import (
 )
 from botframework.connector.auth import AuthenticateRequestResult
 
-from shared import telemetry, texts
+from shared import telemetry
 from shared.authors import Effect, has_ended
 from shared.domain.conversation import Conversation, Status, TakenTurn
 from shared.domain.errors import (
@@ -51,6 +51,8 @@ from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
 from shared.state.kept_ids import KeptIds, put_ids
 from shared.state.turn_state import TurnState
+from shared.texts.languages import Key, Texts
+from shared.texts.texts_file import read_texts
 from shared.turn.activity import (
     hash_of,
     with_reference,
@@ -97,12 +99,14 @@ class _Attempts:
         bot_ends_at: when the bot's code is ended, by the loop's clock; None: never.
         logic: what runs in place of the bot, if the author's own code began the turn.
         latest: the context of the latest attempt.
+        row: the conversation's row as it was last read.
     """
 
     activity_hash: str
     bot_ends_at: float | None = None
     logic: Logic | None = None
     latest: TurnContext | None = None
+    row: Conversation | None = None
     outcomes: dict[str, "_Outcome"] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
@@ -172,6 +176,7 @@ class Turns:
         bot: the bot.
         policy: which timing holds for which conversation.
         effects: the effect of each activity on its session; None: the table's.
+        texts: what is said of our own accord; None: ours.
         bot_seconds: how long after its beginning the bot's code of a turn is ended; its replies
             end `DELIVERY_ENDS_AFTER_SECONDS` later. None: no limit.
         now: the clock, in aware UTC.
@@ -185,6 +190,7 @@ class Turns:
         *,
         policy: Policy,
         effects: Effects | None = None,
+        texts: Texts | None = None,
         bot_seconds: float | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -194,6 +200,7 @@ class Turns:
         self._bot = bot
         self._policy = policy
         self._effects = effects or Effects()
+        self._texts = texts or read_texts()
         self._now = now
         self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
         self._queues: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
@@ -303,12 +310,12 @@ class Turns:
         async with self._queues.setdefault(address, asyncio.Lock()):
             context = await self._prepare(activity, caller, address, attempts)
             try:
-                row = await self._load(address)
+                row = attempts.row = await self._load(address)
             except StoreError:
                 row = None
             outcome = await self._answer_if_taken(context, row, attempts)
             if outcome is None:
-                outcome = await self._say_only(context, texts.SOMETHING_WENT_WRONG, attempts, error)
+                outcome = await self._say_only(context, "something_went_wrong", attempts, error)
             await self._send(outcome, attempts, address)
 
     async def _take(
@@ -356,7 +363,7 @@ class Turns:
         for attempt in range(MAX_ATTEMPTS + 1):
             context = await self._prepare(activity, caller, address, attempts)
             try:
-                row = await self._load(address)
+                row = attempts.row = await self._load(address)
                 taken = await self._answer_if_taken(context, row, attempts)
                 if taken:
                     return taken
@@ -369,9 +376,7 @@ class Turns:
             except StateUnreadableError as error:
                 logger.error("turn: %s", error)  # noqa: TRY400 - it names the row; no code is wrong
                 if attempts.start_over:
-                    return await self._say_only(
-                        context, texts.SOMETHING_WENT_WRONG, attempts, error
-                    )
+                    return await self._say_only(context, "something_went_wrong", attempts, error)
                 attempts.start_over = True
             except StorageUnavailableError:
                 # The answer to a write may be lost: one more look at the row tells.
@@ -380,13 +385,13 @@ class Turns:
                 attempts.unavailable = True
             except Exception as error:
                 logger.exception("turn: the bot failed; nothing of it was saved or sent")
-                return await self._say_only(context, texts.SOMETHING_WENT_WRONG, attempts, error)
+                return await self._say_only(context, "something_went_wrong", attempts, error)
             # Two writers that met should not meet again. A channel waits at most 15 s.
             await asyncio.sleep(random.uniform(0, min(0.05 * 2**attempt, 0.5)))  # noqa: S311 - no secret
         logger.error("turn: conversation %s: gave up, %d attempts", address.key, MAX_ATTEMPTS)
         return await self._say_only(
             await self._prepare(activity, caller, address, attempts),
-            texts.TOO_MANY_AT_ONCE,
+            "too_many_at_once",
             attempts,
             ConflictError(f"conversation {address.key} changed during each attempt"),
         )
@@ -485,7 +490,7 @@ class Turns:
             delivery.cancel()
 
     async def _say_only(
-        self, context: TurnContext, text: str, attempts: _Attempts, error: Exception
+        self, context: TurnContext, key: Key, attempts: _Attempts, error: Exception
     ) -> _Outcome:
         if attempts.logic:
             raise error  # its own caller learns of it; nobody waits for an apology
@@ -494,8 +499,13 @@ class Turns:
             failure = InvokeResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
             await context.send_activity(Activity(type=ActivityTypes.invoke_response, value=failure))
         else:
-            await context.send_activity(text)
+            await self._say(context, key, attempts)
         return _Outcome(context, self._adapter.response(context), ended="apologized")
+
+    async def _say(self, context: TurnContext, key: Key, attempts: _Attempts) -> None:
+        """Say it in the language of the activity, or else of whoever wrote before."""
+        locale = context.activity.locale or (attempts.row.locale if attempts.row else None)
+        await context.send_activity(self._texts.say(key, locale).text)
 
     async def _attempt(
         self,
@@ -517,7 +527,7 @@ class Turns:
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
         if begun.starts_over and _is_word(activity, begun.effect):
-            await context.send_activity(texts.WELCOME_BACK)
+            await self._say(context, "welcome_back", attempts)
         # A sweep sees only what is stored, not what this turn will store.
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
         is_invoke = activity.type == ActivityTypes.invoke
@@ -587,7 +597,7 @@ class Turns:
             await state.save_user_alone()
             return _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.starts_over and not _is_word(context.activity, begun.effect):
-            await self._welcome_back_first(context, begun.effect)
+            await self._welcome_back_first(context, begun.effect, attempts)
         outcome = _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.is_new and self._needs_guard(state.conversation):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
@@ -625,11 +635,13 @@ class Turns:
             )
         )
 
-    async def _welcome_back_first(self, context: TurnContext, effect: Effect) -> None:
+    async def _welcome_back_first(
+        self, context: TurnContext, effect: Effect, attempts: _Attempts
+    ) -> None:
         """Put the welcome before the bot's replies; if no user spoke, only if there are replies."""
         if effect is not Effect.OPENS and not self._adapter.held(context):
             return
-        await context.send_activity(texts.WELCOME_BACK)
+        await self._say(context, "welcome_back", attempts)
         *others, said = self._adapter.held(context)
         self._adapter.hold(context, [said, *others])
 

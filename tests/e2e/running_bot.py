@@ -137,6 +137,7 @@ async def running_bot(
     starts: bool = True,
     options: str = "",
     first: str = "",
+    root: Path = processes.ROOT,
 ) -> AsyncIterator[RunningBot]:
     """Start a bot with these settings and no others; stop it in the end.
 
@@ -150,11 +151,12 @@ async def running_bot(
         starts: whether the app does; if not, only its health answers.
         options: of the stand-in for the host.
         first: Python to run before everything else, for where modules come from.
+        root: where function_app.py is, which goes with these modules.
     """
     host = json.loads((processes.ROOT / "host.json").read_text())
     host["extensions"]["queues"].update(queues or {})
     (folder / "host.json").write_text(json.dumps(host))
-    real_app = (processes.ROOT / "function_app.py").read_text()
+    real_app = (root / "function_app.py").read_text()
     its_bot = _BOT.format(module=bot.__name__) if bot else ""
     (folder / "function_app.py").write_text(_OUR_FOLDER + first + its_bot + changes + real_app)
     host_process = start_host(folder, settings, options=options)

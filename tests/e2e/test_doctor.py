@@ -78,6 +78,9 @@ async def test_each_failure_comes_with_advice_and_no_secret(settings: dict[str, 
     assert "c2VjcmV0" not in output
     code, output = await cli({**settings, "TableShards": "x"}, "doctor")
     assert (code, "FAIL  settings: TableShards" in output) == (1, True)
+    for name in ("Texts", "SendingLimits"):  # the files that they name are read, too
+        code, output = await cli({**settings, name: "nowhere.toml"}, "doctor")
+        assert (code, f"FAIL  settings: {name} is" in output) == (1, True)
 
 
 async def test_the_app_is_ready_once_a_sweep_has_run_and_status_says_so(

@@ -44,13 +44,13 @@ async def test_a_message_after_the_timeout_starts_over_and_one_before_it_goes_on
 async def test_a_silent_conversation_is_told_cleared_and_forgotten(
     bot: RunningBot, channel: FakeChannel, rows: StoredRows
 ) -> None:
-    user = User(bot, channel, fields={"locale": "de-AT"})
+    user = User(bot, channel, fields={"locale": "en-GB"})
     await user.say_all("hello", "Car")
     await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
     assert "expired 1, notified 1" in await bot.sweep()
     notice = channel.sent_to(user.conversation)[-1]
     assert EXPIRED in notice["text"]
-    assert notice["locale"] == "de-AT"
+    assert notice["locale"] == "en"
     assert notice["recipient"]["id"] == user.activity()["from"]["id"]
     assert await rows.keys() == []
     (transport,) = await user.say("hello")

@@ -66,7 +66,7 @@ async def old(
     folder = tmp_path_factory.mktemp("old")
     its_own = f"import sys; sys.path.insert(0, {str(older)!r})\n"
     its_own += "import shared; print('runs', shared.__file__)\n"
-    async with running_bot(settings, folder, first=its_own) as bot:
+    async with running_bot(settings, folder, first=its_own, root=older) as bot:
         assert f"runs {older}" in bot.log
         yield bot
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Literal, NoReturn
 
-from shared import texts
 from shared.authors import Effect
 from shared.domain.conversation import Conversation, Status
 from shared.domain.identity import Address, user_hash
@@ -21,6 +20,7 @@ from shared.expiry.expire import GIVE_UP_AFTER
 from shared.state import codec
 from shared.storage.table_rows import dead_letter_of, joined_chunks, user_named_in
 from shared.turn.turn import RESEND_AFTER
+from tests import texts
 from tests.bot_in_memory import CHANNEL
 from tests.simulation.loop import Origin
 from tests.simulation.world import (

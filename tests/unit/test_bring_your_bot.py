@@ -11,9 +11,9 @@ from botbuilder.core import ActivityHandler, TurnContext
 
 import shared.bot
 from scripts.processes import ROOT
-from shared import texts
 from shared.loaded_bot import BotError, LoadedBot, load_bot
 from shared.state import state_types
+from tests import texts
 from tests.bot_in_memory import (
     CHANNEL,
     BotInMemory,

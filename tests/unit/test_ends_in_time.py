@@ -13,7 +13,6 @@ import pytest
 
 import messages_function
 from api_function import health, state, status
-from shared import texts
 from shared.app import App, build_app
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry import run as sweeps
@@ -22,6 +21,7 @@ from shared.expiry.run import SweepCancelledError, SweepRunner
 from shared.settings import host, read_settings
 from shared.settings.expiry import ExpirySettings
 from shared.turn import turn
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot, activity, count_in_conversation
 from tests.stores_in_memory import StoresInMemory
 from tests.unit.test_functions import DEVELOPMENT, message

@@ -52,7 +52,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
         ("MicrosoftAppType", "a-secret", "it must be"),
         ("SendingLimits", "a-secret.toml", "it must be a TOML file"),
         ("ExpiryPolicy", "a-secret.toml", "it must be a TOML file"),
-        ("ExpiryPolicy", 'notify = "a-secret"', "it must be a TOML file"),
+        ("Texts", "a-secret.toml", "it must be a TOML file"),
         ("SweepBudgetSeconds", "299", "less than the 300 s of functionTimeout"),
     ],
 )

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from shared import texts
 from shared.cli import __main__ as cli
 from shared.cli import dead_letters
 from shared.cli.dead_letters import Selection
 from shared.domain.work import DeadLetter
 from shared.expiry.notice import NoticeResult, Verdict
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation, count_in_every_bag
 
 EVERY = Selection()

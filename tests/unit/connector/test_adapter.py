@@ -8,12 +8,12 @@ from botbuilder.core import BotAdapter, TurnContext
 from botbuilder.schema import Activity, ConversationParameters, ConversationReference
 from botframework.connector.auth import ClaimsIdentity
 
-from shared import texts
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import ConnectorError
 from shared.connector.operations import ConnectorClient
 from shared.domain.placeholders import placeholder_for
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FakeConnector, FunctionBot, activity, anonymous
 
 ANYONE = ClaimsIdentity({}, is_authenticated=True)

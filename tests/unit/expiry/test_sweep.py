@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from botbuilder.schema import Activity
 
-from shared import texts
 from shared.connector.client import ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.notices import notice_for, say_nothing
@@ -27,6 +26,8 @@ from shared.expiry.notice import NoticeResult, Slot, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.storage.table_store import TableStore
+from shared.texts.texts_file import read_texts
+from tests import texts
 from tests.bot_in_memory import (
     CHANNEL,
     BotInMemory,
@@ -118,7 +119,7 @@ async def test_many_that_went_on_are_refiled_several_a_transaction() -> None:
     assert table.requests <= 2 + 40 + 40 / 5 + 2
 
 
-async def test_the_notice_is_in_the_conversations_locale_and_names_the_session() -> None:
+async def test_the_notice_is_in_the_conversations_language_and_names_the_session() -> None:
     bot = counting_bot()
     await bot.say(locale="it-IT")
     row = await bot.row()
@@ -129,14 +130,14 @@ async def test_the_notice_is_in_the_conversations_locale_and_names_the_session()
     assert (method, path) == ("POST", "v3/conversations/talk/activities")
     assert body == {
         "type": "message",
-        "text": texts.EXPIRED,
+        "text": read_texts().say("expired", "it").text,
         "inputHint": "acceptingInput",
         "channelId": "directline",
         "serviceUrl": "https://channel.example/",
         "conversation": {"id": "talk"},
         "from": {"id": "bot"},
         "recipient": {"id": "ann"},
-        "locale": "it-IT",
+        "locale": "it",
         "channelData": {"expiredSession": row.session},
     }
 
@@ -165,7 +166,9 @@ def notice_on(channel: str) -> Activity:
         session="session-1",
         last_accessed=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return notice_for(conversation, Reference(channel, "https://channel.example/", "talk"))
+    return notice_for(
+        conversation, Reference(channel, "https://channel.example/", "talk"), read_texts()
+    )
 
 
 async def test_with_notices_off_state_goes_and_nothing_is_said() -> None:

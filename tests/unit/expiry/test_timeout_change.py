@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from shared import texts
 from shared.domain.conversation import Conversation
 from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
 from tests.faults import FaultyTable, do_once
 from tests.memory_table import MemoryTable

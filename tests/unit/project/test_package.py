@@ -53,6 +53,7 @@ def test_the_package_holds_the_app_and_nothing_of_development(tmp_path: Path) ->
     tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     tops = {name.partition("/")[0] for name in tracked.splitlines()}
     found = {path.name for path in (tmp_path / "app").iterdir()}
+    assert (tmp_path / "app" / "shared" / "texts" / "texts.toml").is_file()
     own = {name for name in tops if name.startswith("own_")}  # the author's, in a copy
     assert found == APP | (functions & tops) | {".funcignore"} | own | not_linted()
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botbuilder.core import TurnContext
 
-from shared import texts
 from shared.domain.errors import StateTooLargeError, StorageUnavailableError
 from shared.domain.identity import user_hash
 from shared.state.state_data import BotData, InvalidDataError, PreconditionFailedError, StateData
 from shared.storage.table_store import TableStore
+from tests import texts
 from tests.bot_in_memory import CHANNEL, SHARDS, BotInMemory, FunctionBot, count_in_every_bag
 from tests.faults import FaultyTable, do_once
 from tests.memory_table import MemoryTable

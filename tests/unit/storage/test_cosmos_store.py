@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from botbuilder.core import TurnContext
 
-from shared import texts
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.state.state_data import BotData, StateData
+from tests import texts
 from tests.bot_in_memory import (
     CHANNEL,
     FunctionBot,

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from shared import texts
 from shared.domain.conversation import Status
 from shared.domain.errors import StorageUnavailableError
+from tests import texts
 from tests.bot_in_memory import count_in_every_bag
 from tests.faults import do_once, once
 from tests.unit.storage.bot_in_cosmos import Fixture

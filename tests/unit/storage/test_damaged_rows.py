@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from shared import texts
 from shared.cli import dead_letters
 from shared.domain.conversation import Conversation
 from shared.domain.errors import NewerRowError
@@ -24,6 +23,7 @@ from shared.expiry.report import record_of
 from shared.expiry.status import Schedule, gather_status
 from shared.storage.table_store import CONTROL
 from shared.storage.tables import Operation, Row
+from tests import texts
 from tests.bot_in_memory import CHANNEL, BotInMemory, FunctionBot, count_in_every_bag
 from tests.memory_table import MemoryTable
 

@@ -7,7 +7,7 @@ import pytest
 from botbuilder.core import TurnContext
 from botbuilder.schema import Activity, ActivityTypes, ConversationReference, ResourceResponse
 
-from shared import texts
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot
 
 Next = Callable[[], Awaitable[Any]]

@@ -29,7 +29,7 @@ from botbuilder.dialogs.prompts import (
     TextPrompt,
 )
 
-from shared import texts
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot
 
 

@@ -10,12 +10,12 @@ import pytest
 from botbuilder.core import TurnContext
 from botframework.connector.auth import AuthenticateRequestResult, ClaimsIdentity
 
-from shared import texts
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.storage.table_inbox import TableInbox
 from shared.turn import long_turns
 from shared.turn.long_turns import LongTurns, can_wait, conversation_of
+from tests import texts
 from tests.bot_in_memory import (
     CHANNEL,
     BotInMemory,

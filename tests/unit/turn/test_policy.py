@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from shared import texts
 from shared.domain.policy import Override
 from shared.domain.reference import ConversationType
 from shared.domain.timing import Timing
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_every_bag
 from tests.memory_table import MemoryTable
 

@@ -7,9 +7,9 @@ import pytest
 from botbuilder.core import TurnContext
 from botbuilder.schema import Activity, ActivityTypes, Entity
 
-from shared import texts
 from shared.connector.client import ConnectorError
 from shared.domain.errors import StorageUnavailableError
+from tests import texts
 from tests.bot_in_memory import BotInMemory, FakeConnector, FunctionBot
 from tests.faults import FaultyTable, do_once
 from tests.memory_table import MemoryTable

@@ -12,7 +12,6 @@ from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes
 
-from shared import texts
 from shared.authors import Effect, end_conversation
 from shared.connector.client import ConnectorError
 from shared.domain.conversation import Status
@@ -25,6 +24,7 @@ from shared.expiry import sweep
 from shared.storage.tables import Row
 from shared.turn import turn
 from shared.turn.effects import Effects
+from tests import texts
 from tests.bot_in_memory import (
     BotInMemory,
     Clock,

@@ -1,0 +1,1 @@
+"""What this project says of its own accord, in each user's language."""
