@@ -1,8 +1,9 @@
-"""For the operator: `python -m shared.cli doctor | status | policy | export | ...`.
+"""For the operator: `python -m shared.cli doctor | status | explain | policy | ...`.
 
 The commands read the app's settings from the environment. `doctor` checks the configuration and
 says what to do about each failure; its exit code is 1 if there is one. `status` says how expiry is
-doing. `policy check` reads a policy file and says what holds for which conversations; `policy
+doing. `explain` says why a conversation expires when it does, and `conversations` which ones expire
+next. `policy check` reads a policy file and says what holds for which conversations; `policy
 schema` prints the file's JSON schema; see docs/policy.md. `export` writes everything that is stored
 about one user as JSON. `poison` handles messages of the fan-out and of the inbox that failed too
 often: `list` shows them, `replay` puts them back into their queue, `drop` deletes them.
@@ -13,11 +14,13 @@ due again, `drop` deletes them; see docs/sending.md.
 import argparse
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from shared.app import build_app
 from shared.cli import dead_letters, policies
 from shared.cli.doctor import Finding, examine
+from shared.cli.explain import Explain
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import token_source
 from shared.connector.limits_file import read_limits
@@ -76,6 +79,21 @@ def main() -> None:
     check.set_defaults(run=lambda arguments: policies.check(arguments.file, _say))
     schema = about_policy.add_parser("schema", help="the JSON schema of the file, for editors")
     schema.set_defaults(run=lambda _: policies.print_schema(_say))
+    explain = commands.add_parser("explain", help="why a conversation expires when it does")
+    explain.add_argument("channel_id", metavar="channelId", help="as in activities")
+    explain.add_argument("conversation_id", metavar="conversationId", help="as in activities")
+    explain.set_defaults(
+        run=lambda arguments: _explain(
+            lambda about: about.one(arguments.channel_id, arguments.conversation_id)
+        )
+    )
+    conversations = commands.add_parser("conversations", help="which conversations expire next")
+    conversations.add_argument(
+        "--limit", type=_positive, default=20, metavar="N", help="so many (20)"
+    )
+    conversations.set_defaults(
+        run=lambda arguments: _explain(lambda about: about.next_ones(arguments.limit))
+    )
     export = commands.add_parser("export", help="everything that is stored about one user, as JSON")
     export.add_argument(
         "channel_id", metavar="channelId", help="the channel's id, as in activities"
@@ -93,6 +111,12 @@ def main() -> None:
 def _days(text: str) -> int:
     if not (text.isdecimal() and len(text) <= 4):  # noqa: PLR2004 - 27 years
         raise argparse.ArgumentTypeError(f"{text!r} is no number of days")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and 0 < len(text) <= 4 and int(text)):  # noqa: PLR2004 - at most 9999
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 9999")
     return int(text)
 
 
@@ -140,6 +164,17 @@ async def _status() -> None:
     _say(f"{'dead letters':>14} {status.dead_letters:7,}")
     if status.inbox:
         _say(f"{'in the inbox':>14} {status.inbox.waiting:7,}")
+
+
+async def _explain(ask: Callable[[Explain], Awaitable[None]]) -> None:
+    settings = read_settings()
+    if settings.expires_by_time_to_live_alone:
+        raise SettingsError("nothing is tracked: CosmosDbTimeToLive alone ends what is idle")
+    async with open_stores(settings) as stores:
+        async with stores.ready():
+            store = stores.for_sweeps()
+        is_notice_on = settings.expiry.notice == "on"
+        await ask(Explain(store, settings.policy, is_notice_on, utc_now(), _say))
 
 
 async def _export(channel_id: str, user_id: str) -> None:

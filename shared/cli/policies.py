@@ -46,14 +46,15 @@ async def check(file: str, say: Say) -> None:
         for type_ in ConversationType:
             timing = policy.of_type(channel, type_)
             told = "yes" if timing.notify else "no"
-            say(f"{channel:15}  {type_:10}  {_words(timing.expire_after):18}  {told}")
+            say(f"{channel:15}  {type_:10}  {in_units(timing.expire_after):18}  {told}")
 
 
 def _rules(file: str) -> Rules:
     return read_policy(str(Path(file).absolute())) if file else read_settings().expiry.rules
 
 
-def _words(timeout: timedelta) -> str:
+def in_units(timeout: timedelta) -> str:
+    """A timeout as a policy file has it."""
     seconds = int(timeout.total_seconds())
     if not seconds:
         return "ExpireAfterSeconds"

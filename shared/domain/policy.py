@@ -1,7 +1,7 @@
 """Which timing holds for which conversation: defaults, and overrides of which later ones win."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -20,12 +20,14 @@ class Override:
         types: kinds of conversations; empty: every kind.
         expire_after: how long they may be idle; None: as before this override.
         notify: whether their users are told; None: as before this override.
+        sources: see `Timing`; of the values that are not None.
     """
 
     channels: frozenset[str] = frozenset()
     types: frozenset[ConversationType] = frozenset()
     expire_after: timedelta | None = None
     notify: bool | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def holds_for(self, channel: str, type_: ConversationType) -> bool:
         """Whether it is meant for such a conversation."""
@@ -38,6 +40,7 @@ class Override:
         return Timing(
             expire_after=timing.expire_after if self.expire_after is None else self.expire_after,
             notify=timing.notify if self.notify is None else self.notify,
+            sources={**timing.sources, **self.sources},
         )
 
 

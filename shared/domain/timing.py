@@ -1,6 +1,7 @@
 """The rules for the time of one conversation."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.domain.times import MAX_GUARD
@@ -13,10 +14,12 @@ class Timing:
     Attributes:
         expire_after: how long it may be idle.
         notify: whether its users are told when it expires.
+        sources: where each of these values stands, by its name, for people who ask why.
     """
 
     expire_after: timedelta
     notify: bool = True
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def guard(self) -> timedelta:

@@ -143,4 +143,6 @@ class ExpirySettings(SettingsGroup):
     @property
     def policy(self) -> Policy:
         """Which timing holds for which conversation, where sweeps end what is idle."""
-        return self.rules.over(Timing(timedelta(seconds=self.after_seconds)))
+        sources = {"expire_after": "ExpireAfterSeconds", "notify": "the default"}
+        timeout = timedelta(seconds=self.after_seconds)
+        return self.rules.over(Timing(timeout, sources=sources))

@@ -109,16 +109,26 @@ def parsed(name: str, text: str) -> Rules:
         raise MistakesError(
             [each for _, each in sorted(set(_mistakes(name, text, error)))]
         ) from None
+    lines = lines_of(text)
+
+    def sources(values: _Values, override: int | None) -> Mapping[str, str]:
+        return {
+            key: _place(name, override, lines.get((override, key), 0))
+            for key in _Values.model_fields
+            if getattr(values, key) is not None
+        }
+
     return Rules(
-        Override(expire_after=file.expire_after, notify=file.notify),
+        Override(expire_after=file.expire_after, notify=file.notify, sources=sources(file, None)),
         tuple(
             Override(
                 channels=frozenset(each.channel),
                 types=frozenset(each.conversation_type),
                 expire_after=each.expire_after,
                 notify=each.notify,
+                sources=sources(each, number),
             )
-            for each in file.override
+            for number, each in enumerate(file.override)
         ),
     )
 
@@ -131,15 +141,19 @@ def _mistakes(name: str, text: str, error: ValidationError) -> Iterator[tuple[in
         if len(each["loc"]) > 2:  # noqa: PLR2004 - "override", its number, the key
             override, key = int(each["loc"][1]), str(each["loc"][2])
         line = lines.get((override, key), 0)
-        place = f"line {line}" if line else f"override {(override or 0) + 1}"
+        place = _place(name, override, line)
         if each["type"] == "extra_forbidden":
             known = (PolicyFile if override is None else _Override).model_fields
             close = get_close_matches(key, known, n=1)
             advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-            yield line, f"{name}, {place}: {key[:_LONGEST_VALUE]} is no value of a policy; {advice}"
+            yield line, f"{place}: {key[:_LONGEST_VALUE]} is no value of a policy; {advice}"
         else:
             was = repr(each["input"])[:_LONGEST_VALUE]
-            yield line, f"{name}, {place}: {key} is {was}; it must be {_MUST_BE[key]}"
+            yield line, f"{place}: {key} is {was}; it must be {_MUST_BE[key]}"
+
+
+def _place(name: str, override: int | None, line: int) -> str:
+    return f"{name}, line {line}" if line else f"{name}, override {(override or 0) + 1}"
 
 
 def lines_of(text: str) -> Mapping[tuple[int | None, str], int]:

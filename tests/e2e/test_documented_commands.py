@@ -70,6 +70,10 @@ RUN: dict[str, str] = {
     "python -m shared.cli doctor --endpoint https://<name>.azurewebsites.net/api/messages": ASKED,
     "python -m shared.cli dead-letters list": ASKED,
     "python -m shared.cli export webchat 12345678": ASKED,
+    'python -m shared.cli explain msteams "19:ab@thread.v2"': ASKED,
+    "python -m shared.cli conversations --limit 3": ASKED,
+    "python -m shared.cli policy check": ASKED,
+    "python -m shared.cli policy schema > expiry_policy.schema.json": HERE,
     "python -m shared.cli dead-letters replay <id>... | --all": (
         "test_outcomes.py::test_dead_letters_are_listed_replayed_and_dropped"
     ),

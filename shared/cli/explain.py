@@ -1,0 +1,144 @@
+"""Why a conversation expires when it does, and which expire next. Nothing is changed."""
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from shared.cli.policies import in_units
+from shared.domain.conversation import Conversation, Status
+from shared.domain.errors import StoreError
+from shared.domain.identity import ConversationKey
+from shared.domain.policy import Policy
+from shared.domain.store import ConversationStore
+from shared.domain.work import ERASURE, DueRow
+from shared.expiry.status import duration
+
+Say = Callable[[str], None]
+
+_SHARDS_AT_ONCE = 4
+_FAR = datetime(2250, 1, 1, tzinfo=UTC)  # due times have ten digits
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """The commands.
+
+    Args:
+        store: where the conversations are.
+        policy: which timing holds for which conversation.
+        is_notice_on: whether anybody is told at all.
+        now: the present, in aware UTC.
+        say: writes one line.
+    """
+
+    store: ConversationStore
+    policy: Policy
+    is_notice_on: bool
+    now: datetime
+    say: Say
+
+    async def one(self, channel_id: str, conversation_id: str) -> None:
+        """Say what holds for a conversation, which line decided it, and what comes next.
+
+        It reads the conversation's row, and the work items of its shard.
+
+        Raises:
+            StoreError: the storage did not answer, or the row cannot be read.
+        """
+        address = self.store.address(ConversationKey(channel_id, conversation_id).hash)
+        conversation = await self.store.load_tracking(address)
+        self.say(f"shard {address.shard}, key {address.key}")
+        if conversation is None:
+            self.say("there is no row: nobody has written here, or it has expired and is forgotten")
+            return
+        timing = self.policy.of(conversation)
+        where = conversation.reference
+        due_rows = [
+            row
+            for row in await self.store.due_rows_of(address)
+            if row.session == conversation.session
+        ]
+        told = "yes" if timing.notify else "no"
+        for name, value, source in (
+            ("conversation", conversation.readable_key, ""),
+            ("type", where.type if where else "not known yet", ""),
+            ("state", self._state(conversation), f"session {conversation.session}"),
+            ("last access", self._moment(conversation.last_accessed), ""),
+            ("expire_after", in_units(timing.expire_after), "expire_after"),
+            ("notify", told if self.is_notice_on else "no", "notify"),
+            ("expires at", self._moment(conversation.deadline(timing)), ""),
+            ("looked at", ", ".join(self._moment(_due(row)) for row in due_rows), ""),
+            ("next", self._next(conversation), ""),
+        ):
+            because = timing.sources.get(source, source)
+            if name == "notify" and not self.is_notice_on:
+                because = "ExpiryNotice"
+            self.say(f"{name:13} {value}{f'  ({because})' if because else ''}")
+
+    async def next_ones(self, most: int) -> None:
+        """Say which conversations are looked at next, and what happens to them then.
+
+        It reads the first work items of each shard, and the rows of the first ones of all.
+
+        Raises:
+            StorageUnavailableError: the storage did not answer.
+        """
+        at_once = asyncio.Semaphore(_SHARDS_AT_ONCE)
+
+        async def first(shard: str) -> Sequence[DueRow]:
+            async with at_once:
+                return await _first(self.store.due(shard, _FAR), most)
+
+        shards = await asyncio.gather(*(first(shard) for shard in self.store.shards))
+        rows = heapq.merge(*shards, key=lambda row: row.due_seconds)
+        for row in islice(rows, most):
+            try:
+                conversation = await self.store.load_tracking(row.address)
+            except StoreError as error:
+                self.say(f"{row.address.key}  cannot be read: {error}")
+                continue
+            key = conversation.readable_key if conversation else "the rest of one that is gone"
+            what = self._next(conversation) if conversation else "cleaned up"
+            self.say(f"{row.address.key}  {self._moment(_due(row))}  {what}  {key}")
+
+    def _state(self, conversation: Conversation) -> str:
+        if conversation.status is Status.EXPIRED:
+            return f"expired, {conversation.attempts} attempts to tell"
+        if conversation.is_stale(self.now, self.policy.of(conversation)):
+            return "idle for too long; the next sweep ends it"
+        return "active"
+
+    def _next(self, conversation: Conversation) -> str:
+        timing = self.policy.of(conversation)
+        if conversation.status is Status.EXPIRED:
+            lease = conversation.lease_until
+            return f"its notice is tried{f' after {_utc(lease)}' if lease else ''}"
+        if conversation.quiet:
+            return "it expires in silence, because no user has spoken in it"
+        is_told = self.is_notice_on and timing.notify
+        return "it expires, and its users are told" if is_told else "it expires in silence"
+
+    def _moment(self, at: datetime) -> str:
+        seconds = (at - self.now).total_seconds()
+        distance = f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
+        return f"{_utc(at)} ({distance})"
+
+
+def _due(row: DueRow) -> datetime:
+    return datetime.fromtimestamp(row.due_seconds, UTC)
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+async def _first(pages: AsyncIterator[Sequence[DueRow]], most: int) -> Sequence[DueRow]:
+    rows: list[DueRow] = []
+    async for page in pages:
+        rows += (row for row in page if row.session != ERASURE and not row.stored_key)
+        if len(rows) >= most:
+            break
+    return rows[:most]

@@ -1,0 +1,144 @@
+"""What `explain` and `conversations` say."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.cli.explain import Explain
+from shared.domain.conversation import Status
+from shared.domain.identity import user_hash
+from shared.domain.policy import Policy
+from shared.domain.timing import Timing
+from shared.settings.expiry import read_policy
+from tests.bot_in_memory import CHANNEL, BotInMemory, FunctionBot, count_in_conversation
+
+FILE = """
+[[override]]
+channel = "directline"
+expire_after = "8h"
+
+[[override]]
+conversation_type = "channel"
+notify = false
+"""
+SOURCES = {"expire_after": "ExpireAfterSeconds", "notify": "the default"}
+IN_CHANNEL: dict[str, Any] = {"conversation": {"id": "talk", "conversationType": "channel"}}
+
+
+class Operator:
+    """Someone who asks, of a bot in memory."""
+
+    def __init__(self, text: str = "", *, is_notice_on: bool = True) -> None:
+        timeout = Timing(timedelta(seconds=100), sources=SOURCES)
+        self.policy: Policy = read_policy(text).over(timeout)
+        self.bot = BotInMemory(
+            FunctionBot(count_in_conversation),
+            self.policy.default,
+            overrides=self.policy.overrides,
+        )
+        self.said: list[str] = []
+        self._is_notice_on = is_notice_on
+
+    @property
+    def about(self) -> Explain:
+        bot = self.bot
+        return Explain(bot.store, self.policy, self._is_notice_on, bot.clock(), self.said.append)
+
+    async def explain(self) -> dict[str, str]:
+        self.said.clear()
+        await self.about.one(CHANNEL, "talk")
+        return {line[:13].strip(): line[14:] for line in self.said}
+
+    async def next_ones(self, most: int) -> list[str]:
+        self.said.clear()
+        await self.about.next_ones(most)
+        return self.said
+
+
+async def test_each_value_has_the_line_that_decided_it() -> None:
+    operator = Operator(FILE)
+    await operator.bot.say(**IN_CHANNEL)
+    operator.bot.clock.sleep(90)
+    found = await operator.explain()
+    assert found["conversation"] == "directline|talk"
+    assert found["type"] == "channel"
+    assert found["state"].startswith("active  (session ")
+    assert found["last access"].endswith("(90 s ago)")
+    assert found["expire_after"] == "8h  (the text, line 4)"
+    assert found["notify"] == "no  (the text, line 8)"
+    assert found["expires at"].endswith("(in 8 h)")
+    assert found["looked at"].endswith("(in 8 h)")
+    assert found["next"] == "it expires in silence"
+
+
+async def test_without_a_policy_the_settings_decide() -> None:
+    operator = Operator()
+    await operator.bot.say()
+    found = await operator.explain()
+    assert found["type"] == "personal"
+    assert found["expire_after"] == "100s  (ExpireAfterSeconds)"
+    assert found["notify"] == "yes  (the default)"
+    assert found["next"] == "it expires, and its users are told"
+
+
+async def test_notices_that_are_off_are_said_to_be() -> None:
+    operator = Operator(is_notice_on=False)
+    await operator.bot.say()
+    found = await operator.explain()
+    assert found["notify"] == "no  (ExpiryNotice)"
+    assert found["next"] == "it expires in silence"
+
+
+async def test_what_is_idle_waits_for_a_sweep() -> None:
+    operator = Operator()
+    await operator.bot.say()
+    operator.bot.clock.sleep(101)
+    assert (await operator.explain())["state"].startswith("idle for too long; the next sweep")
+
+
+async def test_a_notice_that_failed_is_tried_again() -> None:
+    operator = Operator()
+    await operator.bot.say()
+    row = await operator.bot.row()
+    assert row
+    lease = operator.bot.clock() + timedelta(seconds=30)
+    await operator.bot.store.save(
+        replace(row, status=Status.EXPIRED, attempts=2, lease_until=lease, state=b"")
+    )
+    found = await operator.explain()
+    assert found["state"].startswith("expired, 2 attempts to tell  (")
+    assert found["next"] == f"its notice is tried after {lease:%Y-%m-%d %H:%M:%SZ}"
+
+
+async def test_a_conversation_without_a_row_is_none() -> None:
+    operator = Operator()
+    await operator.explain()
+    assert operator.said[-1] == (
+        "there is no row: nobody has written here, or it has expired and is forgotten"
+    )
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 9])
+async def test_the_next_ones_come_in_their_order(most: int) -> None:
+    operator = Operator()
+    for number in range(5):
+        await operator.bot.say(conversation={"id": f"talk{number}"})
+        operator.bot.clock.sleep(10)
+    said = await operator.next_ones(most)
+    expected = [f"directline|talk{number}" for number in range(5)][:most]
+    assert [line.split()[-1] for line in said] == expected
+    assert "(in 50 s)  it expires, and its users are told" in said[0]
+
+
+async def test_an_erasure_is_no_conversation_and_a_rest_is_named() -> None:
+    operator = Operator()
+    bot = operator.bot
+    await bot.say()
+    row = await bot.row()
+    assert row
+    await bot.store.discard(row.address, row.etag)
+    await bot.erasure.erase(CHANNEL, "bob")
+    assert user_hash(CHANNEL, "bob") not in str(await operator.next_ones(9))
+    assert operator.said[0].endswith("cleaned up  the rest of one that is gone")
