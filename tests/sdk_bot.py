@@ -92,6 +92,7 @@ async def sdk_bot(
         await there(web.TCPSite(runner, "127.0.0.1", 0).start())
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
         await there(runner.cleanup())
+        await there(loop.shutdown_default_executor())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

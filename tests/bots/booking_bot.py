@@ -2,14 +2,7 @@
 
 from typing import Any
 
-from botbuilder.core import (
-    ActivityHandler,
-    ConversationState,
-    MessageFactory,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import ActivityHandler, ConversationState, MessageFactory, TurnContext
 from botbuilder.dialogs import (
     ComponentDialog,
     DialogContext,
@@ -17,7 +10,6 @@ from botbuilder.dialogs import (
     DialogTurnResult,
     DialogTurnStatus,
     WaterfallDialog,
-    WaterfallStepContext,
 )
 from botbuilder.dialogs.choices import Choice
 from botbuilder.dialogs.prompts import ChoicePrompt, ConfirmPrompt, PromptOptions, TextPrompt
@@ -28,66 +20,53 @@ class Booking:
     """What is asked for: a plain class, kept in the dialog's state."""
 
     def __init__(self) -> None:
-        self.destination = self.travel_class = ""
+        self.where = self.travel_class = ""
 
 
 STATE_TYPES = (Booking,)
 
 
 def asked(text: str, *choices: str) -> PromptOptions:
-    return PromptOptions(
-        prompt=MessageFactory.text(text),
-        retry_prompt=MessageFactory.text(f"Please answer: {text}"),
-        choices=[Choice(each) for each in choices],
-    )
+    retry = MessageFactory.text(f"Please answer: {text}")
+    return PromptOptions(MessageFactory.text(text), retry, [Choice(each) for each in choices])
 
 
-class Interruptible(ComponentDialog):
-    """A dialog that answers "help", and that "cancel" ends with all dialogs below it."""
+class BookingDialog(ComponentDialog):
+    """Asks where to and in which class, and whether that is right; ends with the booking."""
 
-    async def on_continue_dialog(self, inner_dc: DialogContext) -> DialogTurnResult:
-        match (inner_dc.context.activity.text or "").lower():
+    def __init__(self) -> None:
+        super().__init__("booking")
+        steps = [self._ask_where, self._ask_class, self._confirm, self._finish]
+        self.add_dialog(WaterfallDialog("steps", steps))  # it begins with the first one added
+        for prompt in (TextPrompt("text"), ChoicePrompt("choice"), ConfirmPrompt("confirm")):
+            self.add_dialog(prompt)
+
+    async def on_continue_dialog(self, inner_dc: DialogContext) -> Any:
+        match inner_dc.context.activity.text:
             case "help":
                 await inner_dc.context.send_activity("Show help here.")
                 return DialogTurnResult(DialogTurnStatus.Waiting)
             case "cancel":
                 await inner_dc.context.send_activity("Cancelling.")
-                ended: DialogTurnResult = await inner_dc.cancel_all_dialogs()
-                return ended
+                return await inner_dc.cancel_all_dialogs()
         return await super().on_continue_dialog(inner_dc)
 
-
-class BookingDialog(Interruptible):
-    """Asks where to, in which class, and whether that is right; ends with the booking."""
-
-    def __init__(self) -> None:
-        super().__init__("booking")
-        steps = [self._ask_where, self._ask_class, self._confirm, self._finish]
-        self.add_dialog(WaterfallDialog("steps", steps))  # the first one is where it begins
-        for prompt in (TextPrompt("text"), ChoicePrompt("choice"), ConfirmPrompt("confirm")):
-            self.add_dialog(prompt)
-
-    async def _ask_where(self, step: WaterfallStepContext) -> DialogTurnResult:
+    async def _ask_where(self, step: Any) -> Any:
         step.values["booking"] = Booking()
         return await step.prompt("text", asked("Where to?"))
 
-    async def _ask_class(self, step: WaterfallStepContext) -> DialogTurnResult:
-        booking: Any = step.values
-        booking["booking"].destination = step.result
+    async def _ask_class(self, step: Any) -> Any:
+        step.values["booking"].where = step.result
         return await step.prompt("choice", asked("Which class?", "first", "second"))
 
-    async def _confirm(self, step: WaterfallStepContext) -> DialogTurnResult:
-        said: Any = step
-        booking = said.values["booking"]
-        booking.travel_class = said.result.value
-        question = f"To {booking.destination}, {booking.travel_class} class: is that right?"
+    async def _confirm(self, step: Any) -> Any:
+        booking = step.values["booking"]
+        booking.travel_class = step.result.value
+        question = f"To {booking.where}, {booking.travel_class} class: is that right?"
         return await step.prompt("confirm", asked(question))
 
-    async def _finish(self, step: WaterfallStepContext) -> DialogTurnResult:
-        said: Any = step
-        result = said.values["booking"] if said.result else None
-        ended: DialogTurnResult = await step.end_dialog(result)
-        return ended
+    async def _finish(self, step: Any) -> Any:
+        return await step.end_dialog(step.values["booking"] if step.result else None)
 
 
 class MainDialog(ComponentDialog):
@@ -99,31 +78,22 @@ class MainDialog(ComponentDialog):
         self.add_dialog(TextPrompt("text"))
         self.add_dialog(BookingDialog())
 
-    async def _offer(self, step: WaterfallStepContext) -> DialogTurnResult:
-        what: Any = step.options
-        return await step.prompt("text", asked(what or "What can I help you with today?"))
+    async def _offer(self, step: Any) -> Any:
+        return await step.prompt("text", asked(step.options or "What can I help you with today?"))
 
-    async def _book(self, step: WaterfallStepContext) -> DialogTurnResult:
-        begun: DialogTurnResult = await step.begin_dialog("booking")
-        return begun
+    async def _book(self, step: Any) -> Any:
+        return await step.begin_dialog("booking")
 
-    async def _say(self, step: WaterfallStepContext) -> DialogTurnResult:
-        booking: Any = step.result
-        if booking:
-            await step.context.send_activity(f"Booked: {booking.destination}.")
-        again: DialogTurnResult = await step.replace_dialog("main", "What else can I do for you?")
-        return again
+    async def _say(self, step: Any) -> Any:
+        if step.result:
+            await step.context.send_activity(f"Booked: {step.result.where}.")
+        return await step.replace_dialog("main", "What else can I do for you?")
 
 
 class BookingBot(ActivityHandler):
     """Runs the dialog at each message, and when somebody joins."""
 
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
+    def __init__(self, conversation_state: ConversationState, *_: object) -> None:
         self._state = conversation_state
         self._place = conversation_state.create_property("place")
         self._dialog = MainDialog()

@@ -3,15 +3,7 @@
 import base64
 from typing import Any
 
-from botbuilder.core import (
-    ActivityHandler,
-    CardFactory,
-    ConversationState,
-    MessageFactory,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import ActivityHandler, CardFactory, MessageFactory, TurnContext
 from botbuilder.schema import (
     ActionTypes,
     Attachment,
@@ -25,7 +17,7 @@ from botbuilder.schema import (
     ThumbnailCard,
 )
 
-STATE_TYPES: tuple[type, ...] = ()
+STATE_TYPES = ()
 
 PICTURE = "https://pictures.example/one.png"
 HERO = HeroCard(
@@ -44,14 +36,6 @@ ADAPTIVE = {
 
 class CardsBot(ActivityHandler):
     """Shows what it is asked for; says what a card sent, and which files came."""
-
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
-        pass
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         sent = turn_context.activity
@@ -85,4 +69,5 @@ class CardsBot(ActivityHandler):
                 return reply
 
 
-create_bot = CardsBot
+def create_bot(*_: object) -> CardsBot:
+    return CardsBot()

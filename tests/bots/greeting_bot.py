@@ -2,13 +2,7 @@
 
 from typing import Any
 
-from botbuilder.core import (
-    ActivityHandler,
-    ConversationState,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import ActivityHandler, TurnContext, UserState
 from botbuilder.schema import ChannelAccount
 
 
@@ -25,12 +19,7 @@ STATE_TYPES = (Welcomed,)
 class GreetingBot(ActivityHandler):
     """Greets; welcomes a user's first message, and tells members and reactions apart."""
 
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
+    def __init__(self, _: object, user_state: UserState, *__: object) -> None:
         self._user_state = user_state
         self._welcomed = user_state.create_property("welcomed")
 

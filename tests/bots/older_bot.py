@@ -2,28 +2,17 @@
 
 from typing import Any
 
-from botbuilder.core import (
-    ActivityHandler,
-    ConversationState,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
-from botbuilder.schema import ConversationParameters
+from botbuilder.core import ActivityHandler, TurnContext
+from botbuilder.core.teams import TeamsInfo
+from botbuilder.schema import Activity, ConversationParameters
 
-STATE_TYPES: tuple[type, ...] = ()
+from tests.bots.reaching_bot import APP_ID
+
+STATE_TYPES = ()
 
 
 class OlderBot(ActivityHandler):
-    """Writes to each member ("members"), to the sender ("sender") or where it was told ("here")."""
-
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
-        pass
+    """Says each message; four texts reach further, or ask."""
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         sent, adapter = turn_context.activity, turn_context.adapter
@@ -46,6 +35,12 @@ class OlderBot(ActivityHandler):
                 await turn_context.send_activity("All members know")
             case "sender":
                 await adapter.create_conversation(reference, say)
+            case "channel":
+                news = Activity(type="message", text="News")
+                where, _ = await TeamsInfo.send_message_to_teams_channel(
+                    turn_context, news, "19:channel"
+                )
+                await turn_context.send_activity(f"News in {where.channel_id}")
             case "client":
                 client = await adapter.create_connector_client(sent.service_url)
                 page = await client.conversations.get_conversations()
@@ -56,5 +51,5 @@ class OlderBot(ActivityHandler):
                 await turn_context.send_activity(f"You said {text}")
 
 
-APP_ID = "00000000-0000-4000-8000-000000000016"
-create_bot = OlderBot
+def create_bot(*_: object) -> OlderBot:
+    return OlderBot()

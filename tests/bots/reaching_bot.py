@@ -2,19 +2,13 @@
 
 from typing import Any
 
-from botbuilder.core import (
-    ActivityHandler,
-    ConversationState,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import ActivityHandler, TurnContext, UserState
 from botbuilder.core.teams import TeamsInfo
 from botbuilder.schema import Activity, ConversationParameters
 
 APP_ID = "00000000-0000-4000-8000-000000000016"
 
-STATE_TYPES: tuple[type, ...] = ()
+STATE_TYPES = ()
 
 
 class ReachingBot(ActivityHandler):
@@ -24,12 +18,7 @@ class ReachingBot(ActivityHandler):
     "channel" one in a channel of Teams.
     """
 
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
+    def __init__(self, _: object, user_state: UserState, *__: object) -> None:
         self._state = user_state
         self._reference = user_state.create_property("reference")
 

@@ -2,12 +2,7 @@
 
 from typing import Any
 
-from botbuilder.core import (
-    ConversationState,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import ConversationState, TurnContext
 from botbuilder.core.teams import TeamsActivityHandler
 from botbuilder.dialogs import (
     DialogSet,
@@ -18,7 +13,7 @@ from botbuilder.dialogs import (
 )
 from botbuilder.dialogs.prompts import OAuthPrompt, OAuthPromptSettings
 
-STATE_TYPES: tuple[type, ...] = ()
+STATE_TYPES = ()
 
 CONNECTION = "the-connection"
 SETTINGS = OAuthPromptSettings(CONNECTION, "Please sign in", "Sign in", timeout=300_000)
@@ -27,12 +22,7 @@ SETTINGS = OAuthPromptSettings(CONNECTION, "Please sign in", "Sign in", timeout=
 class SignInBot(TeamsActivityHandler):
     """Asks whoever writes to sign in, and says whether they did; "logout" signs them out."""
 
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
+    def __init__(self, conversation_state: ConversationState, *_: object) -> None:
         self._state = conversation_state
         self._dialogs = DialogSet(conversation_state.create_property("dialogs"))
         self._prompt = OAuthPrompt("sign in", SETTINGS)

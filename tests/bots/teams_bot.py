@@ -2,14 +2,7 @@
 
 from typing import Any
 
-from botbuilder.core import (
-    CardFactory,
-    ConversationState,
-    MessageFactory,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import CardFactory, MessageFactory, TurnContext
 from botbuilder.core.teams import TeamsActivityHandler, TeamsInfo
 from botbuilder.schema import HeroCard, Mention
 from botbuilder.schema.teams import (
@@ -30,19 +23,11 @@ from botbuilder.schema.teams import (
     TeamsChannelAccount,
 )
 
-STATE_TYPES: tuple[type, ...] = ()
+STATE_TYPES = ()
 
 
 class TeamsBot(TeamsActivityHandler):
     """Answers each invoke with a body; says the rest."""
-
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
-        pass
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         TurnContext.remove_recipient_mention(turn_context.activity)
@@ -62,6 +47,12 @@ class TeamsBot(TeamsActivityHandler):
                 reply = MessageFactory.text(f"Hello {mention.text}")
                 reply.entities = [mention]
                 await turn_context.send_activity(reply)
+            case "update":
+                changed = MessageFactory.text("Updated")
+                changed.id = turn_context.activity.reply_to_id
+                await turn_context.update_activity(changed)
+            case "delete":
+                await turn_context.delete_activity(turn_context.activity.reply_to_id)
             case text:
                 await turn_context.send_activity(f"You said {text!r}")
 
@@ -122,4 +113,5 @@ class TeamsBot(TeamsActivityHandler):
         await turn_context.send_activity(f"{channel_info.name} is the new name")
 
 
-create_bot = TeamsBot
+def create_bot(*_: object) -> TeamsBot:
+    return TeamsBot()

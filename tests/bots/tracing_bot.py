@@ -1,26 +1,12 @@
 """A bot that sends traces, which the Emulator alone is shown, between its replies."""
 
-from botbuilder.core import (
-    ActivityHandler,
-    ConversationState,
-    PrivateConversationState,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import ActivityHandler, TurnContext
 
-STATE_TYPES: tuple[type, ...] = ()
+STATE_TYPES = ()
 
 
 class TracingBot(ActivityHandler):
     """Answers each message with two replies, and a trace around each; "break" makes it raise."""
-
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
-        pass
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         text = turn_context.activity.text
@@ -41,4 +27,5 @@ async def on_turn_error(turn_context: TurnContext, error: Exception) -> None:
     )
 
 
-create_bot = TracingBot
+def create_bot(*_: object) -> TracingBot:
+    return TracingBot()

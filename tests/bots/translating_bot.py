@@ -3,17 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from botbuilder.core import (
-    ActivityHandler,
-    ConversationState,
-    PrivateConversationState,
-    ShowTypingMiddleware,
-    TurnContext,
-    UserState,
-)
+from botbuilder.core import ActivityHandler, ShowTypingMiddleware, TurnContext, UserState
 from botbuilder.schema import Activity, ActivityTypes
 
-STATE_TYPES: tuple[type, ...] = ()
+STATE_TYPES = ()
 
 
 class Translating:
@@ -40,12 +33,7 @@ class Translating:
 class CountingBot(ActivityHandler):
     """Says how many messages there were, and the last one."""
 
-    def __init__(
-        self,
-        conversation_state: ConversationState,
-        user_state: UserState,
-        private_state: PrivateConversationState,
-    ) -> None:
+    def __init__(self, _: object, user_state: UserState, *__: object) -> None:
         self._state = user_state
         self._count = user_state.create_property("count")
 
