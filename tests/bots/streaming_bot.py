@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from botbuilder.core import ActivityHandler, ConversationState, TurnContext
-from botbuilder.schema import Activity, Entity
+from botbuilder.schema import Activity
 
 from tests.bots.slow_bot import GATES
 
@@ -18,13 +18,13 @@ STATE_TYPES = ()
 class StreamingBot(ActivityHandler):
     """Streams by "updates" or by "streamId"; keeps a "card" in state, which the rest changes.
 
-    Streams end once there is a file `end` in the folder of gates.
+    If there is a folder of gates, streams end once it has a file `end`.
     """
 
     def __init__(self, conversation_state: ConversationState, *_: object) -> None:
         self._state = conversation_state
         self._card = conversation_state.create_property("card")
-        self._gates = Path(os.environ[GATES])
+        self._gates = Path(os.environ[GATES]) if GATES in os.environ else None
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         match turn_context.activity.text:
@@ -49,20 +49,21 @@ class StreamingBot(ActivityHandler):
         await turn_context.update_activity(Activity(type="message", id=sent.id, text=ANSWER))
 
     async def _stream_by_id(self, turn_context: TurnContext) -> None:
-        stream = Entity(type="streaminfo")
-        stream.additional_properties = {"streamType": "streaming", "streamSequence": 1}
+        stream: dict[str, Any] = {"streamType": "streaming"}
         for number, text in enumerate(CHUNKS, 1):
-            stream.additional_properties["streamSequence"] = number
-            chunk = Activity(type="typing", text=text, entities=[stream])
-            sent: Any = await turn_context.send_activity(chunk)
-            stream.additional_properties.setdefault("streamId", sent.id)
+            data = {**stream, "streamSequence": number}
+            sent: Any = await turn_context.send_activity(
+                Activity(type="typing", text=text, channel_data=data)
+            )
+            stream.setdefault("streamId", sent.id)
         await self._end()
-        stream.additional_properties |= {"streamType": "final"}
-        await turn_context.send_activity(Activity(type="message", text=ANSWER, entities=[stream]))
+        data = {**stream, "streamType": "final"}
+        await turn_context.send_activity(Activity(type="message", text=ANSWER, channel_data=data))
 
     async def _end(self) -> None:
-        while not (self._gates / "end").exists():  # noqa: ASYNC110 - a file has no event
-            await asyncio.sleep(0.01)
+        if self._gates:
+            while not (self._gates / "end").exists():  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.01)
 
 
 create_bot = StreamingBot

@@ -67,4 +67,4 @@ async def test_a_user_sees_an_answer_while_the_bot_is_still_writing_it(
         assert [(each.method, each.path.rpartition("/")[2]) for each in later] == [("PUT", id_)]
     else:
         assert {each.method for each in later} == {"POST"}
-        assert [each.body["entities"][0]["streamId"] for each in later] == [id_] * len(later)
+        assert [each.body["channelData"]["streamId"] for each in later] == [id_] * len(later)
