@@ -72,6 +72,10 @@ param expireAfterSeconds int = 1800
 @minLength(9)
 param expirySchedule string = '0 * * * * *'
 
+@description('When conversations expire, by channel and type: the path of a TOML file in the app\'s folder, or base64: and the TOML itself in base64. Empty: expiry_policy.toml, if it is there.')
+@maxLength(140000)
+param expiryPolicy string = ''
+
 @description('Whether users are told of an expiry.')
 @allowed([
   'on'
@@ -520,6 +524,7 @@ var appSettings = {
   MicrosoftAppId: usesIdentity ? identity.outputs.clientId : botAppId
   MicrosoftAppTenantId: tenant().tenantId
   ExpireAfterSeconds: string(expireAfterSeconds)
+  ExpiryPolicy: startsWith(expiryPolicy, 'base64:') ? base64ToString(substring(expiryPolicy, 7)) : expiryPolicy
   ExpirySchedule: expirySchedule
   ExpiryNotice: expiryNotice
   SweepBudgetSeconds: string(sweepBudgetSeconds)

@@ -6,10 +6,12 @@ leaves the bot without what it stored. So this looks first. What depends on seve
 `mistakes` in infra/main.bicep refuses. Uses the standard library only.
 """
 
+import base64
 import json
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +29,11 @@ PATTERNS = {
     "CONVERSATIONS_TABLE": _TABLE,
     "USERS_TABLE": _TABLE,
 }
+
+# How EXPIRY_POLICY begins if it is no path: azd would not take the line breaks of TOML.
+_BASE64 = "base64:"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MARGIN_SECONDS = 60  # as shared/settings/cosmos.py has it
 
 _BOT_IS_FIXED = "an Azure Bot keeps its identity. Make another environment (azd env new)"
 _TABLE_IS_FIXED = "it is fixed for the life of a table: docs/operate.md, 'Changing TableShards'"
@@ -127,11 +134,42 @@ def _mistakes_in_values(
     limits = variables.get("SENDING_LIMITS")
     if limits and not (ROOT / limits).is_file():
         yield f"SENDING_LIMITS is {limits!r}; it must be a file of the project."
+    yield from _mistakes_in_policy(variables)
     if schedule := variables.get("EXPIRY_SCHEDULE"):
         try:
             Ncrontab.read(schedule).after(datetime.now(UTC))
         except NcrontabError as error:
             yield f"EXPIRY_SCHEDULE is {schedule!r}; it must be NCRONTAB: {error}."
+
+
+def _mistakes_in_policy(variables: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with EXPIRY_POLICY. Its values are checked by the app itself."""
+    value = variables.get("EXPIRY_POLICY", "")
+    if not value:
+        return
+    try:
+        if value.startswith(_BASE64):
+            text = base64.b64decode(value.removeprefix(_BASE64), validate=True).decode()
+        else:
+            text = (ROOT / value).read_text(encoding="utf-8")
+        tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        yield (
+            f"EXPIRY_POLICY is {value!r}; it must be a TOML file of the project, or {_BASE64} and"
+            f" TOML in base64: {error}."
+        )
+        return
+    found = re.findall(r'expire_after *= *["\']([0-9]{1,9})([smhd])', text, re.ASCII)
+    longest = max((int(number) * _UNITS[unit] for number, unit in found), default=0)
+    lives = variables.get("COSMOS_TIME_TO_LIVE", "")
+    least = longest + _MARGIN_SECONDS
+    # By default it lives for a day more than EXPIRE_AFTER_SECONDS.
+    is_short = least > int(lives) if lives.isdecimal() else longest > _UNITS["d"]
+    if variables.get("STATE_STORE") == "cosmos" and is_short:
+        yield (
+            f"COSMOS_TIME_TO_LIVE is {lives!r}; it must be {least} or more, as EXPIRY_POLICY has a"
+            f" timeout of {longest} s."
+        )
 
 
 def _changes_of_what_is_fixed(

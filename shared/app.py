@@ -28,7 +28,6 @@ from shared.domain.errors import StorageUnavailableError
 from shared.domain.inbox import Inbox
 from shared.domain.store import Stores
 from shared.domain.times import utc_now
-from shared.domain.timing import Timing
 from shared.expiry.fan_out import FanOut, Queue, poison_name
 from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
@@ -81,14 +80,14 @@ class App:
         self._are_ids_bound = settings.identity.enhanced_authentication == "on"
         self._request_seconds = settings.host.request_seconds
         self._service_urls = ServiceUrls(stores.for_sweeps() if stores.has_rows else None)
-        timing = Timing(settings.expire_after)
+        policy = settings.policy
         limits = SendingLimits(read_limits(settings.sending))
         notices = (
             NoticeSender(connector, self._service_urls, limits)
             if settings.expiry.notice == "on"
             else None
         )
-        self._timing = timing
+        self._policy = policy
         self._adapter = BufferingAdapter(
             connector, authentication.sdk, settings.identity.app_id, limits=limits
         )
@@ -99,7 +98,7 @@ class App:
             settings.expiry,
             notices or say_nothing,
             self.erasure.finish,
-            timing=timing,
+            policy=policy,
             pace=notices,
             fan_out=fan_out,
         )
@@ -109,7 +108,7 @@ class App:
             queue, poison = inbox_queues or (None, None)
             self._long_turns = LongTurns(inbox, queue, _TurnsOf(self)) if queue else None
             self._inbox_watch = InboxWatch(inbox, poison)
-        self.health = Health(stores, settings.expiry, timing, inbox=self._inbox_watch)
+        self.health = Health(stores, settings.expiry, policy, inbox=self._inbox_watch)
 
     # These need the bot's code; a process that only sweeps does not load it.
 
@@ -120,7 +119,7 @@ class App:
             self._stores.for_turns(),
             self._adapter,
             loaded.at(self._adapter),
-            timing=self._timing,
+            policy=self._policy,
             effects=loaded.effects,
             bot_seconds=self._bot_seconds,
         )
@@ -129,7 +128,7 @@ class App:
     def state_data(self) -> StateData:
         """What the REST interface does with state, which may hold instances of listed classes."""
         load_bot()
-        return StateData(self._stores.for_turns(), timing=self._timing, now=utc_now)
+        return StateData(self._stores.for_turns(), policy=self._policy, now=utc_now)
 
     @cached_property
     def exports(self) -> Exports:

@@ -1,6 +1,6 @@
 """The real turn, sweep and connector operations, on tables and a channel in memory."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from shared.connector.retry import Retries
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import Address, ConversationKey
+from shared.domain.policy import Override, Policy
 from shared.domain.store import StateStore
 from shared.domain.timing import Timing
 from shared.domain.work import DeadLetter
@@ -190,6 +191,7 @@ class BotInMemory:
     cosmos: InCosmos | None = None
     effects: Effects | None = None
     bot_seconds: float | None = None
+    overrides: Sequence[Override] = ()
 
     def __post_init__(self) -> None:
         self.cosmos = self.cosmos or InCosmos.by_default()
@@ -205,11 +207,16 @@ class BotInMemory:
                 self.connector, InboundAuthentication(app_id="").sdk, "", self.clock.retries()
             ),
             self.bot,
-            timing=self.timing,
+            policy=self.policy,
             effects=self.effects,
             bot_seconds=self.bot_seconds,
             now=self.clock,
         )
+
+    @property
+    def policy(self) -> Policy:
+        """Which timing holds for which conversation."""
+        return Policy(self.timing, self.overrides)
 
     def _row_store(self) -> TableStore:
         if self.cosmos is None:
@@ -232,6 +239,7 @@ class BotInMemory:
             self.users,
             self.connector,
             cosmos=self.cosmos,
+            overrides=self.overrides,
         )
 
     async def say(self, text: str | None = "hi", **changes: Any) -> list[str]:
@@ -260,7 +268,7 @@ class BotInMemory:
                 self.store,
                 send_notice or self.notices,
                 self.erasure.finish,
-                timing=self.timing,
+                policy=self.policy,
                 budget_seconds=budget_seconds,
                 pace=pace,
                 max_notice_age_seconds=max_notice_age_seconds,
@@ -270,7 +278,7 @@ class BotInMemory:
 
         if not with_timeout:
             return await run(None)
-        return await sweep_with_timeout(self.store, self.timing, self.clock.now, run)
+        return await sweep_with_timeout(self.store, self.policy, self.clock.now, run)
 
     def address(self, conversation: str = "talk", channel: str = CHANNEL) -> Address:
         """Where the conversation is."""

@@ -31,6 +31,7 @@ from shared.connector.operations import ConnectorClient
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
+from shared.domain.policy import Policy
 from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
@@ -141,7 +142,7 @@ async def _run(channel: Channel, notices: int) -> Outcome:
             store,
             sender,
             Erasure(store, utc_now).finish,
-            timing=Timing(EXPIRE_AFTER),
+            policy=Policy(Timing(EXPIRE_AFTER)),
             budget_seconds=3600,
             now=utc_now,
             pace=sender,

@@ -17,6 +17,7 @@ from benchmarks.report import note, progress, table
 from benchmarks.turn.requests import CHANNEL, EXPIRE_AFTER, OurBot
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey, address_of
+from shared.domain.policy import Policy
 from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.expiry.report import SweepReport
@@ -86,7 +87,7 @@ class _Day:
             store,
             _deliver,
             Erasure(store, lambda: now).finish,
-            timing=Timing(EXPIRE_AFTER),
+            policy=Policy(Timing(EXPIRE_AFTER)),
             budget_seconds=600,
             now=lambda: now,
             shards=["s000"],

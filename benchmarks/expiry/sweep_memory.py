@@ -24,6 +24,7 @@ from shared.connector.notices import NoticeSender
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
+from shared.domain.policy import Policy
 from shared.domain.reference import Account, Reference
 from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Pace, Verdict
@@ -111,7 +112,7 @@ async def _sweep(conversations: Table, users: Table, kind: str) -> None:
         store,
         _deliver,
         Erasure(store, lambda: NOW).finish,
-        timing=Timing(EXPIRE_AFTER),
+        policy=Policy(Timing(EXPIRE_AFTER)),
         budget_seconds=PACED_BUDGET_SECONDS if is_paced else 3600,
         pace=_teams_pace() if is_paced else None,
         now=lambda: NOW,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from benchmarks.report import note, progress, ratio, table
 from shared.domain.conversation import Conversation
 from shared.domain.identity import ConversationKey
+from shared.domain.policy import Policy
 from shared.domain.reference import Reference
 from shared.domain.times import due_seconds
 from shared.domain.timing import Timing
@@ -66,7 +67,7 @@ async def sweep(conversations: MemoryTable) -> SweepReport:
         store,
         deliver,
         Erasure(store, lambda: NOW).finish,
-        timing=Timing(EXPIRE_AFTER),
+        policy=Policy(Timing(EXPIRE_AFTER)),
         budget_seconds=600,
         now=lambda: NOW,
     ).run()

@@ -28,6 +28,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
 from shared.connector.reception import receive
+from shared.domain.policy import Policy
 from shared.domain.timing import Timing
 from shared.state import state_types
 from shared.state.bags import state_bags
@@ -55,7 +56,7 @@ def our_turns(connector: Connector, app_id: str = APP_ID) -> Turns:
         TableStore(MemoryTable(), MemoryTable(), 64),
         BufferingAdapter(connector, InboundAuthentication(app_id=app_id).sdk, app_id),
         create_bot(*state_bags()),
-        timing=Timing(timedelta(minutes=30)),
+        policy=Policy(Timing(timedelta(minutes=30))),
     )
 
 

@@ -18,6 +18,7 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.credentials import TokenSource
+from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.timing import Timing
 from shared.state import codec
@@ -107,7 +108,7 @@ class OurBot:
             store(*self._tables, shards),
             BufferingAdapter(_Connector(TokenSource(app_id="")), self._authentication.sdk, ""),
             _CountingBot(conversation_state, user_state),
-            timing=Timing(EXPIRE_AFTER),
+            policy=Policy(Timing(EXPIRE_AFTER)),
             now=self.clock,
         )
 

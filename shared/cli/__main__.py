@@ -1,11 +1,13 @@
-"""For the operator: `python -m shared.cli doctor | status | export | poison | dead-letters ...`.
+"""For the operator: `python -m shared.cli doctor | status | policy | export | ...`.
 
 The commands read the app's settings from the environment. `doctor` checks the configuration and
 says what to do about each failure; its exit code is 1 if there is one. `status` says how expiry is
-doing. `export` writes everything that is stored about one user as JSON. `poison` handles messages
-of the fan-out and of the inbox that failed too often: `list` shows them, `replay` puts them back
-into their queue, `drop` deletes them. `dead-letters` handles notices that could not be delivered:
-`list` shows them, `replay` makes them due again, `drop` deletes them; see docs/sending.md.
+doing. `policy check` reads a policy file and says what holds for which conversations; `policy
+schema` prints the file's JSON schema; see docs/policy.md. `export` writes everything that is stored
+about one user as JSON. `poison` handles messages of the fan-out and of the inbox that failed too
+often: `list` shows them, `replay` puts them back into their queue, `drop` deletes them.
+`dead-letters` handles notices that could not be delivered: `list` shows them, `replay` makes them
+due again, `drop` deletes them; see docs/sending.md.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import sys
 from datetime import timedelta
 
 from shared.app import build_app
-from shared.cli import dead_letters
+from shared.cli import dead_letters, policies
 from shared.cli.doctor import Finding, examine
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import token_source
@@ -65,6 +67,13 @@ def main() -> None:
     doctor.set_defaults(run=lambda arguments: _doctor(arguments.endpoint))
     status = commands.add_parser("status", help="how expiry is doing")
     status.set_defaults(run=lambda _: _status())
+    policy = commands.add_parser("policy", help="when conversations expire, and who is told")
+    about_policy = policy.add_subparsers(required=True)
+    check = about_policy.add_parser("check", help="what holds, or what is wrong with the file")
+    check.add_argument("file", nargs="?", default="", help="instead of the setting ExpiryPolicy")
+    check.set_defaults(run=lambda arguments: policies.check(arguments.file, _say))
+    schema = about_policy.add_parser("schema", help="the JSON schema of the file, for editors")
+    schema.set_defaults(run=lambda _: policies.print_schema(_say))
     export = commands.add_parser("export", help="everything that is stored about one user, as JSON")
     export.add_argument(
         "channel_id", metavar="channelId", help="the channel's id, as in activities"

@@ -52,11 +52,12 @@ def check_schedule(settings: ExpirySettings, now: datetime) -> Finding:
     interval = Schedule.of(settings.schedule, now).longest_seconds
     budget = settings.sweep_budget_seconds
     found = f"a sweep every {duration(interval)} at most, each of up to {budget} s"
-    if interval > settings.after_seconds:
+    shortest = settings.policy.shortest.total_seconds()
+    if interval > shortest:
         return Finding(
             "warn",
             "schedule",
-            f"{found}; conversations expire after {settings.after_seconds} s",
+            f"{found}; conversations expire after {shortest:.0f} s",
             "make ExpirySchedule run more often: an expiry may be late by a whole interval",
         )
     return Finding("ok", "schedule", found)

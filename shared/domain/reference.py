@@ -2,9 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from shared.domain.identity import user_hash
+
+
+class ConversationType(StrEnum):
+    """The kinds of conversations, in the words of Teams."""
+
+    PERSONAL = "personal"
+    GROUP_CHAT = "groupChat"
+    CHANNEL = "channel"
+
+
+_TYPES = {each.value: each for each in ConversationType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,12 @@ class Reference:
     is_anonymous: bool = False
     others: Mapping[str, Any] = field(default_factory=dict)
     conversation_others: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def type(self) -> ConversationType:
+        """The kind of the conversation; where the channel gives no word, by `is_group`."""
+        otherwise = ConversationType.GROUP_CHAT if self.is_group else ConversationType.PERSONAL
+        return _TYPES.get(self.conversation_type or "", otherwise)
 
     @property
     def user_hash(self) -> str:

@@ -1,4 +1,4 @@
-"""The rules for the time of a conversation."""
+"""The rules for the time of one conversation."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,13 +8,15 @@ from shared.domain.times import MAX_GUARD
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The rules for the time of a conversation. Every decision about its expiry takes this.
+    """The rules for the time of one conversation. Every decision about its expiry takes this.
 
     Attributes:
         expire_after: how long it may be idle.
+        notify: whether its users are told when it expires.
     """
 
     expire_after: timedelta
+    notify: bool = True
 
     @property
     def guard(self) -> timedelta:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.domain.identity import Address
+from shared.domain.reference import ConversationType
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,10 @@ class UserRow:
     `session` and `base_etag` name the commit that decides. It names the turn in the conversation's
     row or, with `own_row`, in a row of the participant's own. The session was in use at
     `last_accessed`. With the timeout of that time it lasted at least until `lasts_until` (rows of
-    older versions do not have it). `counts_anyway`: an earlier try of the same turn may have been
-    committed, so for other turns it is `state` that counts, whatever becomes of this write.
+    older versions do not have it). `conversation_type`: the kind of that conversation, if the row
+    says it; another policy may have ended the session earlier. `counts_anyway`: an earlier try of
+    the same turn may have been committed, so for other turns it is `state` that counts, whatever
+    becomes of this write.
     """
 
     state: bytes
@@ -29,6 +32,7 @@ class UserRow:
     written_at: datetime | None = None
     last_accessed: datetime | None = None
     lasts_until: datetime | None = None
+    conversation_type: ConversationType | None = None
     own_row: bool = False
     counts_anyway: bool = False
 

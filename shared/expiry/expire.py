@@ -29,9 +29,9 @@ from datetime import datetime, timedelta
 
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
+from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
 from shared.domain.times import LEASE, due_seconds
-from shared.domain.timing import Timing
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import NoticeResult, Pace, SendNotice, Unlimited, Verdict
 from shared.expiry.report import SweepReport
@@ -59,7 +59,7 @@ class Expirer:
             refusal, and returns within half a lease.
         finish_erasure: continues the erasure of a user (by hash) that a crash interrupted; returns
             whether it is complete.
-        timing: the rules for the time of conversations.
+        policy: which timing holds for which conversation.
         pace: how fast the channels take notices; None: without limits.
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
         now: the clock, in aware UTC.
@@ -74,7 +74,7 @@ class Expirer:
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
-        timing: Timing,
+        policy: Policy,
         now: Callable[[], datetime],
         pace: Pace | None,
         max_notice_age_seconds: float | None,
@@ -85,7 +85,7 @@ class Expirer:
         self._store = store
         self._send_notice = send_notice
         self._finish_erasure = finish_erasure
-        self._timing = timing
+        self._policy = policy
         self._now = now
         self._pace = pace or Unlimited()
         self._max_notice_age_seconds = max_notice_age_seconds
@@ -133,10 +133,10 @@ class Expirer:
                 self._report.left_to_others += 1
             else:
                 await self._expire_in_turn(conversation, row)
-        elif conversation.is_stale(until, self._timing):
+        elif conversation.is_stale(until, self._policy.of(conversation)):
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
-            touched.append((row, conversation.due(self._timing)))
+            touched.append((row, conversation.due(self._policy.of(conversation))))
 
     async def _mend(self, row: DueRow) -> None:
         """Replace a due row whose key is damaged, if it still names a session; else remove it."""
@@ -153,7 +153,7 @@ class Expirer:
 
         If a crash follows, the rest of the work must not wait until that later time.
         """
-        due = conversation.due(self._timing)
+        due = conversation.due(self._policy.of(conversation))
         if row.due_seconds <= due:
             return row
         await self._store.refile([(row, due)])
@@ -165,7 +165,7 @@ class Expirer:
         While it waits, it is not claimed and keeps no other row from being handled: the user may
         still come back.
         """
-        if conversation.quiet or self._is_too_old(conversation, self._now()):
+        if self._is_silent(conversation) or self._is_too_old(conversation, self._now()):
             await self._expire(conversation, row)  # nothing to send, so nothing to wait for
             return
         slot = self._pace.reserve(conversation, self._work.seconds_left)
@@ -211,7 +211,11 @@ class Expirer:
             self._report.lateness_seconds.append(self._lateness_seconds(conversation, at))
 
     def _lateness_seconds(self, conversation: Conversation, at: datetime) -> float:
-        return (at - conversation.deadline(self._timing)).total_seconds()
+        return (at - conversation.deadline(self._policy.of(conversation))).total_seconds()
+
+    def _is_silent(self, conversation: Conversation) -> bool:
+        """Whether nobody is to be told: no user has spoken, or the policy says so."""
+        return conversation.quiet or not self._policy.of(conversation).notify
 
     def _is_too_old(self, conversation: Conversation, at: datetime) -> bool:
         limit = self._max_notice_age_seconds
@@ -227,7 +231,7 @@ class Expirer:
         self._count_expired(conversation, claimed_at)
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
             return  # delayed: when the channel answers, another sweep may hold the lease
-        if conversation.quiet:
+        if self._is_silent(conversation):
             await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
             return
         if self._is_too_old(conversation, claimed_at):

@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from shared.domain.errors import StorageUnavailableError
+from shared.domain.policy import Policy
 from shared.domain.store import Stores
 from shared.domain.times import utc_now
-from shared.domain.timing import Timing
 from shared.expiry.inbox_watch import InboxWatch
 from shared.expiry.status import Schedule, Status, Timer, gather_status, is_recent
 from shared.settings import SettingsError
@@ -31,7 +31,7 @@ class Health:
     Args:
         stores: where the conversations are.
         settings: of expiry.
-        timing: what holds for the time of conversations.
+        policy: which timing holds for which conversation.
         inbox: looks at the inbox of `LongTurns`; None: there is none.
         now: the clock, in aware UTC.
         clock: a monotonic clock, in seconds; it says when to check again.
@@ -41,7 +41,7 @@ class Health:
         self,
         stores: Stores,
         settings: ExpirySettings,
-        timing: Timing,
+        policy: Policy,
         *,
         inbox: InboxWatch | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -49,7 +49,7 @@ class Health:
     ) -> None:
         self._stores = stores
         self._settings = settings
-        self._timing = timing
+        self._policy = policy
         self._inbox = inbox
         self._inbox_again_at = clock()
         self._inbox_is_in_trouble = False
@@ -75,7 +75,7 @@ class Health:
                 self._stores.for_sweeps(),
                 self._schedule(now),
                 self._settings.sweep_budget_seconds,
-                self._timing,
+                self._policy,
                 now,
             )
         timer: Timer = "off" if self._settings.timer_disabled else "on"

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from shared import telemetry
 from shared.domain.errors import StorageUnavailableError
+from shared.domain.policy import Policy
 from shared.domain.store import ConversationStore, Stores
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import utc_now
-from shared.domain.timing import Timing
 from shared.expiry import metrics
 from shared.expiry.fan_out import FanOut, InvalidMessageError
 from shared.expiry.garbage import full_collections_put_off
@@ -45,7 +45,7 @@ class SweepRunner:
         settings: of expiry.
         send_notice: tells a user that the conversation expired; see `Sweep`.
         finish_erasure: goes on with an erasure that a crash interrupted; see `Sweep`.
-        timing: what holds for the time of conversations.
+        policy: which timing holds for which conversation.
         pace: how fast the channels take notices; None: as fast as they are sent.
         fan_out: where sweeps leave the shards that they do not finish; None: to the next sweep.
         now: the clock, in aware UTC.
@@ -59,7 +59,7 @@ class SweepRunner:
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
-        timing: Timing,
+        policy: Policy,
         pace: Pace | None = None,
         fan_out: FanOut | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -69,7 +69,7 @@ class SweepRunner:
         self._settings = settings
         self._send_notice = send_notice
         self._finish_erasure = finish_erasure
-        self._timing = timing
+        self._policy = policy
         self._pace = pace
         self._fan_out = fan_out
         self._now = now
@@ -158,7 +158,7 @@ class SweepRunner:
     async def _sweep_all(self, store: ConversationStore) -> SweepReport:
         return await sweep_with_timeout(
             store,
-            self._timing,
+            self._policy,
             self._now(),
             lambda ahead: self._sweep(store, ahead),
         )
@@ -173,7 +173,7 @@ class SweepRunner:
             store,
             self._send_notice,
             self._finish_erasure,
-            timing=self._timing,
+            policy=self._policy,
             budget_seconds=self._settings.sweep_budget_seconds,
             pace=self._pace,
             max_notice_age_seconds=self._settings.max_notice_age_seconds,

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
+from shared.domain.policy import Policy
 from shared.domain.store import StatusStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import CLOCK_SKEW
-from shared.domain.timing import Timing
 from shared.domain.work import ERASURE
 from shared.expiry.inbox_watch import InboxFacts
 from shared.expiry.sweep import SHARDS_AT_ONCE
@@ -142,7 +142,7 @@ async def gather_status(
     store: StatusStore,
     schedule: Schedule,
     budget_seconds: float,
-    timing: Timing,
+    policy: Policy,
     now: datetime,
 ) -> Status:
     """Read the facts: two range queries a shard, of keys only, and one of the sweeps.
@@ -176,7 +176,7 @@ async def gather_status(
     times = [each for shard, _ in letters for each in shard]
     return Status(
         at=now,
-        waiting=_grouped([each for each in left if each > -CLOCK_SKEW.total_seconds()], timing),
+        waiting=_grouped([each for each in left if each > -CLOCK_SKEW.total_seconds()], policy),
         overdue=len(overdue),
         oldest_overdue_seconds=max(overdue, default=0.0),
         more=any(more for _, more in (*dues, *letters)),
@@ -220,11 +220,11 @@ async def _first(pages: AsyncIterator[Sequence[_T]], most: int) -> tuple[list[_T
     return rows, False
 
 
-def _grouped(left: Sequence[float], timing: Timing) -> dict[str, int]:
+def _grouped(left: Sequence[float], policy: Policy) -> dict[str, int]:
     groups, lowest = {}, float("-inf")
     for highest, name in _GROUPS:
         count = sum(lowest < each <= highest for each in left)
-        if count or lowest < timing.expire_after.total_seconds():
+        if count or lowest < policy.longest.total_seconds():
             groups[name] = count
         lowest = highest
     return groups

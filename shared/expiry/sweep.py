@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW
-from shared.domain.timing import Timing
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
 from shared.expiry.notice import Pace, SendNotice
@@ -50,7 +50,7 @@ class Sweep:
         store: the store of the conversations.
         send_notice: see `Expirer`.
         finish_erasure: see `Expirer`.
-        timing: the rules for the time of conversations.
+        policy: which timing holds for which conversation.
         budget_seconds: when it is spent, no further due row is looked at.
         pace: how fast the channels take notices; None: without limits.
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
@@ -67,7 +67,7 @@ class Sweep:
         send_notice: SendNotice,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
-        timing: Timing,
+        policy: Policy,
         budget_seconds: float,
         now: Callable[[], datetime],
         pace: Pace | None = None,
@@ -89,7 +89,7 @@ class Sweep:
             store,
             send_notice,
             finish_erasure,
-            timing=timing,
+            policy=policy,
             now=now,
             pace=pace,
             max_notice_age_seconds=max_notice_age_seconds,

@@ -12,14 +12,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from shared.domain.errors import ConflictError
+from shared.domain.policy import Policy
 from shared.domain.store import ControlStore
-from shared.domain.timing import Timing
 from shared.expiry.report import SweepReport
 
 
 async def sweep_with_timeout(
     store: ControlStore,
-    timing: Timing,
+    policy: Policy,
     now: datetime,
     run: Callable[[tuple[datetime, datetime] | None], Awaitable[SweepReport]],
 ) -> SweepReport:
@@ -27,7 +27,7 @@ async def sweep_with_timeout(
 
     Args:
         store: where the control row is.
-        timing: what is in force.
+        policy: what is in force.
         now: the present, in aware UTC.
         run: runs the sweep; its argument is the range to look ahead, if any.
 
@@ -35,7 +35,7 @@ async def sweep_with_timeout(
         StorageUnavailableError: the control row could not be read or written.
     """
     stored = await store.control()
-    control = stored.with_timeout(timing, now)
+    control = stored.with_policy(policy, now)
     if control != stored:
         with suppress(ConflictError):  # another instance wrote the same; the next sweep makes sure
             control = await store.save_control(control)

@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import EnvSettingsSource
 
+from shared.domain.policy import Policy
+from shared.domain.timing import Timing
 from shared.settings.api import ApiSettings
 from shared.settings.cloud import CloudSettings
 from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS, CosmosSettings
@@ -46,11 +48,11 @@ class Settings(BaseModel):
     host: HostSettings
 
     @property
-    def expire_after(self) -> timedelta:
-        """How long a conversation may be idle."""
+    def policy(self) -> Policy:
+        """Which timing holds for which conversation."""
         if self.expires_by_time_to_live_alone and self.cosmos.time_to_live_seconds:
-            return timedelta(seconds=self.cosmos.time_to_live_seconds)
-        return timedelta(seconds=self.expiry.after_seconds)
+            return Policy(Timing(timedelta(seconds=self.cosmos.time_to_live_seconds)))
+        return self.expiry.policy
 
     @property
     def expires_by_time_to_live_alone(self) -> bool:
@@ -61,7 +63,7 @@ class Settings(BaseModel):
     def least_time_to_live_seconds(self) -> int:
         """The shortest time to live that state is safe with."""
         margin = 0 if self.expires_by_time_to_live_alone else TIME_TO_LIVE_MARGIN_SECONDS
-        return int(self.expire_after.total_seconds()) + margin
+        return int(self.policy.longest.total_seconds()) + margin
 
 
 GROUPS: Mapping[str, type[SettingsGroup]] = {

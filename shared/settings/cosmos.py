@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from shared.domain.policy import Rules
 from shared.settings.expiry import ExpirySettings
 from shared.settings.group import HttpsUrl, SettingsGroup, WholeSeconds, setting
 
@@ -74,7 +75,8 @@ class CosmosSettings(SettingsGroup):
                 "CosmosDbEndpoint is empty; where StateStore is cosmos it must be the https address"
                 " of a Cosmos DB account"
             )
-        least = expiry.after_seconds + TIME_TO_LIVE_MARGIN_SECONDS
+        longest = int(expiry.policy.longest.total_seconds())
+        least = longest + TIME_TO_LIVE_MARGIN_SECONDS
         if self.time_to_live_seconds is None:
             yield (
                 "CosmosDbTimeToLive is missing; where StateStore is cosmos it must be whole seconds"
@@ -83,8 +85,13 @@ class CosmosSettings(SettingsGroup):
         elif self.time_to_live_seconds < least and not expiry.timer_disabled:
             yield (
                 f"CosmosDbTimeToLive is {self.time_to_live_seconds}; it must be {least} or more, as"
-                f" ExpireAfterSeconds is {expiry.after_seconds}: else state might be gone"
-                " before its conversation expires"
+                f" a conversation may be idle for {longest} s: else state might be gone before its"
+                " conversation expires"
+            )
+        if expiry.timer_disabled and expiry.rules != Rules():
+            yield (
+                "ExpiryPolicy names rules; where StateStore is cosmos and the timer is disabled it"
+                " must be left out: CosmosDbTimeToLive is the timeout of all conversations"
             )
         if self.conversation_container == self.user_container:
             yield (

@@ -1,12 +1,29 @@
 """When conversations expire, and how sweeps run."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic_settings import NoDecode
 
+from shared.domain.policy import Policy, Rules
+from shared.domain.timing import Timing
 from shared.ncrontab import Ncrontab, NcrontabError
-from shared.settings.group import MAX_SECONDS, ExplainedError, SettingsGroup, WholeSeconds, setting
+from shared.settings.group import (
+    MAX_SECONDS,
+    ExplainedError,
+    MistakesError,
+    SettingsGroup,
+    WholeSeconds,
+    setting,
+)
+
+_APP = Path(__file__).parents[2]
+
+# The policy, if the setting names nothing else and the file is there.
+POLICY_FILE = "expiry_policy.toml"
+_LARGEST_POLICY_BYTES = 100_000
 
 
 def _ncrontab(value: str) -> str:
@@ -22,6 +39,36 @@ def _ncrontab(value: str) -> str:
     if first is None or first - now > timedelta(seconds=MAX_SECONDS):
         raise ExplainedError("it does not come within ten years")
     return value
+
+
+def read_policy(value: str) -> Rules:
+    """Read the policy of the setting `ExpiryPolicy`.
+
+    Args:
+        value: a path, from the app's folder on; or the TOML itself, which a `=` or a line break
+            tells from a path; or empty: the file `POLICY_FILE`, if it is there.
+
+    Raises:
+        MistakesError: one line for each mistake.
+    """
+    if "=" in value or "\n" in value:
+        name, text = "the text", value
+    else:
+        path = _APP / (value or POLICY_FILE)
+        if not value and not path.exists():
+            return Rules()
+        name = path.name
+        try:
+            with path.open("rb") as file:
+                text = file.read(_LARGEST_POLICY_BYTES + 1).decode()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise MistakesError([f"{str(path)!r} must be a TOML file: {reason}"]) from error
+    if len(text) > _LARGEST_POLICY_BYTES:
+        raise MistakesError([f"{name} is too long; it may have {_LARGEST_POLICY_BYTES:,} bytes"])
+    from shared.settings.policy_file import parsed  # noqa: PLC0415 - apps without one start faster
+
+    return parsed(name, text)
 
 
 # A sweep that has spent its budget ends what it has begun: within this time, or it is cancelled.
@@ -42,6 +89,13 @@ class ExpirySettings(SettingsGroup):
         "ExpireAfterSeconds",
         f"whole seconds, 1 or more and at most {MAX_SECONDS} (1800 is half an hour)",
         parameter="expireAfterSeconds",
+    )
+    rules: Annotated[InstanceOf[Rules], BeforeValidator(read_policy), NoDecode] = setting(
+        "ExpiryPolicy",
+        "a TOML file, from the app's folder on, or the TOML itself",
+        default="",
+        validate_default=True,
+        parameter="expiryPolicy",
     )
     schedule: Annotated[str, BeforeValidator(_ncrontab)] = setting(
         "ExpirySchedule",
@@ -85,3 +139,8 @@ class ExpirySettings(SettingsGroup):
         default="expiry-shards",
         no_parameter="the account is new, so the default name is free",
     )
+
+    @property
+    def policy(self) -> Policy:
+        """Which timing holds for which conversation, where sweeps end what is idle."""
+        return self.rules.over(Timing(timedelta(seconds=self.after_seconds)))

@@ -42,6 +42,14 @@ class ExplainedError(ValueError):
     """A value is wrong; its message ends the message about the setting."""
 
 
+class MistakesError(ExplainedError):
+    """A value has mistakes of its own; each is the end of one message about the setting."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
 def _whole_number(value: object) -> object:
     """Refuse values that int() or pydantic would accept: '30.0', '3_0', ' 30', True."""
     if isinstance(value, str) and not re.fullmatch(r"[0-9]+", value):
@@ -128,8 +136,9 @@ class SettingsGroup(BaseModel):
                 yield f"{name} is missing; it must be {field.description}"
             elif not with_values:
                 yield f"{name} is wrong; it must be {field.description}"
+            elif isinstance(cause := mistake.get("ctx", {}).get("error"), MistakesError):
+                yield from (f"{name}: {each}" for each in cause.mistakes)
             else:
                 was = "a secret" if field.annotation is SecretStr else repr(mistake["input"])
-                cause = mistake.get("ctx", {}).get("error")
                 why = f" ({cause})" if isinstance(cause, ExplainedError) else ""
                 yield f"{name} is {was}; it must be {field.description}{why}"

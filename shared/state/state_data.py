@@ -16,8 +16,8 @@ from weakref import WeakValueDictionary
 from shared.domain.conversation import Conversation, Participant, PrivateState
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.domain.identity import Address, ConversationKey, user_hash
+from shared.domain.policy import Policy
 from shared.domain.store import StateStore
-from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 from shared.state import codec
 from shared.state.user_row import UserRows
@@ -81,7 +81,7 @@ class StateData:
 
     Args:
         store: the store of the rows.
-        timing: the rules for the time of conversations.
+        policy: which timing holds for which conversation.
         now: the clock, in aware UTC.
     """
 
@@ -89,11 +89,11 @@ class StateData:
         self,
         store: StateStore,
         *,
-        timing: Timing,
+        policy: Policy,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._timing = timing
+        self._policy = policy
         self._now = now
         self._queues: WeakValueDictionary[Address | str, asyncio.Lock] = WeakValueDictionary()
 
@@ -102,7 +102,7 @@ class StateData:
         user = user_hash(channel_id, user_id)
 
         async def attempt() -> _Bag:
-            found = await self._user_rows().read(user)
+            found = await self._user_rows(channel_id).read(user)
             return _Bag(found.state, found.row.etag if found.row else "", f"user {user}")
 
         return await self._retried(attempt, "it is not known yet which state counts")
@@ -113,7 +113,7 @@ class StateData:
         packed = await asyncio.to_thread(_packed, new.data)
 
         async def attempt() -> _Bag:
-            found = await self._user_rows().read(user)
+            found = await self._user_rows(channel_id).read(user)
             etag = found.row.etag if found.row else ""
             _check(new, _Bag(found.state, etag, f"user {user}"))
             saved, _ = await self._store.save_user(user, UserRow(state=packed, etag=etag))
@@ -199,9 +199,15 @@ class StateData:
                 await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
         raise StorageUnavailableError(failure)
 
-    def _user_rows(self) -> UserRows:
+    def _user_rows(self, channel_id: str) -> UserRows:
         nowhere = Conversation(Address("", ""), session="", last_accessed=self._now())
-        return UserRows(self._store, timing=self._timing, now=self._now, conversation=nowhere)
+        return UserRows(
+            self._store,
+            channel=channel_id,
+            policy=self._policy,
+            now=self._now,
+            conversation=nowhere,
+        )
 
     async def _private_bag(self, session: _Session, user: str) -> _Bag:
         if not session.conversation.has_private:
@@ -211,12 +217,14 @@ class StateData:
 
     def _due(self, session: _Session) -> int | None:
         """When a new session is due; None for an existing one, which has its due row."""
-        return session.conversation.due(self._timing) if session.is_new else None
+        if not session.is_new:
+            return None
+        return session.conversation.due(self._policy.of(session.conversation))
 
     async def _session(self, key: ConversationKey) -> _Session:
         address = self._store.address(key.hash)
         row = await self._store.load(address)
-        if row is not None and not row.is_stale(self._now(), self._timing):
+        if row is not None and not row.is_stale(self._now(), self._policy.of(row)):
             return _Session(row, is_new=False)
         fresh = Conversation.begun(key, address, self._now())
         if row is not None:

@@ -12,8 +12,8 @@ from botbuilder.schema import Activity
 from shared.domain.conversation import Conversation, Participant, PrivateState
 from shared.domain.errors import StateUnreadableError, StoreError
 from shared.domain.identity import user_hash
+from shared.domain.policy import Policy
 from shared.domain.store import StateStore
-from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 from shared.state import codec
 from shared.state.kept_ids import BagName, KeptIds
@@ -51,7 +51,7 @@ class TurnState(Storage):
         conversation: the session's row, as loaded or freshly made (then with an empty state).
         turn: the id of the turn, the same in each of its attempts and for each copy of its
             activity.
-        timing: the rules for the time of conversations.
+        policy: which timing holds for which conversation.
         now: the clock, in aware UTC.
     """
 
@@ -64,7 +64,7 @@ class TurnState(Storage):
         conversation: Conversation,
         *,
         turn: str,
-        timing: Timing,
+        policy: Policy,
         now: Callable[[], datetime],
     ) -> None:
         super().__init__()
@@ -74,11 +74,12 @@ class TurnState(Storage):
         self.failure: StoreError | None = None
         self._is_closed = False
         self._store = store
-        self._timing = timing
+        self._policy = policy
         self._now = now
         self._user_rows = UserRows(
             store,
-            timing=timing,
+            channel=channel,
+            policy=policy,
             now=now,
             turn=turn,
             conversation=conversation,
@@ -112,7 +113,7 @@ class TurnState(Storage):
         """
         now = self._now()
         here = self.conversation
-        kept = here.used_at(now) if is_use else here.kept_alive(now, self._timing)
+        kept = here.used_at(now) if is_use else here.kept_alive(now, self._policy.of(here))
         try:
             self._user_rows.conversation = await self._store.save(kept)
         except StoreError as error:

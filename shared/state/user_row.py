@@ -12,9 +12,9 @@ from uuid import uuid4
 
 from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError, StateUnreadableError
+from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.times import CLOCK_SKEW, COMMIT_TAKES_AT_MOST
-from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 
 
@@ -46,7 +46,8 @@ class UserRows:
 
     Args:
         store: the store of the rows.
-        timing: the rules for the time of conversations.
+        channel: the id of the users' channel.
+        policy: which timing holds for which conversation.
         now: the clock, in aware UTC.
         turn: the id of the turn, the same in each of its attempts and for each copy of its
             activity; empty for a REST request.
@@ -63,14 +64,16 @@ class UserRows:
         self,
         store: StateStore,
         *,
-        timing: Timing,
+        channel: str,
+        policy: Policy,
         now: Callable[[], datetime],
         turn: str = "",
         conversation: Conversation,
     ) -> None:
         self.conversation = conversation
         self._store = store
-        self._timing = timing
+        self._channel = channel
+        self._policy = policy
         self._now = now
         self._turn = turn
         self.writer = f"{turn}.{uuid4().hex[:8]}"
@@ -103,7 +106,8 @@ class UserRows:
     def row_of(self, found: UserState, state: bytes, *, own_row: bool) -> UserRow:
         """The row for this attempt to write; see `UserRow`."""
         here = self.conversation
-        until = here.deadline(self._timing)
+        timing = self._policy.of(here)
+        until = here.deadline(timing)
         if self._shares_writer_with and self._shares_writer_with.lasts_until:
             # Of the two sessions it may be the other one that is committed.
             until = min(until, self._shares_writer_with.lasts_until)
@@ -116,8 +120,12 @@ class UserRows:
             session=here.session,
             base_etag=here.etag,
             written_at=self._now(),
-            last_accessed=until - self._timing.expire_after,
+            last_accessed=until - timing.expire_after,
             lasts_until=until,
+            # Without overrides all types have the same timing.
+            conversation_type=here.reference.type
+            if here.reference and self._policy.overrides
+            else None,
             own_row=own_row,
             counts_anyway=found.counts_anyway,
         )
@@ -208,7 +216,12 @@ class UserRows:
         if row.last_accessed is None:
             return COMMIT_TAKES_AT_MOST, None
         # A later, longer timeout did not help it; a later, shorter one may have ended it early.
-        lasts_until = self._timing.deadline(row.last_accessed)
+        timing = (
+            self._policy.of_type(self._channel, row.conversation_type)
+            if row.conversation_type
+            else self._policy.shortest_of(self._channel)
+        )
+        lasts_until = timing.deadline(row.last_accessed)
         lasts_until = min(lasts_until, row.lasts_until or lasts_until)
         # A shorter session may be over by then, and its user back.
         return min(COMMIT_TAKES_AT_MOST, lasts_until - row.last_accessed), lasts_until

@@ -1,7 +1,7 @@
 """Rows and their keys: translates each kind of row from and to the domain's values."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from shared.domain.conversation import (
 )
 from shared.domain.errors import StateTooLargeError, StateUnreadableError
 from shared.domain.identity import Address, address_of
-from shared.domain.reference import Reference
+from shared.domain.reference import ConversationType, Reference
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
@@ -297,6 +297,7 @@ def user_columns(row: UserRow) -> dict[str, Any]:
         "WrittenAt": row.written_at,
         "LastAccessed": row.last_accessed,
         "LastsUntil": row.lasts_until,
+        "ConversationType": row.conversation_type and row.conversation_type.value,
         "CountsAnyway": row.counts_anyway or None,
         **chunks(row.state, "State"),
         **chunks(row.before, "Before"),
@@ -328,9 +329,15 @@ def user_row_of(row: Row) -> UserRow:
             written_at=columns.time_or_none("WrittenAt"),
             last_accessed=columns.time_or_none("LastAccessed"),
             lasts_until=columns.time_or_none("LastsUntil"),
+            conversation_type=_type_of(columns),
             own_row=bool(own_row_writer),
             counts_anyway=columns.flag("CountsAnyway"),
         )
+
+
+def _type_of(columns: Columns) -> ConversationType | None:
+    found = columns.text_or_none("ConversationType")
+    return ConversationType(found) if found is not None else None
 
 
 def control_columns(control: Control) -> dict[str, Any]:
@@ -339,6 +346,9 @@ def control_columns(control: Control) -> dict[str, Any]:
         {
             "Shards": control.shard_count,
             "ExpireAfter": control.expire_after and int(control.expire_after.total_seconds()),
+            "Policy": control.policy or None,
+            "LongestExpireAfterNow": control.longest_now
+            and int(control.longest_now.total_seconds()),
             "LongestExpireAfter": control.longest and int(control.longest.total_seconds()),
             "LookedUntil": control.looked_until,
             "LookAheadOverAt": control.over_at,
@@ -358,7 +368,9 @@ def control_of(row: Row) -> Control:
         return Control(
             shard_count=columns.number("Shards"),
             expire_after=columns.seconds_or_none("ExpireAfter"),
+            policy=columns.text("Policy", ""),
             longest=columns.seconds_or_none("LongestExpireAfter"),
+            longest_now=columns.seconds_or_none("LongestExpireAfterNow"),
             looked_until=columns.time_or_none("LookedUntil"),
             over_at=columns.time_or_none("LookAheadOverAt"),
             state_store=columns.text("StateStore", "tables"),  # tables of old do not say
@@ -518,9 +530,19 @@ def listed_conversation(row: Row, shard_count: int) -> Membership:
         return Membership(Address("", ""), row.etag, stored_key=row.key)
 
 
-def move_due_row(old: DueRow, new: DueRow) -> list[Operation]:
-    """The writes, of one transaction, that move a work item."""
-    return [Operation("delete", due_row(old)), Operation("upsert", due_row(new))]
+def move_due_rows(moves: Iterable[tuple[DueRow, DueRow]]) -> list[Operation]:
+    """The writes, of one transaction, that move work items, each from its old to its new place.
+
+    A session may have two work items, and a transaction writes each row once. So if two meet, one
+    is left; and where one arrives, the other one's is not deleted.
+    """
+    moves = list(moves)
+    arriving = {row.key: row for row in (due_row(new) for _, new in moves)}
+    leaving = {row.key: row for row in (due_row(old) for old, _ in moves)}
+    return [
+        *(Operation("delete", row) for key, row in leaving.items() if key not in arriving),
+        *(Operation("upsert", row) for row in arriving.values()),
+    ]
 
 
 def chunks(packed: bytes, name: str) -> dict[str, bytes]:

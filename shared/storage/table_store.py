@@ -67,7 +67,7 @@ from shared.storage.table_rows import (
     leftover_of,
     listed_conversation,
     listed_letter,
-    move_due_row,
+    move_due_rows,
     own_row,
     own_row_key,
     private_columns_of,
@@ -302,9 +302,7 @@ class TableStore(ConversationStore):
         for start in range(0, len(moves), REFILES_PER_TRANSACTION):
             batch = moves[start : start + REFILES_PER_TRANSACTION]
             try:
-                await self._conversations.write(
-                    [operation for old, new in batch for operation in move_due_row(old, new)]
-                )
+                await self._conversations.write(move_due_rows(batch))
             except ConflictError:
                 # Another sweep moved one of them first: move the others one by one.
                 for old, new in batch:
@@ -312,14 +310,14 @@ class TableStore(ConversationStore):
 
     async def _refile_one(self, old: DueRow, new: DueRow) -> None:
         try:
-            await self._conversations.write(move_due_row(old, new))
+            await self._conversations.write(move_due_rows([(old, new)]))
         except ConflictError:
             return  # moved or finished by another sweep
 
     @override
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
         moved = replace(row, due_seconds=due)
-        move = move_due_row(row, moved) if moved != row else []
+        move = move_due_rows([(row, moved)]) if moved != row else []
         await self._conversations.write([self._conversation_write(conversation), *move])
 
     @override

@@ -28,8 +28,9 @@ def with_reference(
     session: Conversation, activity: Activity, *, is_from_user: bool
 ) -> Conversation:
     """The session with the newest reference to its user: service URLs change."""
-    reference = reference_of(activity)
+    reference, known = reference_of(activity), session.reference
     if not is_from_user and not reference.is_group:
-        known = session.reference.user if session.reference else None
-        reference = replace(reference, user=known)
+        reference = replace(reference, user=known.user if known else None)
+    if known and not reference.conversation_type:  # some kinds of activities do not say it
+        reference = replace(reference, conversation_type=known.conversation_type)
     return replace(session, reference=reference, locale=activity.locale or session.locale)

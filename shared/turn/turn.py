@@ -44,9 +44,9 @@ from shared.domain.errors import (
     StoreError,
 )
 from shared.domain.identity import Address, ConversationKey
+from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
-from shared.domain.timing import Timing
 from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
 from shared.state.kept_ids import KeptIds, put_ids
@@ -170,7 +170,7 @@ class Turns:
         store: the store of conversations and users.
         adapter: speaks to the channel.
         bot: the bot.
-        timing: the rules for the time of conversations.
+        policy: which timing holds for which conversation.
         effects: the effect of each activity on its session; None: the table's.
         bot_seconds: how long after its beginning the bot's code of a turn is ended; its replies
             end `DELIVERY_ENDS_AFTER_SECONDS` later. None: no limit.
@@ -183,7 +183,7 @@ class Turns:
         adapter: "BufferingAdapter",
         bot: Bot,
         *,
-        timing: Timing,
+        policy: Policy,
         effects: Effects | None = None,
         bot_seconds: float | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -192,7 +192,7 @@ class Turns:
         self._adapter = adapter
         self._bot_seconds = bot_seconds
         self._bot = bot
-        self._timing = timing
+        self._policy = policy
         self._effects = effects or Effects()
         self._now = now
         self._my_writes: deque[str] = deque(maxlen=REMEMBERED_WRITES)
@@ -282,13 +282,13 @@ class Turns:
         for _ in range(MAX_ATTEMPTS):
             with suppress(StateUnreadableError, ConflictError):
                 row = await self._store.load(address)
-                if (
-                    row
-                    and not row.is_stale(received_at, self._timing)
-                    and row.needs_guard(received_at, self._timing)
-                ):
+                if row and self._is_about_to_end(row, received_at):
                     await self._store.save(row.used_at(received_at))
                 return
+
+    def _is_about_to_end(self, row: Conversation, at: datetime) -> bool:
+        timing = self._policy.of(row)
+        return not row.is_stale(at, timing) and row.needs_guard(at, timing)
 
     async def give_up(self, activity: Activity, caller: AuthenticateRequestResult) -> None:
         """Apologise for a turn that failed for good; if it was taken after all, as `take`.
@@ -512,7 +512,7 @@ class Turns:
             activity,
             begun.session,
             turn=attempts.turn,
-            timing=self._timing,
+            policy=self._policy,
             now=self._now,
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
@@ -554,15 +554,18 @@ class Turns:
     ) -> _Begun:
         """The turn's session: the row's, or a new one if that is over."""
         effect = self._effects.of(activity)
-        if row is None or attempts.start_over or row.is_stale(received_at, self._timing):
+        timing = self._policy.of(row) if row else self._policy.default
+        if row is None or attempts.start_over or row.is_stale(received_at, timing):
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
             session = session.succeeding(row) if row else session
+            # So that its timing is known from the start; who is in it is known at its commit.
+            session = with_reference(session, activity, is_from_user=False)
             return _Begun(row, session, effect, is_new=True)
         session, now = row, self._now()
-        is_close_to_expiry = row.needs_guard(now, self._timing)
+        is_close_to_expiry = row.needs_guard(now, timing)
         if effect is not Effect.NONE and activity.type == ActivityTypes.invoke:
             if is_close_to_expiry:  # the bot may refuse it
-                row = session = await self._store.save(row.kept_alive(now, self._timing))
+                row = session = await self._store.save(row.kept_alive(now, timing))
         elif effect is not Effect.NONE:
             session = row.used_at(now if is_close_to_expiry else received_at)
             if is_close_to_expiry:
@@ -586,10 +589,10 @@ class Turns:
         if begun.starts_over and not _is_word(context.activity, begun.effect):
             await self._welcome_back_first(context, begun.effect)
         outcome = _Outcome(context, self._adapter.response(context), kept=kept)
-        if begun.is_new and state.conversation.needs_guard(self._now(), self._timing):
+        if begun.is_new and self._needs_guard(state.conversation):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.used_at(self._now())
-        if state.changes_user and state.conversation.needs_guard(self._now(), self._timing):
+        if state.changes_user and self._needs_guard(state.conversation):
             # Others tell by the session's end whether this turn's write of the user's row counts.
             await state.keep_alive(is_use=False)
             if state.failure:
@@ -605,7 +608,7 @@ class Turns:
         attempts.outcomes[taken.writer] = outcome
         self._my_writes.append(taken.writer)
         session = replace(session, replies=self._replies_to_keep(outcome))
-        is_due_anew = begun.is_new or ends
+        is_due_anew = begun.is_new or ends or self._ends_earlier(session, state.conversation)
         saved = await self._commit(session, state, taken, begun, ends=ends, is_due_anew=is_due_anew)
         return replace(outcome, saved=saved)
 
@@ -661,8 +664,18 @@ class Turns:
             await asyncio.gather(*beats)
 
     def _seconds_to_guard(self, stored: Conversation) -> float:
-        wait = stored.guard_begins(self._timing) - self._now()
+        wait = stored.guard_begins(self._policy.of(stored)) - self._now()
         return max(wait.total_seconds(), 0)
+
+    def _needs_guard(self, session: Conversation) -> bool:
+        return session.needs_guard(self._now(), self._policy.of(session))
+
+    def _ends_earlier(self, session: Conversation, before: Conversation) -> bool:
+        """Whether this turn has shown that another, shorter timeout holds: its work item is late.
+
+        The earlier work item stays; it finds nothing to do.
+        """
+        return self._policy.of(session).expire_after < self._policy.of(before).expire_after
 
     async def _commit(
         self,
@@ -691,7 +704,7 @@ class Turns:
             trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
-        due = session.due(self._timing) if is_due_anew else None
+        due = session.due(self._policy.of(session)) if is_due_anew else None
         return await self._store.save(session, due=due, private=private)
 
 

@@ -371,6 +371,16 @@ async def test_a_row_refiled_to_the_same_second_stays(store: TableStore) -> None
     assert await due_rows(store) == rows
 
 
+async def test_rows_that_meet_when_they_are_refiled_become_one(store: TableStore) -> None:
+    address = store.address(ConversationKey("test", "one").hash)
+    first, second, third = (DueRow(address, "session", DUE + each) for each in (0, 10, 20))
+    for row in first, second, third:
+        await store.file(row)
+    await store.refile([(first, DUE + 20), (second, DUE + 30), (third, DUE + 30)])
+    left = await due_rows(store, NOW + timedelta(seconds=60))
+    assert {row.due_seconds for row in left} == {DUE + 20, DUE + 30}
+
+
 async def test_a_row_refiled_by_two_sweeps_is_there_once(store: TableStore) -> None:
     await store.save(conversation("one"), due=DUE)
     rows = await due_rows(store)
@@ -688,7 +698,9 @@ async def test_the_control_row_comes_back_as_it_was_saved(store: TableStore) -> 
         replace(
             fresh,
             expire_after=timedelta(seconds=60),
+            policy="a fingerprint",
             longest=timedelta(hours=1),
+            longest_now=timedelta(minutes=2),
             looked_until=NOW,
             over_at=NOW + timedelta(hours=1),
         )

@@ -1,4 +1,4 @@
-"""A changed timeout undoes nothing that was saved, over HTTP."""
+"""Timeouts over HTTP: those of a policy; a change undoes nothing that was saved."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bots import notebook_bot
-from tests.e2e.running_bot import RunningBot, StoredRows, User, running_bot
+from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running_bot
 from tests.fake_channel import FakeChannel
 
 BOT = notebook_bot
@@ -37,3 +37,37 @@ async def test_the_state_of_a_user_outlives_a_change_of_the_timeout(  # noqa: PL
             user.bot = other
             answer = json.loads(await user.say_all("after"))
             assert (answer["conversation"], answer["user"]) == counts
+
+
+POLICY = """
+[[override]]
+conversation_type = "groupChat"
+expire_after = "2h"
+
+[[override]]
+channel = "test"
+conversation_type = "channel"
+expire_after = "5m"
+notify = false
+"""
+
+
+async def test_a_policy_gives_each_type_its_timeout_and_says_who_is_told(
+    settings: dict[str, str], channel: FakeChannel, rows: StoredRows, tmp_path: Path
+) -> None:
+    async with running_bot(settings | {"ExpiryPolicy": POLICY}, tmp_path, bot=notebook_bot) as bot:
+        users = {type_: User(bot, channel) for type_ in ("personal", "groupChat", "channel")}
+        for type_, user in users.items():
+            where = {"id": user.conversation, "conversationType": type_}
+            user.fields = {"conversation": where}
+            await user.say_all("one", "two")
+        for seconds, told in (310, []), (300, ["personal"]), (7_000, ["personal", "groupChat"]):
+            await rows.let_time_pass(seconds=seconds)
+            for user in users.values():
+                await rows.let_time_pass_for(user.activity()["from"]["id"], seconds=seconds)
+            await bot.sweep()
+            assert [type_ for type_, user in users.items() if EXPIRED in user.heard[-1]] == told
+        assert await rows.keys() == []
+        for user in users.values():
+            answer = json.loads(await user.say_all("after"))
+            assert (answer["conversation"], answer["user"]) == (1, 3)

@@ -4,7 +4,7 @@ Times here are true time in seconds; what a process stamps is off by its clock's
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -180,7 +180,7 @@ class Promises:
         conversations: the table of conversations.
         users: the table of users.
         turns: the turns that may happen.
-        expire_after: how long a conversation may be idle.
+        expire_after: how long a conversation may be idle, by its name.
         notices_on: whether users are told.
         max_notice_age_seconds: they are told at most so long after the expiry; None: at any time.
     """
@@ -193,7 +193,7 @@ class Promises:
         users: ScheduledTable,
         turns: Sequence[TurnSpec],
         *,
-        expire_after: timedelta,
+        expire_after: Callable[[str], timedelta],
         notices_on: bool,
         max_notice_age_seconds: float | None = None,
     ) -> None:
@@ -203,7 +203,7 @@ class Promises:
         self._conversations = conversations
         self._users = users
         self._turns = {turn.name: turn for turn in turns}
-        self.expire_after_is(expire_after)
+        self.expire_after = expire_after  # the scenario may change it
         self._notices_on = notices_on
         self._max_notice_age_seconds = max_notice_age_seconds
         self._erasures: dict[str, Erased] = {}
@@ -225,11 +225,6 @@ class Promises:
         self._tracked: dict[Address, Conversation] = {}  # the same without state
 
     # Told by the bot and the scenario
-
-    def expire_after_is(self, expire_after: timedelta) -> None:
-        """How long a conversation may be idle, from now on."""
-        self._expire_after = expire_after.total_seconds()
-        self._guard = min(MAX_GUARD, expire_after / 4).total_seconds()
 
     def received(self, turn: str) -> None:
         """The turn begins."""
@@ -281,7 +276,9 @@ class Promises:
         received = self._received[spec.name]
         for session in self.sessions.values():
             is_here = self._world.names[session.address.key] == spec.conversation
-            is_alive = session.began < received < session.touched + self._expire_after - SKEW
+            is_alive = (
+                session.began < received < session.touched + self._expire_after(session) - SKEW
+            )
             if is_here and is_alive and not session.outcome and session.claimed is None:
                 session.touched = received
 
@@ -291,7 +288,7 @@ class Promises:
             return  # what the sweep finishes itself may be first; the next sweep sees to the rest
         for session in self.sessions.values():
             idle = began - session.touched
-            if not session.outcome and idle > self._expire_after + 10:
+            if not session.outcome and idle > self._expire_after(session) + 10:
                 self._violated(f"session {session.id} is idle for {idle:g} s, and is not over")
 
     def edges(self) -> list[float]:
@@ -301,7 +298,7 @@ class Promises:
             if session.outcome:
                 continue
             if session.claimed is None:
-                stale = session.touched + self._expire_after
+                stale = session.touched + self._expire_after(session)
                 found += [stale - 1, stale + SKEW + 1.1]
             else:
                 found += [session.claimed + LEASE.total_seconds() + offset for offset in (-20, 3)]
@@ -384,7 +381,7 @@ class Promises:
 
     def _check_age(self, session: Session) -> None:
         limit = self._max_notice_age_seconds
-        late = self._world.seconds - session.touched - self._expire_after
+        late = self._world.seconds - session.touched - self._expire_after(session)
         # It is looked at when the session is claimed; the notice goes within half a lease.
         if limit is not None and late > limit + LEASE.total_seconds() / 2 + 2 * SKEW:
             self._violated(f"a notice is sent {late:g} s late")
@@ -446,7 +443,7 @@ class Promises:
         received = self._received.get(turn, now)
         session = Session(new.session, new.address, [], received, new.last_accessed, now)
         self.sessions[new.session] = session
-        if now - received >= self._expire_after - SKEW:
+        if now - received >= self._expire_after(session) - SKEW:
             self._stood_still.add(new.address)
         if turn not in self._turns:
             # An erasure stops the first turn of a conversation that its user's list has already.
@@ -523,7 +520,7 @@ class Promises:
         """A turn that may not use the session keeps it alive, but not for long after."""
         if new.kept_until is None:
             return
-        if new.kept_until > self._world.now + timedelta(seconds=2 * self._guard + SKEW):
+        if new.kept_until > self._world.now + timedelta(seconds=2 * self._guard_of(session) + SKEW):
             self._violated(f"kept until {new.kept_until}")
         session.kept = new.kept_until
 
@@ -538,7 +535,7 @@ class Promises:
         now = self._world.seconds
         if new.state:
             self._violated("an expired conversation has state")
-        if now - session.touched < self._expire_after:
+        if now - session.touched < self._expire_after(session):
             self._violated(f"expired while live: idle for {now - session.touched:g} s only")
         if session.kept and self._world.now < session.kept - CLOCK_SKEW:
             self._violated(f"expired, and it was to be kept until {session.kept}")
@@ -550,7 +547,7 @@ class Promises:
                 and self._turns[turn].counts
                 and not self._commits.get(self._turns[turn].activity)
                 and not self._world.interrupted(turn)
-                and (age < self._guard or self._has_reliable_heartbeat(turn))
+                and (age < self._guard_of(session) or self._has_reliable_heartbeat(turn))
             ):
                 self._violated(f"expired under {turn}, which is {age:g} s old")
         session.claimed = now
@@ -560,7 +557,8 @@ class Promises:
         return (
             turn in self._thinking
             and not is_faulted
-            and self._started[turn].at - self._received[turn] < self._guard
+            and self._started[turn].at - self._received[turn]
+            < self._guard(self._turns[turn].conversation)
             and self._world.longest_wait(turn) < PUNCTUAL_SECONDS
         )
 
@@ -589,7 +587,7 @@ class Promises:
         is_end = spec is not None and spec.ends
         idle = self._world.seconds - session.touched
         is_kept = session.kept is not None and self._world.now < session.kept - CLOCK_SKEW
-        is_live = idle < self._expire_after - SKEW or is_kept
+        is_live = idle < self._expire_after(session) - SKEW or is_kept
         if not is_end and session.claimed is None and is_live:
             self._violated("a live session was replaced by another")
 
@@ -606,7 +604,7 @@ class Promises:
 
     def _is_too_late(self, session: Session) -> bool:
         limit = self._max_notice_age_seconds
-        late = self._world.seconds - session.touched - self._expire_after
+        late = self._world.seconds - session.touched - self._expire_after(session)
         return limit is not None and late > limit - 2 * SKEW
 
     def _is_being_erased(self, session: Session) -> bool:
@@ -735,14 +733,26 @@ class Promises:
 
     def _may_be_taken_for_crashed(self, activity: str, written: Started) -> bool:
         now = self._world.seconds
-        patience = self._expire_after
+        conversation = self._turns[activity].conversation
+        expire_after = patience = self.expire_after(conversation).total_seconds()
         if written.session is None:
-            patience = min(COMMIT_TAKES_AT_MOST, self._expire_after)
+            patience = min(COMMIT_TAKES_AT_MOST, expire_after)
         elif self._turns[activity].effect is Effect.NONE:
-            patience = self._guard  # its session may be over by then
+            patience = self._guard(conversation)  # its session may be over by then
         # It took longer than a session lasts without a message: too long for promises.
-        outlived_a_session = now - written.received >= self._expire_after - SKEW
+        outlived_a_session = now - written.received >= expire_after - SKEW
         return now - written.at >= patience - SKEW or outlived_a_session
+
+    # How long conversations may be idle
+
+    def _expire_after(self, session: Session) -> float:
+        return self.expire_after(self._world.names[session.address.key]).total_seconds()
+
+    def _guard_of(self, session: Session) -> float:
+        return self._guard(self._world.names[session.address.key])
+
+    def _guard(self, conversation: str) -> float:
+        return min(MAX_GUARD, self.expire_after(conversation) / 4).total_seconds()
 
     # Due rows and notices
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +27,9 @@ from shared.domain.control import Control
 from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError
 from shared.domain.identity import Address
+from shared.domain.policy import Policy
 from shared.domain.timing import Timing
+from shared.domain.users import UserRow
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
 from shared.expiry.fan_out import FanOut
@@ -34,6 +37,7 @@ from shared.expiry.notice import NoticeResult, SendNotice, Verdict
 from shared.expiry.sweep import Sweep
 from shared.state.kept_ids import put_ids
 from shared.state.turn_state import TurnState
+from shared.state.user_row import UserRows
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
 from shared.turn.effects import Effects
@@ -62,6 +66,7 @@ from tests.simulation.scenario import (
     replayed_as_the_user_returns,
     short_timeout,
     slow_sweeps,
+    two_types,
     user_returns,
     writes_in_doubt,
 )
@@ -407,6 +412,17 @@ def _late_heartbeat() -> InTheCode:
         return seconds_to_guard(self, replace(stored, last_accessed=self._now()))
 
     return InTheCode(Turns, "_seconds_to_guard", as_if_stored)
+
+
+def _one_timeout_for_users() -> InTheCode:
+    session_of = UserRows._session_of
+
+    def by_default(self: UserRows, row: UserRow) -> tuple[timedelta, datetime | None]:
+        rows = copy(self)
+        rows._policy = Policy(self._policy.default)
+        return session_of(rows, row)
+
+    return InTheCode(UserRows, "_session_of", by_default)
 
 
 def _not_moved_up() -> InTheCode:
@@ -869,6 +885,15 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         changed_timeout_of_users,
         lambda: OnTheWire("users", hidden_columns="LastsUntil"),
     ),
+    "one timeout for all types": (
+        two_types,
+        lambda: InTheCode(Policy, "of_type", lambda self, *_: self.default),
+    ),
+    "a change of a type's timeout not noticed": (
+        two_types,
+        lambda: InTheCode(Policy, "fingerprint", ""),
+    ),
+    "a user's row goes by the timeout of all": (two_types, _one_timeout_for_users),
     "a copy's turn taken for any other": (short_timeout, _another_turn_for_each_copy),
     "notices sent however old": (
         old_notices,

@@ -27,6 +27,8 @@ from shared.connector.service_urls import ServiceUrls
 from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
+from shared.domain.policy import Override, Policy
+from shared.domain.reference import ConversationType
 from shared.domain.timing import Timing
 from shared.expiry.fan_out import FanOut, shard_of
 from shared.expiry.notice import SendNotice, Slot
@@ -88,7 +90,10 @@ class Scenario:
         notices_at_most: so many, in so many seconds, from one process; None: as many as there are.
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
         expire_after: the timeout.
+        channels: the conversations of the type `channel`, by name; the others are personal.
+        channels_expire_after: the timeout of these; None: as of the others.
         timeout_before: the timeout that the first turns are taken with, if it is changed then.
+        channels_timeout_before: the same of these conversations.
         idle_seconds_before: what passes before that change.
         ask_first: whether user state is looked at before everything has expired, or after.
     """
@@ -109,7 +114,10 @@ class Scenario:
     notices_at_most: tuple[int, float] | None = None
     max_notice_age_seconds: float | None = None
     expire_after: timedelta = EXPIRE_AFTER
+    channels: frozenset[str] = frozenset()
+    channels_expire_after: timedelta | None = None
     timeout_before: timedelta | None = None
+    channels_timeout_before: timedelta | None = None
     idle_seconds_before: float = 0
     ask_first: bool = True
 
@@ -138,6 +146,7 @@ class Simulation:
 
     def __init__(self, scenario: Scenario, chooser: Chooser, mutant: Mutant | None = None) -> None:
         self.scenario = scenario
+        self._is_changed = not scenario.timeout_before
         self.world = World(chooser, replace(scenario.limits), self._edges)
         self.conversations = ScheduledTable(self.world, "conversations")
         self.users = ScheduledTable(self.world, "users")
@@ -157,7 +166,7 @@ class Simulation:
             self.conversations,
             self.users,
             turns,
-            expire_after=scenario.timeout_before or scenario.expire_after,
+            expire_after=self._expire_after,
             notices_on=scenario.notices_on,
             max_notice_age_seconds=scenario.max_notice_age_seconds,
         )
@@ -168,7 +177,6 @@ class Simulation:
             self.world.names[key] = turn.conversation
         self._bots: dict[int, _Bot] = {}
         self._specs = {turn.name: turn for turn in turns}
-        self._timing = Timing(scenario.timeout_before or scenario.expire_after)
         self._budget_seconds = scenario.budget_seconds
 
     def run(self) -> None:
@@ -185,8 +193,7 @@ class Simulation:
                 if scenario.timeout_before:
                     world.loop.pass_time(scenario.idle_seconds_before)
                     world.run_healthy(self._sweep("sweep-before", home))
-                    self._timing = Timing(scenario.expire_after)
-                    self.promises.expire_after_is(scenario.expire_after)
+                    self._is_changed = True
                     self._start_processes()
                 world.loop.pass_time(scenario.idle_seconds)
                 world.note("from here on, anything may happen")
@@ -220,6 +227,25 @@ class Simulation:
         finally:
             world.close()
 
+    @property
+    def _timeouts(self) -> tuple[timedelta, timedelta | None]:
+        """The timeout of all conversations, and that of channels."""
+        scenario = self.scenario
+        if self._is_changed:
+            return scenario.expire_after, scenario.channels_expire_after
+        return scenario.timeout_before or scenario.expire_after, scenario.channels_timeout_before
+
+    def _expire_after(self, conversation: str) -> timedelta:
+        everywhere, in_channels = self._timeouts
+        is_channel = conversation in self.scenario.channels
+        return in_channels if is_channel and in_channels else everywhere
+
+    @property
+    def _policy(self) -> Policy:
+        everywhere, in_channels = self._timeouts
+        override = Override(types=frozenset({ConversationType.CHANNEL}), expire_after=in_channels)
+        return Policy(Timing(everywhere), [override] if in_channels else [])
+
     def _start_processes(self) -> None:
         skews = self.scenario.skews
         self.world.processes = {name: Process(name, skew) for name, skew in skews.items()}
@@ -252,7 +278,8 @@ class Simulation:
     # The real bot
 
     def _turn(self, turn: TurnSpec, process: str) -> Arrival:
-        inbound = _inbound(turn.act, turn.bags, turn.user, turn.activity, turn.conversation)
+        type_ = "channel" if turn.conversation in self.scenario.channels else "personal"
+        inbound = _inbound(turn.act, turn.bags, turn.user, turn.activity, turn.conversation, type_)
 
         async def take(process: Process) -> None:
             self.promises.received(turn.name)
@@ -282,7 +309,7 @@ class Simulation:
                 bot.store,
                 self.mutant.sender(send, self),
                 Erasure(bot.store, clock).finish,
-                timing=self._timing,
+                policy=self._policy,
                 budget_seconds=self._budget_seconds,
                 now=clock,
                 pace=pace if self.scenario.notices_on else None,
@@ -296,7 +323,7 @@ class Simulation:
         if not self.scenario.timeout_before:
             report = await sweep(None)
         elif shard is None:
-            report = await sweep_with_timeout(bot.store, self._timing, clock(), sweep)
+            report = await sweep_with_timeout(bot.store, self._policy, clock(), sweep)
         else:
             control = await bot.store.control()
             report = await sweep(control.range_ahead(clock()))
@@ -352,7 +379,7 @@ class Simulation:
                     self.connector, _authentication(), "", Retries(seconds=0), limits=limits
                 ),
                 FunctionBot(self._on_turn),
-                timing=self._timing,
+                policy=self._policy,
                 now=self.world.clock(process),
             )
             self._bots[id(process)] = _Bot(process, store, turns, limits)
@@ -465,9 +492,11 @@ def _limits(at_most: tuple[int, float]) -> limits_file.Limits:
 
 
 @cache
-def _inbound(act: str, text: str, user: str, activity_id: str, conversation: str) -> Activity:
+def _inbound(  # noqa: PLR0917 - what it is remembered by
+    act: str, text: str, user: str, activity_id: str, conversation: str, type_: str
+) -> Activity:
     """The activity of a turn: each attempt gets a copy of it, so all runs can share it."""
-    where = {"id": conversation}
+    where = {"id": conversation, "conversationType": type_}
     return activity(text, user, id=activity_id, conversation=where, **_FIELDS[act])
 
 
@@ -803,6 +832,43 @@ def changed_timeout_of_users(chance: random.Random) -> Scenario:
     )
 
 
+def two_types(chance: random.Random) -> Scenario:
+    """A channel and a personal chat, each with a timeout of its own; now and then they change."""
+    talks = ["talk0", "talk1"]
+    before = [_turn(chance, n, ["ann"], talks) for n in range(chance.choice((1, 2, 3)))]
+    after = [_turn(chance, n, ["ann", "ann", "bob"], talks) for n in range(3, 6)]
+    after = after[: chance.choice((1, 2, 3))]
+    short, long = timedelta(seconds=20), timedelta(seconds=20_000)
+    # Of all conversations, and of channels. In the last one the shortest and the longest stay.
+    everywhere_before, in_channels_before, in_channels = chance.choice(
+        (
+            (None, None, short),
+            (None, None, long),
+            (EXPIRE_AFTER, short, long),
+            (EXPIRE_AFTER, long, short),
+            (long, EXPIRE_AFTER, long),
+        )
+    )
+    return Scenario(
+        before=[replace(turn, bags="cu") for turn in before],
+        idle_seconds_before=chance.choice((0, 15, 23.5, 103.5)),
+        idle_seconds=chance.choice((0, 15, 23.5, 99, 103.5)),
+        turns=[(replace(turn, bags="cu"), chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (0, 1, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 2)),
+            jump_seconds=(4, 23.5, 103.5),
+        ),
+        channels=frozenset({"talk1"}),
+        channels_expire_after=in_channels,
+        timeout_before=everywhere_before,
+        channels_timeout_before=in_channels_before,
+    )
+
+
 def short_timeout(chance: random.Random) -> Scenario:
     """A session is over before a crashed turn would be given up; its activity comes again."""
     turns = [_turn(chance, n, ["ann"], ["talk0", "talk1"]) for n in range(chance.choice((1, 3)))]
@@ -957,6 +1023,7 @@ KINDS: Sequence[Kind] = (
     ended,
     changed_timeout_of_users,
     short_timeout,
+    two_types,
     old_notices,
     fanned_out,
     kept_ids,

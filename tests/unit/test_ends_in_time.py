@@ -73,7 +73,7 @@ def runner(bot: BotInMemory, **changed: object) -> SweepRunner:
         ),
         changed.pop("send_notice", bot.notices),  # type: ignore[arg-type]
         bot.erasure.finish,
-        timing=bot.timing,
+        policy=bot.policy,
         now=bot.clock,
         timeout=at_once,
         **changed,  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
 
 def test_the_example_settings_are_enough_in_development(read: Read) -> None:
     settings = read(DEVELOPMENT)
-    assert settings.expire_after == timedelta(seconds=30)
+    assert settings.policy.longest == timedelta(seconds=30)
     assert settings.storage.shards == 64
     assert settings.expiry.notice == "on"
     assert settings.identity.app_id == ""
@@ -341,7 +341,7 @@ def test_cosmos_settings_that_do_not_fit_are_named(
 
 def test_a_time_to_live_outlasts_the_timeout_by_a_margin(read: Read) -> None:
     settings = read(COSMOS)
-    assert settings.expire_after == timedelta(seconds=30)
+    assert settings.policy.longest == timedelta(seconds=30)
     assert not settings.expires_by_time_to_live_alone
 
 
@@ -351,10 +351,10 @@ def test_a_time_to_live_outlasts_the_timeout_by_a_margin(read: Read) -> None:
 def test_without_the_timer_the_time_to_live_is_the_timeout(read: Read, name: str) -> None:
     settings = read(COSMOS, CosmosDbTimeToLive="20", **{name: "true"})
     assert settings.expires_by_time_to_live_alone
-    assert settings.expire_after == timedelta(seconds=20)
+    assert settings.policy.longest == timedelta(seconds=20)
     settings = read(DEVELOPMENT, StateStore="tables", **{name: "true"})
     assert not settings.expires_by_time_to_live_alone
-    assert settings.expire_after == timedelta(seconds=30)
+    assert settings.policy.longest == timedelta(seconds=30)
 
 
 def test_a_cosmos_key_shows_nowhere(read: Read) -> None:

@@ -51,6 +51,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
         ("ExpirySchedule", "0 0 12 ? * a-secret", "it must be an NCRONTAB expression"),
         ("MicrosoftAppType", "a-secret", "it must be"),
         ("SendingLimits", "a-secret.toml", "it must be a TOML file"),
+        ("ExpiryPolicy", "a-secret.toml", "it must be a TOML file"),
+        ("ExpiryPolicy", 'notify = "a-secret"', "it must be a TOML file"),
         ("SweepBudgetSeconds", "299", "less than the 300 s of functionTimeout"),
     ],
 )

@@ -335,7 +335,7 @@ async def test_a_sweep_sends_its_spans_before_it_ends(
         ExpirySettings.model_validate(variables),
         bot.notices,
         bot.erasure.finish,
-        timing=bot.timing,
+        policy=bot.policy,
         now=bot.clock,
     )
     await runner.run()

@@ -9,7 +9,6 @@ import pytest
 
 from shared.connector.client import ConnectorError
 from shared.domain.errors import StorageUnavailableError
-from shared.domain.timing import Timing
 from shared.expiry import run
 from shared.expiry.fan_out import FanOut, InvalidMessageError, message_for
 from shared.expiry.run import SweepRunner
@@ -44,7 +43,7 @@ class Fixture:
             expiry,
             self.bot.notices,
             self.bot.erasure.finish,
-            timing=Timing(settings.expire_after),
+            policy=settings.policy,
             fan_out=fan_out,
             now=self.bot.clock,
         )

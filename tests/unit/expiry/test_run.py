@@ -35,13 +35,13 @@ class Fixture:
             self.settings,
             self.bot.notices,
             self.bot.erasure.finish,
-            timing=self.bot.timing,
+            policy=self.bot.policy,
             now=self.bot.clock,
         )
         self.health = Health(
             self.stores,
             self.settings,
-            self.bot.timing,
+            self.bot.policy,
             now=self.bot.clock,
             clock=lambda: self.bot.clock().timestamp(),
         )
@@ -132,7 +132,7 @@ async def test_an_inbox_that_nobody_takes_from_is_a_failure_looked_at_once_a_min
     app.health = Health(
         app.stores,
         app.settings,
-        app.bot.timing,
+        app.bot.policy,
         inbox=InboxWatch(inbox, MemoryQueue()),
         now=app.bot.clock,
         clock=lambda: app.bot.clock().timestamp(),
@@ -162,7 +162,7 @@ async def test_the_inbox_is_looked_at_without_timer_and_without_rows_too(app: Fi
     await inbox.put(Waiting("a" * 32, "1", b"words", app.bot.clock.now))
     off = app.settings.model_copy(update={"timer_disabled": True})
     watch = InboxWatch(inbox, None)
-    health = Health(app.stores, off, app.bot.timing, inbox=watch, now=app.bot.clock)
+    health = Health(app.stores, off, app.bot.policy, inbox=watch, now=app.bot.clock)
     app.bot.clock.sleep(1)
     assert await health.failed_checks() == ["inbox"]
     app.stores.has_rows = False
@@ -174,7 +174,7 @@ async def test_the_inbox_is_looked_at_without_timer_and_without_rows_too(app: Fi
 async def test_the_status_says_whether_the_timer_is_off(app: Fixture) -> None:
     assert (await app.health.status()).timer == "on"
     off = app.settings.model_copy(update={"timer_disabled": True})
-    health = Health(app.stores, off, app.bot.timing, now=app.bot.clock)
+    health = Health(app.stores, off, app.bot.policy, now=app.bot.clock)
     assert (await health.status()).timer == "off"
 
 

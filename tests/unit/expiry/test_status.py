@@ -31,7 +31,7 @@ def bot() -> BotInMemory:
 
 
 async def status_of(bot: BotInMemory) -> Status:
-    return await gather_status(bot.store, EVERY_MINUTE, 45, bot.timing, bot.clock.now)
+    return await gather_status(bot.store, EVERY_MINUTE, 45, bot.policy, bot.clock.now)
 
 
 async def file_due(bot: BotInMemory, seconds: int) -> None:
@@ -153,7 +153,7 @@ async def test_no_sweep_was_missed_in_the_weeks_between_two_of_an_irregular_sche
     a_month_ago = SweepRecord(bot.clock.now - timedelta(days=34))
     assert is_recent([a_month_ago], schedule, 45, bot.clock.now)
     await bot.store.record_sweep(a_month_ago, 0)
-    status = await gather_status(bot.store, schedule, 45, bot.timing, bot.clock.now)
+    status = await gather_status(bot.store, schedule, 45, bot.policy, bot.clock.now)
     assert status.verdict[0] == "good"
 
 

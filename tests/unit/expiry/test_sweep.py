@@ -18,6 +18,7 @@ from shared.connector.service_urls import TEAMS_GCC
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.identity import Address, ConversationKey
+from shared.domain.policy import Policy
 from shared.domain.reference import Reference
 from shared.domain.timing import Timing
 from shared.domain.work import DeadLetter
@@ -918,7 +919,7 @@ async def test_memory_does_not_grow_with_what_is_due() -> None:
                 store,
                 say_nothing,
                 counting_bot().erasure.finish,
-                timing=timing,
+                policy=Policy(timing),
                 budget_seconds=600,
                 now=lambda: long_ago + timedelta(days=2),
             ).run()

@@ -77,6 +77,13 @@ def value_of(expression: Any) -> str:
     """What an app setting is with the parameters' defaults; what is known only later is 'later'."""
     if isinstance(expression, dict):
         function = expression.get("function", {})
+        operands = expression.get("operator", {}).get("operands", {})
+        condition = operands.get("condition")
+        asked = condition.get("function", {}) if isinstance(condition, dict) else {}
+        if asked.get("type") == "starts_with":
+            text, beginning = asked["parameters"].values()
+            is_so = value_of(text).startswith(beginning)
+            return value_of(operands["true_value" if is_so else "false_value"])
         inner = list(function.get("parameters", {}).values())
         return value_of(inner[0]) if function.get("type") == "string" else "later"
     parameter = tree(MAIN)["parameters"].get(expression)

@@ -19,7 +19,12 @@ MOST_ROWS_OF_WHERE = 13
 SAMPLE = ("shared/bot/sample", "tests/sample")
 
 # Files that a command makes, or that somebody makes by hand.
-MADE = {"local.settings.json", "appPackage/build/appPackage.zip"}
+MADE = {
+    "local.settings.json",
+    "appPackage/build/appPackage.zip",
+    "expiry_policy.toml",
+    "expiry_policy.schema.json",
+}
 
 ENDINGS = "bicep|in|json|md|png|py|toml|txt|yml|zip"
 

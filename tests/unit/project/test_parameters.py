@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Sequence
 
 import pytest
@@ -73,6 +74,9 @@ def test_defaults_and_what_is_left_out_are_fine() -> None:
         ("ALLOWED_SERVICE_HOSTS", "https://a.example", "names of hosts in lower case"),
         ("ALLOWED_SERVICE_HOSTS", "a.example;b.example", "names of hosts in lower case"),
         ("SENDING_LIMITS", "no_such_file.toml", "a file of the project"),
+        ("EXPIRY_POLICY", "no_such_file.toml", "a TOML file of the project, or base64: and TOML"),
+        ("EXPIRY_POLICY", "base64:notify = true", "a TOML file of the project, or base64: and"),
+        ("EXPIRY_POLICY", "base64:bm90aWZ5", "a TOML file of the project, or base64: and TOML"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_by_name(
@@ -89,6 +93,8 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(
         ("CONVERSATIONS_TABLE", "second2"),
         ("ALLOWED_SERVICE_HOSTS", "*.a.example, b.example,c"),
         ("SENDING_LIMITS", "tests/e2e/no_limits.toml"),
+        ("EXPIRY_POLICY", "tests/e2e/no_limits.toml"),
+        ("EXPIRY_POLICY", "base64:bm90aWZ5ID0gdHJ1ZQo="),
         ("EXPIRY_SCHEDULE", "*/5 * * * *"),
         ("EXPIRE_AFTER_SECONDS", "60"),
         ("VNET_ENABLED", "on"),
@@ -107,6 +113,19 @@ def test_the_patterns_are_those_that_the_app_has() -> None:
         [of_app] = [each.pattern for each in FIELDS[setting].metadata if hasattr(each, "pattern")]
         pattern = PATTERNS[name][0]
         assert of_app in {f"^{pattern}$", f"^({pattern})?$"}
+
+
+@pytest.mark.parametrize(("lives", "is_taken"), [("", False), ("172859", False), ("172860", True)])
+def test_state_in_cosmos_lives_longer_than_the_longest_timeout_of_the_policy(
+    lives: str, *, is_taken: bool
+) -> None:
+    text = b'notify = true\n[[override]]\nexpire_after = "2d"\n[[override]]\nexpire_after = "1h"'
+    given = {"EXPIRY_POLICY": f"base64:{b64encode(text).decode()}"}
+    given |= {"COSMOS_TIME_TO_LIVE": lives} if lives else {}
+    assert list(mistakes(given)) == []  # the state is in tables
+    found = list(mistakes(given | {"STATE_STORE": "cosmos"}))
+    said = f"COSMOS_TIME_TO_LIVE is {lives!r}; it must be 172860 or more"
+    assert found == [] if is_taken else found[0].startswith(said)
 
 
 def test_what_may_be_empty_may_be_set_so() -> None:

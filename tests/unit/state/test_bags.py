@@ -20,6 +20,7 @@ from botbuilder.dialogs.prompts import PromptOptions, TextPrompt
 from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError
 from shared.domain.identity import ConversationKey, new_session_id
+from shared.domain.policy import Policy
 from shared.domain.timing import Timing
 from shared.state import codec
 from shared.state.bags import state_bags
@@ -51,7 +52,7 @@ class Rows:
             activity(),
             await self.store.load(self.address) or fresh,
             turn=new_session_id(),
-            timing=Timing(timedelta(seconds=100)),
+            policy=Policy(Timing(timedelta(seconds=100))),
             now=self.clock,
         )
 

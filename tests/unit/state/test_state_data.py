@@ -28,7 +28,7 @@ class Face:
     def __init__(self, bot: BotInMemory, kind: str) -> None:
         self.bot = bot
         self.kind = kind
-        self._data = StateData(bot.state_store, timing=bot.timing, now=bot.clock)
+        self._data = StateData(bot.state_store, policy=bot.policy, now=bot.clock)
         self._ids = [CHANNEL, *KINDS[kind]]
 
     async def get(self) -> BotData:

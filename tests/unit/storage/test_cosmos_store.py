@@ -326,7 +326,7 @@ async def test_state_over_rest_is_the_state_that_the_bot_uses(alone: bool) -> No
     await case.say()
     face = StateData(
         case.bot.state_store,
-        timing=case.bot.timing,
+        policy=case.bot.policy,
         now=case.bot.clock,
     )
     conversation = await face.get_conversation(CHANNEL, "talk")

@@ -81,7 +81,7 @@ class World(BotInMemory):
 
     async def look(self) -> None:
         """What operators look at goes on: status, dead letters, the control row."""
-        await gather_status(self.store, Schedule(60, 60), 45, self.timing, self.clock.now)
+        await gather_status(self.store, Schedule(60, 60), 45, self.policy, self.clock.now)
         await dead_letters.show(self.store, _ignore)
         await self.store.control()
 

@@ -201,7 +201,7 @@ async def test_the_last_named_user_of_a_crowd_is_not_alone(small: BotInMemory) -
 
 async def test_rest_keeps_private_data_of_every_member() -> None:
     bot = bot_of()
-    data = StateData(bot.store, timing=bot.timing, now=bot.clock)
+    data = StateData(bot.store, policy=bot.policy, now=bot.clock)
     for number in range(MANY):
         await data.save_private(CHANNEL, "talk", f"u{number}", BotData({"n": number}, ""))
     before = requests(bot)

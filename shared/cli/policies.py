@@ -1,0 +1,66 @@
+"""The commands about the policy: what holds for which conversations, and the file's schema."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from shared.domain.policy import Rules
+from shared.domain.reference import ConversationType
+from shared.domain.timing import Timing
+from shared.settings import read_settings
+from shared.settings.expiry import read_policy
+from shared.settings.group import MistakesError
+from shared.settings.policy_file import PolicyFile
+
+Say = Callable[[str], None]
+
+_ANY_OTHER = "any other"  # no channel's id
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+
+
+async def check(file: str, say: Say) -> None:
+    """Say what holds for each channel and type that the policy names, or what is wrong with it.
+
+    Where the policy names no timeout, `ExpireAfterSeconds` holds.
+
+    Args:
+        file: a file to read instead of the app's policy; then no setting is read.
+        say: writes one line.
+
+    Raises:
+        SystemExit: the file is wrong; each mistake was said in one line.
+        SettingsError: the app's policy, or another setting, is wrong.
+    """
+    try:
+        rules = _rules(file)
+    except MistakesError as error:
+        for each in error.mistakes:
+            say(each)
+        sys.exit(1)
+    policy = rules.over(Timing(timedelta(0)))
+    channels = sorted({channel for each in policy.overrides for channel in each.channels})
+    say(f"{'channel':15}  {'type':10}  {'expires after':18}  told")
+    for channel in *channels, _ANY_OTHER:
+        for type_ in ConversationType:
+            timing = policy.of_type(channel, type_)
+            told = "yes" if timing.notify else "no"
+            say(f"{channel:15}  {type_:10}  {_words(timing.expire_after):18}  {told}")
+
+
+def _rules(file: str) -> Rules:
+    return read_policy(str(Path(file).absolute())) if file else read_settings().expiry.rules
+
+
+def _words(timeout: timedelta) -> str:
+    seconds = int(timeout.total_seconds())
+    if not seconds:
+        return "ExpireAfterSeconds"
+    size, unit = next(each for each in _UNITS if seconds % each[0] == 0)
+    return f"{seconds // size}{unit}"
+
+
+async def print_schema(say: Say) -> None:
+    """Print the JSON schema of a policy file."""
+    say(json.dumps(PolicyFile.model_json_schema(), indent=2))

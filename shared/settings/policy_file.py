@@ -1,0 +1,156 @@
+"""The file with the policy: when conversations expire, and whose users are told. docs/policy.md.
+
+It is TOML: defaults, and a list of overrides by channel and type of conversation. What it leaves
+out is as without the file. Only apps with a policy load this module.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from shared.domain.policy import Override, Rules
+from shared.domain.reference import ConversationType
+from shared.settings.group import MAX_SECONDS, MistakesError
+
+_MOST_OVERRIDES = 100
+_LONGEST_VALUE = 60  # characters of a wrong value that a message repeats
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+
+# What each value must be.
+_MUST_BE = {
+    "channel": "the id of a channel, like 'msteams', or a list of such ids",
+    "conversation_type": "'personal', 'groupChat' or 'channel', or a list of these",
+    "expire_after": "a whole number of s, m, h or d, like '30m'; from '1s' to ten years",
+    "notify": "true or false",
+    "override": f"a list of tables, each under [[override]], and {_MOST_OVERRIDES} at most",
+}
+
+
+def _duration(value: object) -> timedelta:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 1 <= seconds <= MAX_SECONDS:
+        raise ValueError("no duration")
+    return timedelta(seconds=seconds)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+_Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+]
+
+
+def _one_or_several(item: Mapping[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
+
+
+class _Values(BaseModel):
+    """What defaults and overrides may say. None: nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expire_after: _Duration | None = Field(
+        default=None, description="How long a conversation may be idle; else ExpireAfterSeconds."
+    )
+    notify: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None, description="Whether users are told that a conversation expired; else true."
+    )
+
+
+class _Override(_Values):
+    """Other values for the conversations of these channels and types."""
+
+    channel: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=100)]],
+        Field(min_length=1),
+        BeforeValidator(_as_list),
+        _one_or_several({"type": "string"}),
+    ] = Field(default=[], description="The ids of channels, as in activities; else all channels.")
+    conversation_type: Annotated[
+        list[ConversationType],
+        Field(min_length=1),
+        BeforeValidator(_as_list),
+        _one_or_several({"enum": [*ConversationType]}),
+    ] = Field(default=[], description="The types of conversations; else all types.")
+
+
+class PolicyFile(_Values):
+    """When conversations expire, and whose users are told. Later overrides win."""
+
+    override: list[_Override] = Field(
+        default=[], max_length=_MOST_OVERRIDES, description="Other values for some conversations."
+    )
+
+
+def parsed(name: str, text: str) -> Rules:
+    """Read the policy in a text. Messages call the text by this name.
+
+    Raises:
+        MistakesError: one line for each mistake, with its line, what it was and what it must be.
+    """
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise MistakesError([f"{name} must be TOML: {error}"]) from error
+    try:
+        file = PolicyFile.model_validate(values)
+    except ValidationError as error:
+        raise MistakesError(
+            [each for _, each in sorted(set(_mistakes(name, text, error)))]
+        ) from None
+    return Rules(
+        Override(expire_after=file.expire_after, notify=file.notify),
+        tuple(
+            Override(
+                channels=frozenset(each.channel),
+                types=frozenset(each.conversation_type),
+                expire_after=each.expire_after,
+                notify=each.notify,
+            )
+            for each in file.override
+        ),
+    )
+
+
+def _mistakes(name: str, text: str, error: ValidationError) -> Iterator[tuple[int, str]]:
+    """Each mistake, with its line; 0: no line is known."""
+    lines = lines_of(text)
+    for each in error.errors():
+        override, key = None, str(each["loc"][0])
+        if len(each["loc"]) > 2:  # noqa: PLR2004 - "override", its number, the key
+            override, key = int(each["loc"][1]), str(each["loc"][2])
+        line = lines.get((override, key), 0)
+        place = f"line {line}" if line else f"override {(override or 0) + 1}"
+        if each["type"] == "extra_forbidden":
+            known = (PolicyFile if override is None else _Override).model_fields
+            close = get_close_matches(key, known, n=1)
+            advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            yield line, f"{name}, {place}: {key[:_LONGEST_VALUE]} is no value of a policy; {advice}"
+        else:
+            was = repr(each["input"])[:_LONGEST_VALUE]
+            yield line, f"{name}, {place}: {key} is {was}; it must be {_MUST_BE[key]}"
+
+
+def lines_of(text: str) -> Mapping[tuple[int | None, str], int]:
+    """The line of each key, by the number of its override (None: of the defaults) and its name."""
+    found: dict[tuple[int | None, str], int] = {}
+    override: int | None = None
+    for number, line in enumerate(text.split("\n"), 1):
+        if re.match(r"\s*\[\[\s*override\s*\]\]", line):
+            override = 0 if override is None else override + 1
+        elif re.match(r"\s*\[\s*override\s*\]", line):
+            found.setdefault((None, "override"), number)
+        elif key := re.match(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""", line):
+            found.setdefault((override, key[1]), number)
+    return found

@@ -1,0 +1,233 @@
+"""The setting ExpiryPolicy: what it may name, and each mistake in one line."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from shared.cli import policies
+from shared.domain.policy import Override, Policy
+from shared.domain.reference import ConversationType
+from shared.domain.timing import Timing
+from shared.settings import SettingsError
+from shared.settings import expiry as expiry_settings
+from shared.settings.expiry import read_policy
+from shared.settings.group import MistakesError
+from tests.unit.test_settings import COSMOS, DEVELOPMENT, Read, read  # noqa: F401 - a fixture
+
+HALF_AN_HOUR = timedelta(minutes=30)
+FILE = """
+expire_after = "1h"
+
+[[override]]
+channel = "msteams"
+expire_after = "8h"
+
+[[override]]
+channel = ["msteams", "slack"]
+conversation_type = ["groupChat", "channel"]
+notify = false
+
+[[override]]
+conversation_type = "channel"
+expire_after = "90s"
+"""
+
+
+def policy_in(text: str) -> Policy:
+    return read_policy(text).over(Timing(HALF_AN_HOUR))
+
+
+@pytest.mark.parametrize(
+    ("channel", "type_", "hours", "notify"),
+    [
+        ("webchat", "personal", 1, True),
+        ("webchat", "groupChat", 1, True),
+        ("webchat", "channel", 1 / 40, True),
+        ("msteams", "personal", 8, True),
+        ("msteams", "groupChat", 8, False),
+        ("msteams", "channel", 1 / 40, False),
+        ("slack", "personal", 1, True),
+        ("slack", "groupChat", 1, False),
+    ],
+)
+def test_later_overrides_win_value_by_value(
+    channel: str, type_: str, hours: float, *, notify: bool
+) -> None:
+    timing = policy_in(FILE).of_type(channel, ConversationType(type_))
+    assert timing == Timing(timedelta(hours=hours), notify)
+
+
+def test_the_shortest_and_the_longest_timeout_are_known() -> None:
+    policy = policy_in(FILE)
+    assert (policy.shortest, policy.longest) == (timedelta(seconds=90), timedelta(hours=8))
+    assert policy.shortest_of("slack").expire_after == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize("value", ["", "# nothing = nothing"])
+def test_where_nothing_is_said_all_is_as_without_a_policy(value: str) -> None:
+    assert policy_in(value) == Policy(Timing(HALF_AN_HOUR))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("expire_after = 30", "line 1: expire_after is 30; it must be a whole number of s, m, h"),
+        ('expire_after = "30"', "line 1: expire_after is '30'; it must be a whole number of s, m"),
+        ('expire_after = "0s"', "line 1: expire_after is '0s'; it must be a whole number of s, m"),
+        ('expire_after = "1.5h"', "line 1: expire_after is '1.5h'; it must be a whole number"),
+        ('expire_after = "-1h"', "line 1: expire_after is '-1h'; it must be a whole number"),
+        (
+            'expire_after = "\u0663h"',
+            "line 1: expire_after is '\u0663h'; it must be a whole number",
+        ),
+        ('expire_after = "3651d"', "line 1: expire_after is '3651d'; it must be a whole number"),
+        ("\nnotify = 1", "line 2: notify is 1; it must be true or false"),
+        ('notify = "no"', "line 1: notify is 'no'; it must be true or false"),
+        (
+            'expire_afer = "8h"',
+            "line 1: expire_afer is no value of a policy; did you mean expire_a",
+        ),
+        ("colour = 1", "line 1: colour is no value of a policy; there are expire_after, notify"),
+        ('channel = "msteams"', "line 1: channel is no value of a policy; there are expire_after"),
+        ('[[override]]\nchannel = ""', "line 2: channel is ''; it must be the id of a channel"),
+        ("[[override]]\nchannel = []", "line 2: channel is []; it must be the id of a channel"),
+        ("[[override]]\nchannel = [1]", "line 2: channel is 1; it must be the id of a channel"),
+        (
+            '[[override]]\nnotify = true\n[[override]]\n\nconversation_type = "groupchat"',
+            "line 5: conversation_type is 'groupchat'; it must be 'personal', 'groupChat' or",
+        ),
+        ('[override]\nchannel = "x"', "line 1: override is {'channel': 'x'}; it must be a list of"),
+        ("override = [1]", "line 1: override is 1; it must be a list of tables, each under [[over"),
+        ('override = [{channel = "a", notify = 0}]', "override 1: notify is 0; it must be true or"),
+        ("[[override]]\n" * 101, "override is [{}, {}, {}"),
+        ("notify = true\nnotify = true", "must be TOML: "),
+        ("expire_after = ", "must be TOML: Invalid value"),
+        ("a = " + "[" * 10_000, "must be TOML"),
+        ("# " + "=" * 100_000, "is too long; it may have 100,000 bytes"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_place_and_what_it_must_be(text: str, said: str) -> None:
+    with pytest.raises(MistakesError) as raised:
+        read_policy(text)
+    (mistake,) = raised.value.mistakes
+    assert said in mistake
+    assert "\n" not in mistake
+    assert len(mistake) < 300
+
+
+def test_all_mistakes_are_named_in_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('notify = 0\nexpire_after = "8"\n[[override]]\nchanel = "a"\n', "utf-8")
+    with pytest.raises(MistakesError) as raised:
+        read_policy(str(file))
+    places = [each.partition(":")[0] for each in raised.value.mistakes]
+    assert places == [f"mine.toml, line {line}" for line in (1, 2, 4)]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe= 1"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "mine.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(MistakesError, match=r"mine\.toml' must be a TOML file: "):
+        read_policy(str(file))
+
+
+def test_the_file_in_the_apps_folder_is_read_if_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry_settings, "_APP", tmp_path)
+    (tmp_path / "expiry_policy.toml").write_text("notify = false", "utf-8")
+    assert read_policy("").default == Override(notify=False)
+    (tmp_path / "other.toml").write_text("notify = true", "utf-8")
+    assert read_policy("other.toml").default == Override(notify=True)
+
+
+def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Read) -> None:  # noqa: F811
+    with pytest.raises(SettingsError) as raised:
+        read(DEVELOPMENT, ExpiryPolicy='notify = "a secret"\nfoo = 1')
+    assert str(raised.value) == (
+        "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
+        " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
+        " notify, override"
+    )
+    assert raised.value.without_values == (
+        "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
+        " itself"
+    )
+
+
+def test_the_settings_have_the_policy_over_the_timeout(read: Read) -> None:  # noqa: F811
+    settings = read(DEVELOPMENT, ExpireAfterSeconds="60", ExpiryPolicy=FILE)
+    assert settings.policy == read_policy(FILE).over(Timing(timedelta(seconds=60)))
+    silent = read(DEVELOPMENT, ExpireAfterSeconds="60", ExpiryPolicy="notify = false")
+    assert silent.policy == Policy(Timing(timedelta(seconds=60), notify=False))
+
+
+def test_state_in_cosmos_outlives_the_longest_timeout(read: Read) -> None:  # noqa: F811
+    with pytest.raises(SettingsError, match=r"must be 28860 or more, .* idle for 28800 s"):
+        read(COSMOS, ExpiryPolicy=FILE, CosmosDbTimeToLive="28859")
+    assert read(COSMOS, ExpiryPolicy=FILE, CosmosDbTimeToLive="28860")
+
+
+def test_the_time_to_live_alone_takes_no_policy(read: Read) -> None:  # noqa: F811
+    with pytest.raises(SettingsError, match=r"ExpiryPolicy names rules; .* must be left out"):
+        read(COSMOS, ExpiryPolicy=FILE, **{"AzureWebJobs.expiry_timer.Disabled": "true"})
+
+
+Lines = tuple[list[str], Callable[[str], None]]
+
+
+@pytest.fixture
+def lines() -> Lines:
+    said: list[str] = []
+    return said, said.append
+
+
+async def test_the_command_says_what_holds_for_each_channel_and_type(
+    tmp_path: Path, lines: Lines
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(FILE.replace('expire_after = "1h"', ""), "utf-8")
+    said, say = lines
+    await policies.check(str(file), say)
+    assert [line.split() for line in said[1:]] == [
+        ["msteams", "personal", "8h", "yes"],
+        ["msteams", "groupChat", "8h", "no"],
+        ["msteams", "channel", "90s", "no"],
+        ["slack", "personal", "ExpireAfterSeconds", "yes"],
+        ["slack", "groupChat", "ExpireAfterSeconds", "no"],
+        ["slack", "channel", "90s", "no"],
+        ["any", "other", "personal", "ExpireAfterSeconds", "yes"],
+        ["any", "other", "groupChat", "ExpireAfterSeconds", "yes"],
+        ["any", "other", "channel", "90s", "yes"],
+    ]
+
+
+async def test_the_command_says_what_is_wrong_and_fails(tmp_path: Path, lines: Lines) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("notify = 0", "utf-8")
+    said, say = lines
+    with pytest.raises(SystemExit, match="1"):
+        await policies.check(str(file), say)
+    assert said == ["mine.toml, line 1: notify is 0; it must be true or false"]
+
+
+async def test_the_schema_takes_what_the_app_takes(lines: Lines) -> None:
+    said, say = lines
+    await policies.print_schema(say)
+    schema = Draft202012Validator(json.loads("\n".join(said)))
+    good = {"expire_after": "8h", "override": [{"channel": ["a"], "conversation_type": "channel"}]}
+    assert schema.is_valid(good)
+    bad: list[dict[str, object]] = [
+        {"expire_after": "8"},
+        {"notify": 1},
+        {"foo": 1},
+        {"override": [{"channel": []}]},
+        {"override": [{"conversation_type": "group"}]},
+    ]
+    assert not any(schema.is_valid(each) for each in bad)
