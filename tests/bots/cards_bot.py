@@ -58,9 +58,8 @@ class CardsBot(ActivityHandler):
                 return reply
             case "picture":
                 data = base64.b64encode(b"a picture").decode()
-                inline = Attachment(
-                    name="one.png", content_type="image/png", content_url=f"data:image/png;{data}"
-                )
+                url = f"data:image/png;base64,{data}"
+                inline = Attachment(name="one.png", content_type="image/png", content_url=url)
                 return MessageFactory.attachment(inline)
             case _:
                 reply = MessageFactory.text("Which?")

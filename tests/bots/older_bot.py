@@ -12,7 +12,7 @@ STATE_TYPES = ()
 
 
 class OlderBot(ActivityHandler):
-    """Says each message; four texts reach further, or ask."""
+    """Says each message; some reach further, or ask."""
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         sent, adapter = turn_context.activity, turn_context.adapter

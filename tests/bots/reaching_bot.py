@@ -12,10 +12,10 @@ STATE_TYPES = ()
 
 
 class ReachingBot(ActivityHandler):
-    """Says each message; three texts reach further.
+    """Says each message; some reach further.
 
-    "remember" keeps the conversation; "tell" speaks there; "begin" begins one with the sender, and
-    "channel" one in a channel of Teams.
+    "remember" keeps the conversation, and "tell" speaks there; "begin" begins one with the sender,
+    and "channel" one in a channel of Teams.
     """
 
     def __init__(self, _: object, user_state: UserState, *__: object) -> None:
