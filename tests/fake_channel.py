@@ -319,6 +319,10 @@ class FakeChannel:
                 usual = Answer(200, {"members": [account], "continuationToken": "next"})
             elif len(segments) > 1 and segments[-2] == "members":
                 usual = Answer(200, {"id": unquote(segments[-1]), "name": "User One"})
+            elif "/v3/teams/" in path:
+                usual = Answer(200, {"id": unquote(path.rpartition("/")[2]), "name": "Team One"})
+            elif path.endswith("/v3/conversations"):
+                usual = Answer(200, {"conversations": [{"id": "conversation-1", "members": []}]})
         response = await self._answer(request, answers, usual)
         is_broken = request.transport is None or request.transport.is_closing()
         received.status = None if is_broken else response.status

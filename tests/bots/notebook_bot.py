@@ -94,7 +94,7 @@ class NotebookBot(ActivityHandler):
         counts: dict[str, int] = {}
         for name, bag in self._bags.items():
             count = bag.create_property(COUNT)
-            before: Any = await count.get(turn_context, 0)
+            before: Any = await count.get(turn_context, int)  # the SDK's own states ignore a 0
             counts[name] = before + 1
             await count.set(turn_context, counts[name])
         if turn_context.activity.value:

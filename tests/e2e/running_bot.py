@@ -29,11 +29,14 @@ EXPIRED, WELCOME_BACK = "expired", "Welcome back!"
 
 # A host looks for modules in the folder that it serves.
 _OUR_FOLDER = f"import sys; sys.path.append({str(processes.ROOT)!r})\n"
-# Before the app is loaded: shared.app takes both names from there.
+# Before the app is loaded: in the place of all that an author puts into shared/bot.
 _BOT = """
 import shared.bot
-from {module} import STATE_TYPES, create_bot
-shared.bot.STATE_TYPES, shared.bot.create_bot = STATE_TYPES, create_bot
+import {module} as its_bot
+for name in ("STATE_TYPES", "create_bot", "EFFECTS", "MIDDLEWARE", "on_turn_error"):
+    vars(shared.bot).pop(name, None)
+    if hasattr(its_bot, name):
+        setattr(shared.bot, name, getattr(its_bot, name))
 """
 
 _conversation_numbers = itertools.count(1)

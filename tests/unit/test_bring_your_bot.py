@@ -1,13 +1,17 @@
-"""The snippets of docs/bring-your-bot.md, run as an author's shared/bot."""
+"""The snippets of docs/bring-your-bot.md and docs/migrate.md, run as an author's shared/bot."""
 
 import json
 import re
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import azure.functions as func
 import pytest
-from botbuilder.core import ActivityHandler, TurnContext
+from botbuilder.core import ActivityHandler, TurnContext, UserState
+from botbuilder.dialogs import Dialog, DialogExtensions, WaterfallDialog
 
 import shared.bot
 from scripts.processes import ROOT
@@ -23,11 +27,15 @@ from tests.bot_in_memory import (
 )
 
 NAMES = ("STATE_TYPES", "EFFECTS", "MIDDLEWARE", "create_bot", "on_turn_error")
-SNIPPETS = re.findall(
-    r"^```(python|json)\n(.*?)^```",
-    (ROOT / "docs" / "bring-your-bot.md").read_text(),
-    re.DOTALL | re.MULTILINE,
-)
+SNIPPETS = [
+    (kind, textwrap.dedent(code))  # a step's is indented
+    for page in ("bring-your-bot.md", "migrate.md")
+    for kind, code in re.findall(
+        r"^ *```(python|json)\n(.*?)^ *```",
+        (ROOT / "docs" / page).read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+]
 
 Bring = Callable[[dict[str, Any]], LoadedBot]
 
@@ -160,3 +168,65 @@ async def test_a_message_that_the_bot_begins(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(names, "get_app", get_app)
     await names["tell"](TurnContext.get_conversation_reference(activity()), "news")
     assert bot.connector.texts == ["news"]
+
+
+async def test_a_sample_as_it_comes(bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
+    class UserProfile:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    class UserProfileDialog(WaterfallDialog):
+        def __init__(self, user_state: UserState) -> None:
+            super().__init__("profile", [self._ask, self._say])
+            self._profile = user_state.create_property("UserProfile")
+
+        async def _ask(self, step: Any) -> Any:
+            await step.context.send_activity("Your name?")
+            return Dialog.end_of_turn
+
+        async def _say(self, step: Any) -> Any:
+            await self._profile.set(step.context, UserProfile(step.result))
+            await step.context.send_activity("Thanks")
+            return await step.end_dialog()
+
+    class DialogBot(ActivityHandler):
+        def __init__(self, conversation_state: Any, user_state: Any, dialog: Dialog) -> None:
+            self._states = (conversation_state, user_state)
+            self._dialog = dialog
+
+        async def on_message_activity(self, turn_context: TurnContext) -> None:
+            place = self._states[0].create_property("DialogState")
+            await DialogExtensions.run_dialog(self._dialog, turn_context, place)
+            for state in self._states:
+                await state.save_changes(turn_context)
+
+    for name, its in (
+        ("bots", DialogBot),
+        ("data_models", UserProfile),
+        ("dialogs", UserProfileDialog),
+    ):
+        module = ModuleType(name)
+        setattr(module, its.__name__, its)
+        monkeypatch.setitem(sys.modules, name, module)
+    bot = running(bring(snippet("STATE_TYPES = (UserProfile,)")))
+    assert await bot.say("hi") == ["Your name?"]
+    assert await bot.another_process().say("Ada") == ["Thanks"]
+    assert await bot.say("again") == ["Your name?"]
+
+
+async def test_the_route_of_the_sample_that_writes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    bot = BotInMemory(FunctionBot(count_in_every_bag))
+
+    async def get_app() -> Any:
+        return bot.turns
+
+    known = {"ann": TurnContext.get_conversation_reference(activity())}
+    monkeypatch.setattr(shared.bot, "CONVERSATION_REFERENCES", known, raising=False)
+    names = snippet("async def notify")
+    monkeypatch.setitem(names, "get_app", get_app)
+    app = func.FunctionApp()
+    app.register_functions(names["blueprint"])
+    (function,) = app.get_functions()
+    answer = await function.get_user_function()(func.HttpRequest("GET", "/", body=b""))
+    assert answer.status_code == 200
+    assert bot.connector.texts == ["proactive hello"]
