@@ -4,7 +4,7 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from shared.cli.policies import in_units
@@ -19,6 +19,7 @@ from shared.expiry.status import duration
 Say = Callable[[str], None]
 
 _SHARDS_AT_ONCE = 4
+_VALUES = {"expire_after", "notify", "notify_within"}
 _FAR = datetime(2250, 1, 1, tzinfo=UTC)  # due times have ten digits
 
 
@@ -69,11 +70,12 @@ class Explain:
             ("last access", self._moment(conversation.last_accessed), ""),
             ("expire_after", in_units(timing.expire_after), "expire_after"),
             ("notify", told if self.is_notice_on else "no", "notify"),
+            ("notify_within", _or_any(timing.notify_within), "notify_within"),
             ("expires at", self._moment(conversation.deadline(timing)), ""),
             ("looked at", ", ".join(self._moment(_due(row)) for row in due_rows), ""),
             ("next", self._next(conversation), ""),
         ):
-            because = timing.sources.get(source, source)
+            because = timing.sources.get(source, "" if source in _VALUES else source)
             if name == "notify" and not self.is_notice_on:
                 because = "ExpiryNotice"
             self.say(f"{name:13} {value}{f'  ({because})' if because else ''}")
@@ -129,6 +131,10 @@ class Explain:
 
 def _due(row: DueRow) -> datetime:
     return datetime.fromtimestamp(row.due_seconds, UTC)
+
+
+def _or_any(within: timedelta | None) -> str:
+    return in_units(within) if within else "at any time"
 
 
 def _utc(at: datetime) -> str:

@@ -40,12 +40,12 @@ async def check(file: str, say: Say) -> None:
             say(each)
         sys.exit(1)
     policy = rules.over(Timing(timedelta(0)))
-    channels = sorted({channel for each in policy.overrides for channel in each.channels})
     say(f"{'channel':15}  {'type':10}  {'expires after':18}  told")
-    for channel in *channels, _ANY_OTHER:
+    for channel in *policy.channels, _ANY_OTHER:
         for type_ in ConversationType:
             timing = policy.of_type(channel, type_)
-            told = "yes" if timing.notify else "no"
+            within = f"within {in_units(timing.notify_within)}" if timing.notify_within else "yes"
+            told = within if timing.notify else "no"
             say(f"{channel:15}  {type_:10}  {in_units(timing.expire_after):18}  {told}")
 
 

@@ -20,6 +20,7 @@ class Override:
         types: kinds of conversations; empty: every kind.
         expire_after: how long they may be idle; None: as before this override.
         notify: whether their users are told; None: as before this override.
+        notify_within: how long after its last use they are told; None: as before this override.
         sources: see `Timing`; of the values that are not None.
     """
 
@@ -27,6 +28,7 @@ class Override:
     types: frozenset[ConversationType] = frozenset()
     expire_after: timedelta | None = None
     notify: bool | None = None
+    notify_within: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def holds_for(self, channel: str, type_: ConversationType) -> bool:
@@ -40,6 +42,7 @@ class Override:
         return Timing(
             expire_after=timing.expire_after if self.expire_after is None else self.expire_after,
             notify=timing.notify if self.notify is None else self.notify,
+            notify_within=self.notify_within or timing.notify_within,
             sources={**timing.sources, **self.sources},
         )
 
@@ -72,6 +75,11 @@ class Policy:
 
     default: Timing
     overrides: Sequence[Override] = ()
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """The ids of the channels that it names."""
+        return sorted({channel for each in self.overrides for channel in each.channels})
 
     def of(self, conversation: Conversation) -> Timing:
         """The timing of a conversation. One that has no reference yet has the default."""

@@ -14,11 +14,13 @@ class Timing:
     Attributes:
         expire_after: how long it may be idle.
         notify: whether its users are told when it expires.
+        notify_within: they are told only so long after its last use; None: at any time.
         sources: where each of these values stands, by its name, for people who ask why.
     """
 
     expire_after: timedelta
     notify: bool = True
+    notify_within: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property

@@ -165,7 +165,8 @@ class Expirer:
         While it waits, it is not claimed and keeps no other row from being handled: the user may
         still come back.
         """
-        if self._is_silent(conversation) or self._is_too_old(conversation, self._now()):
+        now = self._now()
+        if self._is_silent(conversation, now) or self._is_too_old(conversation, now):
             await self._expire(conversation, row)  # nothing to send, so nothing to wait for
             return
         slot = self._pace.reserve(conversation, self._work.seconds_left)
@@ -213,9 +214,12 @@ class Expirer:
     def _lateness_seconds(self, conversation: Conversation, at: datetime) -> float:
         return (at - conversation.deadline(self._policy.of(conversation))).total_seconds()
 
-    def _is_silent(self, conversation: Conversation) -> bool:
+    def _is_silent(self, conversation: Conversation, at: datetime) -> bool:
         """Whether nobody is to be told: no user has spoken, or the policy says so."""
-        return conversation.quiet or not self._policy.of(conversation).notify
+        timing = self._policy.of(conversation)
+        within = timing.notify_within
+        is_over = within is not None and at - conversation.last_accessed > within
+        return conversation.quiet or not timing.notify or is_over
 
     def _is_too_old(self, conversation: Conversation, at: datetime) -> bool:
         limit = self._max_notice_age_seconds
@@ -231,7 +235,7 @@ class Expirer:
         self._count_expired(conversation, claimed_at)
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
             return  # delayed: when the channel answers, another sweep may hold the lease
-        if self._is_silent(conversation):
+        if self._is_silent(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
             return
         if self._is_too_old(conversation, claimed_at):

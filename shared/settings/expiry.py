@@ -1,13 +1,16 @@
 """When conversations expire, and how sweeps run."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, InstanceOf
 from pydantic_settings import NoDecode
+from typing_extensions import override
 
 from shared.domain.policy import Policy, Rules
+from shared.domain.reference import ConversationType
 from shared.domain.timing import Timing
 from shared.ncrontab import Ncrontab, NcrontabError
 from shared.settings.group import (
@@ -20,6 +23,9 @@ from shared.settings.group import (
 )
 
 _APP = Path(__file__).parents[2]
+
+# A conversation expires at a sweep, and its notice may have to be tried again.
+TELLING_TAKES = timedelta(minutes=5)
 
 # The policy, if the setting names nothing else and the file is there.
 POLICY_FILE = "expiry_policy.toml"
@@ -69,6 +75,18 @@ def read_policy(value: str) -> Rules:
     from shared.settings.policy_file import parsed  # noqa: PLC0415 - apps without one start faster
 
     return parsed(name, text)
+
+
+def _without_time_to_tell(timing: Timing) -> str:
+    within = timing.notify_within
+    if not timing.notify or within is None or within - timing.expire_after >= TELLING_TAKES:
+        return ""
+    return (
+        f"ExpiryPolicy: notify_within ({timing.sources.get('notify_within')}) must be"
+        f" {TELLING_TAKES.total_seconds():.0f} s more than expire_after"
+        f" ({timing.sources.get('expire_after')}), or notify must be false: else nobody is told in"
+        " time"
+    )
 
 
 # A sweep that has spent its budget ends what it has begun: within this time, or it is cancelled.
@@ -139,6 +157,16 @@ class ExpirySettings(SettingsGroup):
         default="expiry-shards",
         no_parameter="the account is new, so the default name is free",
     )
+
+    @override
+    def misfits(self) -> Iterable[str]:
+        policy = self.policy
+        timings = (
+            policy.of_type(channel, type_)
+            for channel in (*policy.channels, "")
+            for type_ in ConversationType
+        )
+        return dict.fromkeys(filter(None, map(_without_time_to_tell, timings)))
 
     @property
     def policy(self) -> Policy:

@@ -28,6 +28,7 @@ _MUST_BE = {
     "conversation_type": "'personal', 'groupChat' or 'channel', or a list of these",
     "expire_after": "a whole number of s, m, h or d, like '30m'; from '1s' to ten years",
     "notify": "true or false",
+    "notify_within": "a whole number of s, m, h or d, like '24h'; from '1s' to ten years",
     "override": f"a list of tables, each under [[override]], and {_MOST_OVERRIDES} at most",
 }
 
@@ -66,6 +67,20 @@ class _Values(BaseModel):
     notify: Annotated[bool, Field(strict=True)] | None = Field(
         default=None, description="Whether users are told that a conversation expired; else true."
     )
+    notify_within: _Duration | None = Field(
+        default=None,
+        description="They are told only so long after its last use; else at any time.",
+    )
+
+    def as_override(self, sources: Mapping[str, str], **whose: Any) -> Override:
+        """The same as a value of the domain."""
+        return Override(
+            expire_after=self.expire_after,
+            notify=self.notify,
+            notify_within=self.notify_within,
+            sources=sources,
+            **whose,
+        )
 
 
 class _Override(_Values):
@@ -119,14 +134,12 @@ def parsed(name: str, text: str) -> Rules:
         }
 
     return Rules(
-        Override(expire_after=file.expire_after, notify=file.notify, sources=sources(file, None)),
+        file.as_override(sources(file, None)),
         tuple(
-            Override(
+            each.as_override(
+                sources(each, number),
                 channels=frozenset(each.channel),
                 types=frozenset(each.conversation_type),
-                expire_after=each.expire_after,
-                notify=each.notify,
-                sources=sources(each, number),
             )
             for number, each in enumerate(file.override)
         ),

@@ -899,6 +899,10 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         old_notices,
         lambda: InTheCode(Expirer, "_is_too_old", lambda *_: False),
     ),
+    "users told however long after the last use": (
+        old_notices,
+        lambda: InTheCode(Expirer, "_is_silent", lambda _, conversation, __: conversation.quiet),
+    ),
     "ids of messages not written": (
         kept_ids,
         lambda: InTheCode(shared.turn.turn, "put_ids", _no_ids),

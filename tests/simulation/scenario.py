@@ -89,6 +89,7 @@ class Scenario:
         budget_seconds: how long a sweep may look for more.
         notices_at_most: so many, in so many seconds, from one process; None: as many as there are.
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
+        notify_within: users are told only so long after its last use; None: at any time.
         expire_after: the timeout.
         channels: the conversations of the type `channel`, by name; the others are personal.
         channels_expire_after: the timeout of these; None: as of the others.
@@ -113,6 +114,7 @@ class Scenario:
     budget_seconds: float = UNLIMITED_SECONDS
     notices_at_most: tuple[int, float] | None = None
     max_notice_age_seconds: float | None = None
+    notify_within: timedelta | None = None
     expire_after: timedelta = EXPIRE_AFTER
     channels: frozenset[str] = frozenset()
     channels_expire_after: timedelta | None = None
@@ -168,7 +170,7 @@ class Simulation:
             turns,
             expire_after=self._expire_after,
             notices_on=scenario.notices_on,
-            max_notice_age_seconds=scenario.max_notice_age_seconds,
+            max_notice_age_seconds=self._max_notice_age_seconds,
         )
         self.world.watcher = self.promises
         self._start_processes()
@@ -244,7 +246,18 @@ class Simulation:
     def _policy(self) -> Policy:
         everywhere, in_channels = self._timeouts
         override = Override(types=frozenset({ConversationType.CHANNEL}), expire_after=in_channels)
-        return Policy(Timing(everywhere), [override] if in_channels else [])
+        timing = Timing(everywhere, notify_within=self.scenario.notify_within)
+        return Policy(timing, [override] if in_channels else [])
+
+    @property
+    def _max_notice_age_seconds(self) -> float | None:
+        """How late a notice may be, by either rule."""
+        scenario, limits = self.scenario, []
+        if scenario.max_notice_age_seconds is not None:
+            limits.append(scenario.max_notice_age_seconds)
+        if scenario.notify_within is not None:
+            limits.append((scenario.notify_within - scenario.expire_after).total_seconds())
+        return min(limits, default=None)
 
     def _start_processes(self) -> None:
         skews = self.scenario.skews
@@ -895,7 +908,8 @@ def short_timeout(chance: random.Random) -> Scenario:
 
 
 def old_notices(chance: random.Random) -> Scenario:
-    """Sweeps come late, or notices fail: some are too old by then."""
+    """Sweeps come late, or notices fail: some are too old by then, by one of two rules."""
+    age, within = chance.choice(((60, None), (None, EXPIRE_AFTER + timedelta(seconds=60))))
     talks = ["talk0", "talk1"][: chance.choice((1, 2))]
     before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(talks)]
     after = [_turn(chance, n, ["ann"], talks) for n in range(2, chance.choice((2, 3)))]
@@ -913,7 +927,8 @@ def old_notices(chance: random.Random) -> Scenario:
             jump_seconds=(12, 33, 61),
             holds=chance.random() < 0.3,
         ),
-        max_notice_age_seconds=60,
+        max_notice_age_seconds=age,
+        notify_within=within,
     )
 
 

@@ -1,6 +1,7 @@
 """The setting ExpiryPolicy: what it may name, and each mistake in one line."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +35,10 @@ notify = false
 [[override]]
 conversation_type = "channel"
 expire_after = "90s"
+
+[[override]]
+channel = "slack"
+notify_within = "24h"
 """
 
 
@@ -58,7 +63,8 @@ def test_later_overrides_win_value_by_value(
     channel: str, type_: str, hours: float, *, notify: bool
 ) -> None:
     timing = policy_in(FILE).of_type(channel, ConversationType(type_))
-    assert timing == Timing(timedelta(hours=hours), notify)
+    assert (timing.expire_after, timing.notify) == (timedelta(hours=hours), notify)
+    assert timing.notify_within == (timedelta(days=1) if channel == "slack" else None)
 
 
 def test_the_shortest_and_the_longest_timeout_are_known() -> None:
@@ -153,7 +159,7 @@ def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Re
     assert str(raised.value) == (
         "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
         " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
-        " notify, override"
+        " notify, notify_within, override"
     )
     assert raised.value.without_values == (
         "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
@@ -166,6 +172,33 @@ def test_the_settings_have_the_policy_over_the_timeout(read: Read) -> None:  # n
     assert settings.policy == read_policy(FILE).over(Timing(timedelta(seconds=60)))
     silent = read(DEVELOPMENT, ExpireAfterSeconds="60", ExpiryPolicy="notify = false")
     assert silent.policy == Policy(Timing(timedelta(seconds=60), notify=False))
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_taken"),
+    [
+        ('notify_within = "24h"\nexpire_after = "1435m"', True),
+        ('notify_within = "24h"\nexpire_after = "1436m"', False),
+        ('notify_within = "24h"\nexpire_after = "48h"\nnotify = false', True),
+        ('notify_within = "334s"', False),
+        ('notify_within = "335s"', True),
+        ('notify_within = "24h"\n[[override]]\nchannel = "sms"\nexpire_after = "2d"', False),
+        ('[[override]]\nconversation_type = "channel"\nnotify_within = "60s"', False),
+    ],
+)
+def test_there_is_time_to_tell(read: Read, policy: str, *, is_taken: bool) -> None:  # noqa: F811
+    given = {"ExpireAfterSeconds": "35", "ExpiryPolicy": policy}
+    if is_taken:
+        assert read(DEVELOPMENT, **given)
+        return
+    with pytest.raises(SettingsError) as raised:
+        read(DEVELOPMENT, **given)
+    (mistake,) = str(raised.value).split("; ")
+    assert re.match(
+        r"ExpiryPolicy: notify_within \(the text, line \d\) must be 300 s more than expire_after"
+        r" \((ExpireAfterSeconds|the text, line \d)\), or notify must be false",
+        mistake,
+    )
 
 
 def test_state_in_cosmos_outlives_the_longest_timeout(read: Read) -> None:  # noqa: F811
@@ -199,7 +232,7 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
         ["msteams", "personal", "8h", "yes"],
         ["msteams", "groupChat", "8h", "no"],
         ["msteams", "channel", "90s", "no"],
-        ["slack", "personal", "ExpireAfterSeconds", "yes"],
+        ["slack", "personal", "ExpireAfterSeconds", "within", "24h"],
         ["slack", "groupChat", "ExpireAfterSeconds", "no"],
         ["slack", "channel", "90s", "no"],
         ["any", "other", "personal", "ExpireAfterSeconds", "yes"],

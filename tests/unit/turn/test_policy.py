@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.connector.client import ConnectorError
 from shared.domain.policy import Override
 from shared.domain.reference import ConversationType
 from shared.domain.timing import Timing
@@ -67,6 +68,28 @@ async def test_a_conversation_whose_users_are_not_to_be_told_expires_in_silence(
     report = await bot.sweep()
     assert (report.expired, report.notified, report.silent) == (2, 1, 1)
     assert bot.connector.texts.count(texts.EXPIRED) == 1
+    assert bot.keys() == []
+
+
+@pytest.mark.parametrize(("idle", "told"), [(102.5, 1), (150, 1), (151, 0)])
+async def test_users_are_told_only_so_long_after_the_last_use(idle: float, told: int) -> None:
+    bot = bot_with(Override(notify_within=timedelta(seconds=150)))
+    await bot.say(**IN_CHANNEL)
+    bot.clock.sleep(idle)
+    report = await bot.sweep()
+    assert (report.expired, report.notified, report.silent) == (1, told, 1 - told)
+    assert bot.keys() == []
+
+
+async def test_a_notice_that_fails_is_tried_again_only_in_that_time() -> None:
+    bot = bot_with(Override(notify_within=timedelta(seconds=150)))
+    await bot.say(**IN_CHANNEL)
+    bot.clock.sleep(103)
+    bot.connector.refuse = lambda _: ConnectorError("not now", status=503)
+    assert (await bot.sweep()).retried_later == 1
+    bot.clock.sleep(100)
+    report = await bot.sweep()
+    assert (report.silent, report.retried_later) == (1, 0)
     assert bot.keys() == []
 
 
