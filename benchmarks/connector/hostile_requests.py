@@ -12,10 +12,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from statistics import median
-from types import SimpleNamespace
-from typing import Any
 
 import azure.functions as func
+from botbuilder.core.invoke_response import InvokeResponse
+from botbuilder.schema import Activity
+from botframework.connector.auth import AuthenticateRequestResult
 
 import messages_function
 from benchmarks.connector.channel import APP_ID, Channel, running_channel, ssl_context
@@ -25,6 +26,7 @@ from benchmarks.report import progress, table
 from benchmarks.turn.cpu import message, our_connector, our_turns, stock_app
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.inbound import MAX_BODY_BYTES
+from shared.turn.turn import Turns
 
 SECONDS, STOCK_SECONDS = 4.0, 1.0
 HOSTILE_PER_SECOND, TURNS_PER_SECOND = 10, 5
@@ -65,14 +67,27 @@ def kinds(channel: Channel) -> list[Kind]:
     ]
 
 
-def our_answer(channel: Channel, take_turn: Any) -> Answer:
+@dataclass
+class _App:
+    """What the messages function needs of the app."""
+
+    authentication: InboundAuthentication
+    turns: Turns
+
+    async def receive(
+        self, activity: Activity, caller: AuthenticateRequestResult, _body: bytes
+    ) -> InvokeResponse | None:
+        return await self.turns.take(activity, caller)
+
+
+def our_answer(channel: Channel, turns: Turns) -> Answer:
     """The messages function, without the host before it."""
     authentication = InboundAuthentication(
         app_id=APP_ID, cloud=channel.cloud, ssl_context=ssl_context()
     )
-    app = SimpleNamespace(authentication=authentication, take_turn=take_turn)
+    app = _App(authentication, turns)
 
-    async def get_app() -> Any:
+    async def get_app() -> _App:
         return app
 
     vars(messages_function)["get_app"] = get_app
@@ -139,7 +154,7 @@ async def _compare() -> None:
     rows: list[list[object]] = []
     with running_channel() as channel:
         connector = our_connector(channel)
-        ours, stock = our_answer(channel, our_turns(connector).take), stock_answer(channel)
+        ours, stock = our_answer(channel, our_turns(connector)), stock_answer(channel)
         nobody, full, *others = (None, *kinds(channel))
         # The SDK's adapter comes last, as it needs a long time to recover.
         for who, answer, seconds, hostile in (

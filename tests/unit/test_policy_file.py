@@ -232,7 +232,7 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
         ["msteams", "personal", "8h", "yes"],
         ["msteams", "groupChat", "8h", "no"],
         ["msteams", "channel", "90s", "no"],
-        ["slack", "personal", "ExpireAfterSeconds", "within", "24h"],
+        ["slack", "personal", "ExpireAfterSeconds", "within", "1d"],
         ["slack", "groupChat", "ExpireAfterSeconds", "no"],
         ["slack", "channel", "90s", "no"],
         ["any", "other", "personal", "ExpireAfterSeconds", "yes"],
