@@ -54,7 +54,8 @@ class _Lane:
     """The requests that share one limit: of a tenant, or a service URL."""
 
     per_second: float
-    # `next_at` counts lane time: it stops while replies are sent; `behind` is by how much.
+    # `next_at` counts lane time: it stops while replies are sent, and while the process stands
+    # still; `behind` is by how much.
     next_at: float = 0.0
     behind: float = 0.0
     later_at: float = 0.0
@@ -131,6 +132,9 @@ class SendingLimits:
         if now < lane.closed_until:
             return self._later(reference, now, lane.closed_until)
         more = slot.at + lane.behind - now
+        if more < -lane.interval(now):
+            # The process stood still. All who wait move by as much, or they would go at once.
+            lane.behind -= more
         return Slot(more if more > _A_MOMENT_SECONDS else 0, at=slot.at)
 
     async def before_reply(self, reference: Reference) -> None:

@@ -123,6 +123,36 @@ async def test_those_who_wait_already_wait_for_a_reply_too(
     assert limits.confirm(teams("b"), second).seconds == 0
 
 
+def test_a_process_that_stood_still_does_not_catch_up(limits: SendingLimits, time: Time) -> None:
+    waiting = [(teams(f"talk {n}"), limits.reserve(teams(f"talk {n}"), 60)) for n in range(400)]
+    time.now += 5
+    gone: list[float] = []
+    for reference, slot in waiting[1:]:  # the first one went at once
+        slot = limits.confirm(reference, slot)
+        while slot.seconds > 0:
+            time.now += slot.seconds
+            slot = limits.confirm(reference, slot)
+        gone.append(time.now)
+    assert [late - early for early, late in pairwise(gone)] == pytest.approx([1 / 49] * 398)
+
+
+def test_all_who_wake_after_a_standstill_are_told_to_wait_at_the_lanes_pace(
+    limits: SendingLimits, time: Time
+) -> None:
+    waiting = [(teams(f"talk {n}"), limits.reserve(teams(f"talk {n}"), 60)) for n in range(400)]
+    time.now += 5
+    seconds = [limits.confirm(*each).seconds for each in waiting]
+    assert seconds == pytest.approx([n / 49 for n in range(400)])
+
+
+def test_being_late_by_a_moment_costs_no_place(limits: SendingLimits, time: Time) -> None:
+    first, second, third = (limits.reserve(teams(name), 60) for name in "abc")
+    assert first.seconds == 0
+    time.now += second.seconds + 0.01
+    assert limits.confirm(teams("b"), second).seconds == 0
+    assert limits.confirm(teams("c"), third).seconds == pytest.approx(1 / 49 - 0.01)
+
+
 async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
     limits: SendingLimits, time: Time
 ) -> None:
@@ -133,13 +163,17 @@ async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
 
 
 def test_a_429_closes_the_lane_and_slows_it_for_a_while(limits: SendingLimits, time: Time) -> None:
-    limits.reserve(teams("a"), 60)
+    slot = limits.reserve(teams("a"), 60)
+    elsewhere = limits.reserve(teams("b", tenant="another"), 60)
     answered(limits, teams("a"), refusal(429, 7))
-    assert limits.confirm(teams("b"), Slot(0)).seconds == pytest.approx(7 + 2 / 49)
-    assert limits.confirm(teams("b", tenant="another"), Slot(0)).seconds == 0
-    assert limits.reserve(teams("b"), 60).seconds == pytest.approx(7)
+    refused = limits.confirm(teams("b"), slot)
+    assert not refused.granted
+    assert refused.seconds == pytest.approx(7 + 2 / 49)
+    assert limits.confirm(teams("b", tenant="another"), elsewhere).seconds == 0
+    slot = limits.reserve(teams("b"), 60)
+    assert slot.seconds == pytest.approx(7)
     time.now += 7
-    assert limits.confirm(teams("b"), Slot(0)).seconds == 0
+    assert limits.confirm(teams("b"), slot).seconds == 0
     first, second = (limits.reserve(teams(name), 60).seconds for name in "cd")
     assert second - first == pytest.approx(2 / 49)
     time.now += 31
