@@ -110,7 +110,8 @@ class Share:
 
     Attributes:
         per_second: how many notices it may send; 0 if others have all.
-        of_each: how many a second each member would have, if parts could be of any size.
+        of_each: how many a second each member would have, if parts could be of any size, and
+            without replies: for what is to be sent later.
         starts_at: on the monotonic clock: not before.
         ends_at: not from then on.
         is_whole: whether nobody else has a part.
@@ -158,7 +159,7 @@ class View:
         members = len(self.names)
         return Share(
             cards_of(pool, rank, members) / seconds,
-            pool / members / seconds,
+            pool_of(limit, 0.0) / members / seconds,
             self.starts_at,
             self.ends_at,
             is_whole=members == 1,

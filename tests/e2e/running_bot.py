@@ -118,7 +118,7 @@ class RunningBot:
         return self._reports()[-1]
 
     def _reports(self) -> list[str]:
-        return re.findall(r"sweep: ((?!so far).*, \d+ requests.*)", self.log)
+        return re.findall(r"sweep: ((?!sweep: |so far).*, \d+ requests.*)", self.log)
 
     def kill(self) -> None:
         """As `kill -9` does, or a machine that goes down."""
