@@ -350,7 +350,10 @@ class SendingLimits:
 
 
 def _look_again(lane: _Lane, wait: float) -> float:
-    return wait if lane.share.is_whole else min(wait, _LOOKED_AT_EVERY_SECONDS)
+    share = lane.share
+    if share.is_whole and share.per_second >= share.of_each:
+        return wait
+    return min(wait, _LOOKED_AT_EVERY_SECONDS)
 
 
 def _whole_pace(limit: tuple[int, float]) -> float:

@@ -412,6 +412,13 @@ def test_a_share_that_becomes_smaller_makes_those_who_wait_wait_longer(
     assert not limits.confirm(teams("40"), waiting[40], 0.1).granted
 
 
+def test_who_waits_looks_again_if_replies_have_made_the_only_share_smaller(
+    limits: SendingLimits, budget: FixedBudget
+) -> None:
+    budget.fixed = Share(1, 39)
+    assert slots(limits, 10) == pytest.approx([0, 1, 2, 3, 4, 4, 4, 4, 4, 4])
+
+
 def test_a_share_that_is_lost_and_comes_back_lets_nobody_catch_up(
     limits: SendingLimits, time: Time, budget: FixedBudget
 ) -> None:
