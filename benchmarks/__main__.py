@@ -17,6 +17,7 @@ PARTS = (
     "connector.hostile_requests",
     "connector.proactive_sends",
     "connector.sending_at_limit",
+    "connector.one_budget",
     "expiry.sweep_requests",
     "expiry.sweep_memory",
     "expiry.day",

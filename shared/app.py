@@ -26,8 +26,9 @@ from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.inbox import Inbox
-from shared.domain.store import Stores
+from shared.domain.store import BudgetStore, Stores
 from shared.domain.times import utc_now
+from shared.expiry.budget import Budget
 from shared.expiry.fan_out import FanOut, Queue, poison_name
 from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
@@ -61,6 +62,7 @@ class App:
         connector: speaks to channels.
         fan_out: takes the shards that sweeps do not finish; None: the next sweep does.
         inbox: where activities wait whose channel is answered before their turn.
+        budget: where processes share what they may send; None: this process is the only one.
         inbox_queues: the queue that makes the platform run the turns, and that of its messages that
             failed too often; None: the turn comes first, and nothing more is put into the inbox.
     """
@@ -73,6 +75,7 @@ class App:
         connector: Connector,
         fan_out: FanOut | None = None,
         *,
+        budget: BudgetStore | None = None,
         inbox: Inbox | None = None,
         inbox_queues: tuple[Queue, Queue] | None = None,
     ) -> None:
@@ -82,7 +85,8 @@ class App:
         self._request_seconds = settings.host.request_seconds
         self._service_urls = ServiceUrls(stores.for_sweeps() if stores.has_rows else None)
         policy = settings.policy
-        limits = SendingLimits(read_limits(settings.sending))
+        self.budget = Budget(budget) if budget else None
+        limits = SendingLimits(read_limits(settings.sending), budget=self.budget)
         self._texts = read_texts(settings.texts.file)
         notices = (
             NoticeSender(connector, self._service_urls, limits, self._texts)
@@ -321,15 +325,19 @@ async def build_app(settings: Settings) -> AsyncIterator[App]:
             if settings.long_turns.is_on:
                 name = settings.long_turns.inbox
                 inbox_queues = queues.queue(name), queues.queue(poison_name(name))
-        yield App(
+        app = App(
             settings,
             stores,
             authentication,
             connector,
             fan_out,
+            budget=stores.budget(),
             inbox=stores.inbox(),
             inbox_queues=inbox_queues,
         )
+        if app.budget:
+            clients.push_async_callback(app.budget.close)
+        yield app
 
 
 class _Process:

@@ -91,11 +91,11 @@ class NoticeSender:
             return Slot(0)
         return self._limits.reserve(conversation.reference, within_seconds)
 
-    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
+    def confirm(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
         """See `Pace.confirm`."""
         if not conversation.reference:
             return slot
-        return self._limits.confirm(conversation.reference, slot)
+        return self._limits.confirm(conversation.reference, slot, within_seconds)
 
     async def __call__(self, conversation: Conversation) -> NoticeResult:
         """Send one notice."""

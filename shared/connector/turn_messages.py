@@ -294,6 +294,7 @@ async def _limited(
 ) -> None:
     """Send within the limits; they also learn from the result."""
     reference = reference_of(context.activity)
+    is_reply = notices_within_seconds is None
     if notices_within_seconds is None:
         await limits.before_reply(reference)
     else:
@@ -302,6 +303,6 @@ async def _limited(
     try:
         await send()
     except ConnectorError as error:
-        limits.answered(reference, sent_at, error)
+        limits.answered(reference, sent_at, error, is_reply=is_reply)
         raise
     limits.answered(reference, sent_at)

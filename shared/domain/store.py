@@ -5,6 +5,8 @@
     DeadLetterStore     the commands for dead letters
     ControlStore        a changed timeout
     StatusStore         the status page, and the records of sweeps
+    TenantStore         what processes tell each other about tenants
+    BudgetStore         what processes that send tell each other
     ConversationStore   all of these: for a store with rows
     Stores              the stores of one app
 
@@ -18,6 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
+from shared.domain.budget import Member, Rows, Told
 from shared.domain.control import Control
 from shared.domain.conversation import Conversation, PrivateState
 from shared.domain.identity import Address
@@ -286,6 +289,30 @@ class TenantStore(Protocol):
 
     async def keep_service_url(self, tenant: str, url: str) -> None:
         """Keep a service URL over the one before: one request, no read."""
+
+
+class BudgetStore(Protocol):
+    """The rows of the budget that all sending processes share; see `shared.domain.budget`."""
+
+    async def renew(self, member: Member) -> None:
+        """Write a member's row over the version that was read. Only a look tells the result.
+
+        Raises:
+            ConflictError: another version is there, or none.
+        """
+
+    async def rows(self) -> Rows:
+        """All rows. One request, if there are not hundreds of them."""
+
+    async def tell(self, told: Told) -> None:
+        """Write the row of a process that sends replies over the one before: one request."""
+
+    async def remove(self, row: Member | Told) -> None:
+        """Delete a row at the version that was read. It is no error if it is gone.
+
+        Raises:
+            ConflictError: it has changed.
+        """
 
 
 class ConversationStore(

@@ -176,7 +176,7 @@ class Expirer:
                     await asyncio.wait_for(self._work.stopped.wait(), slot.seconds)
             if self._report.stopped:
                 return
-            slot = self._pace.confirm(conversation, slot)
+            slot = self._pace.confirm(conversation, slot, self._work.seconds_left)
             if not slot.granted:
                 slot = self._pace.reserve(conversation, self._work.seconds_left)
         if slot.granted:

@@ -59,7 +59,7 @@ class Slot:
 
     seconds: float
     granted: bool = True
-    at: float = 0.0
+    at: float | None = None
 
 
 class Pace(Protocol):
@@ -68,8 +68,11 @@ class Pace(Protocol):
     def reserve(self, conversation: Conversation, within_seconds: float) -> Slot:
         """Reserve a slot for the notice, if there is one within these seconds."""
 
-    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
-        """The slot when its time has come: 0 seconds to wait, or more if replies went first."""
+    def confirm(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
+        """The slot when its time has come: 0 seconds to wait, or more if others go first.
+
+        If it would have to wait longer than `within_seconds`, it is not granted any more.
+        """
 
 
 class Unlimited:
@@ -80,7 +83,7 @@ class Unlimited:
         del conversation, within_seconds
         return Slot(0)
 
-    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
+    def confirm(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
         """See `Pace.confirm`."""
-        del conversation
+        del conversation, within_seconds
         return slot

@@ -11,12 +11,13 @@ from typing_extensions import override
 
 from shared.domain.errors import NewerRowError, StorageUnavailableError
 from shared.domain.inbox import Inbox
-from shared.domain.store import ConversationStore, StateStore, Stores
+from shared.domain.store import BudgetStore, ConversationStore, StateStore, Stores
 from shared.domain.times import utc_now
 from shared.settings import Settings, SettingsError
 from shared.settings.storage import StorageSettings
 from shared.storage.observed_table import ObservedTable
 from shared.storage.table_account import Tables
+from shared.storage.table_budget import TableBudget
 from shared.storage.table_inbox import TableInbox
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row
@@ -146,6 +147,10 @@ class AzureStores(Stores):
             max_row_bytes=self._most_bytes,
         )
         return cosmos_store, lambda: conversations.requests + documents.requests
+
+    def budget(self) -> BudgetStore | None:
+        """Where processes share what they may send; None if there is no table for it."""
+        return TableBudget(self._conversations) if self.has_rows else None
 
     def inbox(self) -> Inbox:
         """Where activities wait for their turns; without `has_inbox` its table may be missing."""

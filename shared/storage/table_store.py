@@ -9,7 +9,8 @@ Row keys of the conversations table, all rows of one conversation in one partiti
     x|{expired:010d}|{key}|{session}  a dead letter: a notice that could not be delivered
 
 Partition ctl: `ctl` describes the table, `sweep|{slot:02d}` are records of the last sweeps, and
-`url|{tenant}` has the newest service URL of a channel's tenant.
+`url|{tenant}` has the newest service URL of a channel's tenant. Partition budget: see
+`table_budget.py`.
 
 Users table, partition {user}:
 

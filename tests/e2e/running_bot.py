@@ -19,6 +19,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from scripts import cosmos, processes
 from shared.domain.identity import ConversationKey, user_hash
 from shared.storage.table_account import Tables
+from shared.storage.table_budget import TableBudget
 from shared.storage.tables import AzureTable, Operation, Row
 from tests.bots import survey_bot
 from tests.fake_channel import FakeChannel, until
@@ -121,7 +122,7 @@ class RunningBot:
         return self._reports()[-1]
 
     def _reports(self) -> list[str]:
-        return re.findall(r"sweep: ((?!so far).*, \d+ requests.*)", self.log)
+        return re.findall(r"sweep: ((?!sweep: |so far).*, \d+ requests.*)", self.log)
 
     def kill(self) -> None:
         """As `kill -9` does, or a machine that goes down."""
@@ -256,6 +257,9 @@ class StoredRows:
         """
         passed = timedelta(**duration)
         await asyncio.gather(*(self._age(row, passed) for row in await self._rows()))
+        budget = TableBudget(self.conversations)
+        for told in (await budget.rows()).told:  # replies that were many are long ago
+            await budget.remove(told)
 
     async def let_time_pass_for(self, user: str, **duration: float) -> None:
         """Make the row of a user of the channel `test` older too."""

@@ -468,9 +468,9 @@ class Simulation:
 
 
 class _Notices(NoticeSender):
-    def confirm(self, conversation: Conversation, slot: Slot) -> Slot:
+    def confirm(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
         """Timers of less than a second go off at any time here, so that is as good as now."""
-        slot = super().confirm(conversation, slot)
+        slot = super().confirm(conversation, slot, within_seconds)
         is_now = slot.granted and slot.seconds < SHORT_SECONDS
         return replace(slot, seconds=0) if is_now else slot
 

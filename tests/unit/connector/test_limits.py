@@ -8,10 +8,29 @@ import pytest
 from shared.connector.client import ConnectorError
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import Limits
+from shared.domain.budget import Share
 from shared.domain.reference import Reference
+from shared.expiry.budget import Budget
 from shared.expiry.notice import Slot
 
 DOWN = ConnectorError("no answer")
+
+
+class FixedBudget(Budget):
+    """A share that is set by hand; what replies say to it is kept."""
+
+    def __init__(self, share: Share | None = None) -> None:
+        self.fixed = share
+        self.replies: list[bool] = []
+
+    def share(self, lane: str, limit: tuple[int, float]) -> Share | None:
+        assert len(lane) == 32
+        assert limit == (50, 1)
+        return self.fixed
+
+    def replied(self, lane: str, *, refused: bool = False) -> None:
+        assert len(lane) == 32
+        self.replies.append(refused)
 
 
 class Time:
@@ -118,9 +137,37 @@ async def test_those_who_wait_already_wait_for_a_reply_too(
     assert second.seconds == pytest.approx(1 / 49)
     await limits.before_reply(teams("c"))
     time.now += second.seconds
-    assert limits.confirm(teams("b"), second).seconds == pytest.approx(1 / 49)
+    assert limits.confirm(teams("b"), second, 60).seconds == pytest.approx(1 / 49)
     time.now += 1 / 49
-    assert limits.confirm(teams("b"), second).seconds == 0
+    assert limits.confirm(teams("b"), second, 60).seconds == 0
+
+
+def test_a_process_that_stood_still_does_not_catch_up(limits: SendingLimits, time: Time) -> None:
+    waiting = [(teams(f"talk {n}"), limits.reserve(teams(f"talk {n}"), 60)) for n in range(400)]
+    time.now += 5
+    gone: list[float] = []
+    for reference, slot in waiting[1:]:  # the first one went at once
+        while (wait := limits.confirm(reference, slot, 60).seconds) > 0:
+            time.now += wait
+        gone.append(time.now)
+    assert [late - early for early, late in pairwise(gone)] == pytest.approx([1 / 49] * 398)
+
+
+def test_all_who_wake_after_a_standstill_are_told_to_wait_at_the_lanes_pace(
+    limits: SendingLimits, time: Time
+) -> None:
+    waiting = [(teams(f"talk {n}"), limits.reserve(teams(f"talk {n}"), 60)) for n in range(400)]
+    time.now += 5
+    seconds = [limits.confirm(*each, 60).seconds for each in waiting]
+    assert seconds == pytest.approx([n / 49 for n in range(400)])
+
+
+def test_being_late_by_a_moment_costs_no_place(limits: SendingLimits, time: Time) -> None:
+    first, second, third = (limits.reserve(teams(name), 60) for name in "abc")
+    assert first.seconds == 0
+    time.now += second.seconds + 0.01
+    assert limits.confirm(teams("b"), second, 60).seconds == 0
+    assert limits.confirm(teams("c"), third, 60).seconds == pytest.approx(1 / 49 - 0.01)
 
 
 async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
@@ -133,13 +180,17 @@ async def test_a_reply_waits_for_the_limit_of_its_own_conversation(
 
 
 def test_a_429_closes_the_lane_and_slows_it_for_a_while(limits: SendingLimits, time: Time) -> None:
-    limits.reserve(teams("a"), 60)
+    slot = limits.reserve(teams("a"), 60)
+    elsewhere = limits.reserve(teams("b", tenant="another"), 60)
     answered(limits, teams("a"), refusal(429, 7))
-    assert limits.confirm(teams("b"), Slot(0)).seconds == pytest.approx(7 + 2 / 49)
-    assert limits.confirm(teams("b", tenant="another"), Slot(0)).seconds == 0
-    assert limits.reserve(teams("b"), 60).seconds == pytest.approx(7)
+    refused = limits.confirm(teams("b"), slot, 60)
+    assert not refused.granted
+    assert refused.seconds == pytest.approx(7 + 2 / 49)
+    assert limits.confirm(teams("b", tenant="another"), elsewhere, 60).seconds == 0
+    slot = limits.reserve(teams("b"), 60)
+    assert slot.seconds == pytest.approx(7)
     time.now += 7
-    assert limits.confirm(teams("b"), Slot(0)).seconds == 0
+    assert limits.confirm(teams("b"), slot, 60).seconds == 0
     first, second = (limits.reserve(teams(name), 60).seconds for name in "cd")
     assert second - first == pytest.approx(2 / 49)
     time.now += 31
@@ -155,8 +206,9 @@ def test_a_429_closes_the_lane_for_five_minutes_at_most(limits: SendingLimits) -
 def test_a_service_url_that_does_not_answer_is_left_alone_and_probed(
     limits: SendingLimits, time: Time
 ) -> None:
+    under_way = limits.reserve(teams(), 60)
     fail(limits, teams(), 5)
-    assert not limits.confirm(teams(), Slot(0)).granted
+    assert not limits.confirm(teams(), under_way, 60).granted
     slot = limits.reserve(teams(), 60)
     assert not slot.granted
     assert 12 <= slot.seconds <= 19
@@ -287,3 +339,134 @@ def test_a_tenant_is_one_lane_on_any_channel_whose_table_says_so(time: Time) -> 
     here, there = (replace(other(url), tenant="t") for url in ("https://here/", "https://there/"))
     assert limits.reserve(here, 60).seconds == 0
     assert limits.reserve(there, 60).seconds == pytest.approx(1 / 9.8)
+
+
+@pytest.fixture
+def budget(limits: SendingLimits) -> FixedBudget:
+    budget = FixedBudget()
+    limits.budget = budget
+    return budget
+
+
+def share_of(per_second: float, *, starts_at: float = 0, ends_at: float = 9e9) -> Share:
+    return Share(per_second, per_second, starts_at, ends_at, is_whole=False)
+
+
+def test_notices_go_at_the_pace_of_the_share(limits: SendingLimits, budget: FixedBudget) -> None:
+    budget.fixed = share_of(5)
+    seconds = slots(limits, 10)
+    assert 0 <= seconds[0] < 1 / 5  # processes that begin together do not go on together
+    steps = [later - earlier for earlier, later in pairwise(seconds)]
+    assert steps == pytest.approx([1 / 5] * 9)
+
+
+def test_alone_the_first_notice_goes_at_once(limits: SendingLimits, budget: FixedBudget) -> None:
+    budget.fixed = Share(39, 39)
+    assert slots(limits, 3) == pytest.approx([0, 1 / 39, 2 / 39])
+
+
+def test_a_share_that_is_not_known_is_asked_for_less_and_less_often(
+    limits: SendingLimits, budget: FixedBudget
+) -> None:
+    slot = limits.reserve(teams(), 60)
+    seconds = []
+    for _ in range(6):
+        seconds.append(slot.seconds)
+        slot = limits.confirm(teams(), slot, 60)
+    assert seconds == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2])
+    budget.fixed = Share(39, 39)
+    assert limits.confirm(teams(), slot, 60).seconds == 0
+
+
+def test_who_has_no_share_is_told_later_at_the_pace_of_all(
+    limits: SendingLimits, budget: FixedBudget
+) -> None:
+    budget.fixed = Share(0, 0.5, is_whole=False)
+    later = [limits.reserve(teams(name), 10) for name in "abc"]
+    assert not any(slot.granted for slot in later)
+    assert [slot.seconds for slot in later] == pytest.approx([12, 14, 16])
+
+
+def test_no_notice_goes_before_the_share_begins(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    budget.fixed = share_of(10, starts_at=time.now + 3)
+    first, second = (limits.reserve(teams(name), 60) for name in "ab")
+    assert 3 <= first.seconds < 3.1
+    assert second.seconds == pytest.approx(first.seconds + 1 / 10)
+    time.now += 2
+    assert limits.confirm(teams("a"), first, 60).seconds == pytest.approx(first.seconds - 2)
+
+
+def test_a_share_that_becomes_smaller_makes_those_who_wait_wait_longer(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    budget.fixed = Share(40, 40)
+    waiting = [limits.reserve(teams(f"{n}"), 60) for n in range(41)]
+    assert waiting[40].seconds == pytest.approx(1)
+    budget.fixed = share_of(4)
+    assert limits.confirm(teams("40"), waiting[40], 60).seconds == pytest.approx(4)  # looks again
+    time.now += 9
+    budget.fixed = share_of(8)
+    assert limits.confirm(teams("40"), waiting[40], 60).seconds == pytest.approx((10 - 9) * 4 / 8)
+    assert not limits.confirm(teams("40"), waiting[40], 0.1).granted
+
+
+def test_who_waits_looks_again_if_replies_have_made_the_only_share_smaller(
+    limits: SendingLimits, budget: FixedBudget
+) -> None:
+    budget.fixed = Share(1, 39)
+    assert slots(limits, 10) == pytest.approx([0, 1, 2, 3, 4, 4, 4, 4, 4, 4])
+
+
+def test_a_share_that_is_lost_and_comes_back_lets_nobody_catch_up(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    budget.fixed = share_of(10, ends_at=time.now + 1)
+    waiting = [limits.reserve(teams(f"{n}"), 60) for n in range(60)]
+    time.now += 5
+    budget.fixed = None
+    assert limits.confirm(teams("1"), waiting[1], 60) == Slot(2, at=waiting[1].at)
+    assert not limits.confirm(teams("1"), waiting[1], 1).granted
+    budget.fixed = share_of(10)
+    seconds = [limits.confirm(teams(f"{n}"), waiting[n], 60).seconds for n in range(2, 20)]
+    steps = [later - earlier for earlier, later in pairwise(seconds)]
+    assert steps == pytest.approx([1 / 10] * 17, abs=0.11)
+    assert sum(each == 0 for each in seconds) <= 1
+
+
+def test_after_all_who_waited_have_given_up_nobody_waits_for_their_slots(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    budget.fixed = Share(39, 39)
+    waiting = [limits.reserve(teams(f"{n}"), 60) for n in range(400)]
+    budget.fixed = None
+    for number, slot in enumerate(waiting[1:], 1):
+        assert not limits.confirm(teams(f"{number}"), slot, 0).granted
+    budget.fixed = Share(39, 39)
+    assert limits.reserve(teams("next"), 60).seconds <= 1 / 39
+
+
+async def test_replies_are_counted_and_wait_for_no_share(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    for number in range(5):
+        await limits.before_reply(teams(f"{number}"))
+    limits.answered(teams("4"), time.now, refusal(429), is_reply=True)
+    limits.answered(teams("4"), time.now, refusal(429))
+    assert budget.replies == [False] * 5 + [True]
+    assert time.slept == []
+    time.now += 60
+    budget.fixed = Share(39, 39)
+    assert limits.reserve(teams("notice"), 60).seconds == 0  # they were long ago
+
+
+async def test_a_message_of_the_authors_own_waits_for_its_share_as_notices_do(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    budget.fixed = share_of(10, starts_at=time.now + 7)
+    await limits.before_notice(teams(), 10)
+    assert 7 <= sum(time.slept) <= 7.1
+    budget.fixed = share_of(10, starts_at=time.now + 12)
+    with pytest.raises(ConnectorError, match="limit is used up"):
+        await limits.before_notice(teams("b"), 10)

@@ -994,7 +994,7 @@ class FixedPace:
         self.asked += 1
         return self.slots.pop(0) if self.slots else Slot(0)
 
-    def confirm(self, _: Conversation, __: Slot) -> Slot:
+    def confirm(self, _: Conversation, __: Slot, ___: float) -> Slot:
         return self.then.pop(0) if self.then else Slot(0)
 
 
@@ -1070,7 +1070,7 @@ async def test_never_more_notices_wait_for_their_places_than_may(
             most = max(most, waiting)
             return Slot(0.01)
 
-        def confirm(self, _: Conversation, __: Slot) -> Slot:
+        def confirm(self, _: Conversation, __: Slot, ___: float) -> Slot:
             nonlocal waiting
             waiting -= 1
             return Slot(0)

@@ -1,0 +1,564 @@
+"""Many processes send to one channel, in virtual time: the real budget, limits, retries and rows.
+
+`python -m tests.simulation.sending` runs all scenarios, with as many seeds as `--seeds` says; the
+suite runs the small ones. What is not real: time, the network to the table and to the channel, and
+the sweep, which here is a number of rows that ask for slots as `Expirer` does.
+
+A process may stand still, die, have a clock that is wrong by two seconds, and not get answers.
+Replies are sent evenly: with replies at random, thirty a second alone are above fifty in some
+second of a minute.
+"""
+
+import argparse
+import asyncio
+import math
+import random
+import selectors
+import sys
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from typing_extensions import override
+
+from shared.connector.client import ConnectorError
+from shared.connector.limits import SendingLimits
+from shared.connector.limits_file import read_limits
+from shared.connector.retry import Retries
+from shared.domain.errors import StorageUnavailableError
+from shared.domain.reference import Reference
+from shared.expiry.budget import Budget
+from shared.expiry.notice import Slot
+from shared.settings.sending import SendingSettings
+from shared.storage.table_budget import TableBudget
+from shared.storage.tables import Operation, Row, Table
+from tests.memory_table import MemoryTable
+
+LIMIT = 50  # a second, of each tenant
+SWEEP_SECONDS = 45.0
+SETTLED_SECONDS = 30.0  # by then 64 processes that begin together have their shares
+_EPOCH = datetime(2026, 11, 30, tzinfo=UTC)
+_LIMITS = read_limits(SendingSettings())
+
+
+class _NoFiles(selectors.SelectSelector):
+    """Waits for nothing: time passes at once."""
+
+    passed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everything waits, and for nothing"
+        self.passed += timeout
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop, on virtual time."""
+
+    def __init__(self) -> None:
+        self._virtual = _NoFiles()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.passed
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What happens.
+
+    Attributes:
+        workers: processes that send notices, as fast as they may.
+        tenants: that each of them has notices for.
+        seconds: how long it goes on.
+        replies: (from, until, a second at first, a second at last), to the first tenant.
+        repliers: processes that send them.
+        deaths: of workers.
+        stalls: of workers.
+        stall_seconds: how long each is.
+        mute: workers whose writes do not arrive after 20 s.
+        lost: the part of storage requests that get no answer.
+        skew: the most that a clock is wrong by.
+        notices: the least that go to each tenant in a second, once it is settled.
+        step_at: when a step of replies comes: what is above the limit until 20 s later is forgiven.
+        mixed: whether the workers send the replies too.
+    """
+
+    workers: int
+    tenants: int = 1
+    seconds: float = 70.0
+    replies: Sequence[tuple[float, float, float, float]] = ()
+    repliers: int = 6
+    deaths: int = 0
+    stalls: int = 0
+    stall_seconds: float = 30.0
+    mute: int = 0
+    lost: float = 0.002
+    skew: float = 1.0
+    notices: float = 37.0
+    step_at: float | None = None
+    mixed: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        worst: the most requests that a tenant got in a second, but for what is forgiven.
+        worst_ever: the same with that.
+        notices: that went to each tenant in a second, once it was settled.
+        refused: requests that the channel refused.
+        lost: replies that were never taken.
+        requests: to storage, in each minute.
+    """
+
+    worst: int
+    worst_ever: int
+    notices: float
+    refused: int
+    lost: int
+    requests: float
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        """What was promised and not kept."""
+        found = []
+        if self.worst > LIMIT:
+            found.append(f"{self.worst} in a second")
+        if self.notices < scenario.notices:
+            found.append(f"{self.notices:.1f} notices a second")
+        if self.lost:
+            found.append(f"{self.lost} replies lost")
+        return found
+
+
+@dataclass
+class _Tenant:
+    times: list[float] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
+    notices: list[float] = field(default_factory=list)
+    refused: int = 0
+
+    def arrives(self, now: float, *, is_reply: bool) -> bool:
+        self.times.append(now)
+        if len(self.taken) - bisect_right(self.taken, now - 1) >= LIMIT:
+            self.refused += 1
+            return False
+        self.taken.append(now)
+        if not is_reply:
+            self.notices.append(now)
+        return True
+
+    def worst(self, forgiven: tuple[float, float] = (0, 0)) -> int:
+        """The most that came in a second that ends outside of what is forgiven."""
+        most = begin = 0
+        for position, at in enumerate(self.times):
+            while self.times[begin] <= at - 1:
+                begin += 1
+            if not forgiven[0] <= at < forgiven[1]:
+                most = max(most, position - begin + 1)
+        return most
+
+
+class _Process:
+    """One process: it may die, stand still, and have a wrong clock."""
+
+    def __init__(self, world: "World", number: int, skew_seconds: float) -> None:
+        self._world = world
+        self._skew = timedelta(seconds=skew_seconds)
+        self._offset = world.random.uniform(0, 1000)
+        self.is_dead = False
+        self.is_mute = False
+        self.stands_until = 0.0
+        names = random.Random(f"{world.seed} {number}")
+        self.random = random.Random(names.random())
+        self.budget = world.make_budget(
+            TableBudget(_Network(world, self)),
+            now=self.now,
+            clock=self.clock,
+            sleep=self.sleep,
+            randomness=self.random,
+            new_name=lambda: f"{names.getrandbits(64):016x}",
+        )
+        self.limits = world.make_limits(
+            _LIMITS, self.clock, self.sleep, self.random, budget=self.budget
+        )
+
+    def now(self) -> datetime:
+        return _EPOCH + timedelta(seconds=self._world.now) + self._skew
+
+    def clock(self) -> float:
+        return self._world.now + self._offset
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        while self._world.now < self.stands_until:  # noqa: ASYNC110 - time is all that it waits for
+            await asyncio.sleep(self.stands_until - self._world.now)
+        if self.is_dead:
+            await asyncio.Event().wait()
+
+
+class _Network(Table):
+    """The way of one process to the table."""
+
+    def __init__(self, world: "World", process: _Process) -> None:
+        self._world, self._process = world, process
+
+    async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
+        raise NotImplementedError
+
+    async def write(self, operations: Sequence[Operation]) -> list[str]:
+        loses, arrives = await self._sent()
+        if self._process.is_mute:
+            loses, arrives = True, False
+        try:
+            if arrives:
+                return await self._world.table.write(operations)
+        finally:
+            await self._answered(loses=loses)
+        return []
+
+    async def query(
+        self,
+        partition: str,
+        first: str,
+        last: str,
+        select: Sequence[str] = (),
+        page_size: int = 500,
+    ) -> AsyncIterator[list[Row]]:
+        loses, _ = await self._sent()
+        pages = [
+            page
+            async for page in self._world.table.query(partition, first, last, select, page_size)
+        ]
+        await self._answered(loses=loses)
+        for page in pages:
+            yield page
+
+    async def _sent(self) -> tuple[bool, bool]:
+        """On its way; returns whether its answer gets lost, and whether it arrives."""
+        chance = self._world.random
+        loses = chance.random() < self._world.scenario.lost
+        await asyncio.sleep(chance.uniform(0.0025, 0.025))
+        return loses, not loses or chance.random() < 0.5
+
+    async def _answered(self, *, loses: bool) -> None:
+        await self._process.sleep(3 if loses else self._world.random.uniform(0.0025, 0.025))
+        if loses:
+            raise StorageUnavailableError("no answer")
+
+
+class World:
+    """One run.
+
+    Args:
+        scenario: what happens.
+        seed: of all chances.
+        budget: what each process has: a mutant, for example.
+        limits: the same.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        budget: type[Budget] = Budget,
+        limits: type[SendingLimits] = SendingLimits,
+    ) -> None:
+        self.scenario, self.seed = scenario, seed
+        self.make_budget, self.make_limits = budget, limits
+        self.random = random.Random(seed)
+        random.seed(seed)  # the waits of retries
+        self.table = MemoryTable()
+        self._loop = VirtualLoop()
+        self._tenants = {f"tenant {n}": _Tenant() for n in range(scenario.tenants)}
+        self._lost = 0
+        self._sent: Counter[str] = Counter()
+        skew = scenario.skew
+        self._workers = [
+            _Process(self, n, self.random.uniform(-skew, skew)) for n in range(scenario.workers)
+        ]
+        self._repliers = (
+            self._workers
+            if scenario.mixed
+            else [
+                _Process(self, 1000 + n, self.random.uniform(-skew, skew))
+                for n in range(scenario.repliers)
+            ]
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def now(self) -> float:
+        return self._loop.time()
+
+    def run(self) -> Outcome:
+        """Let it happen."""
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._run())
+        scenario = self.scenario
+        step = scenario.step_at
+        forgiven = (0.0, 0.0) if step is None else (step, step + 20)
+        span = scenario.seconds - SETTLED_SECONDS
+        tenants = self._tenants.values()
+        settled = [
+            sum(SETTLED_SECONDS <= each < scenario.seconds for each in tenant.notices)
+            for tenant in tenants
+        ]
+        return Outcome(
+            worst=max(each.worst(forgiven) for each in tenants),
+            worst_ever=max(each.worst() for each in tenants),
+            notices=min(settled) / span,
+            refused=sum(each.refused for each in tenants),
+            lost=self._lost,
+            requests=60 * self.table.requests / scenario.seconds,
+        )
+
+    async def _run(self) -> None:
+        scenario = self.scenario
+        for worker in self._workers:
+            self._start(self._work(worker, self.random.uniform(0, 2)))
+        for part in scenario.replies:
+            self._start(self._talk(*part))
+        for number in range(scenario.deaths):
+            victim = self._workers[(7 * number + 1) % scenario.workers]
+            self._start(self._die(victim, 20 + 60 * number / scenario.deaths))
+        for number in range(scenario.stalls):
+            victim = self._workers[(5 * number) % scenario.workers]
+            self._start(self._stall(victim, 25 + 50 * number / scenario.stalls))
+        for worker in self._workers[: scenario.mute]:
+            self._loop.call_at(20, setattr, worker, "is_mute", True)
+        await asyncio.sleep(scenario.seconds)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.result()
+
+    async def _die(self, worker: _Process, at: float) -> None:
+        await asyncio.sleep(at)
+        worker.is_dead = True
+
+    async def _stall(self, worker: _Process, at: float) -> None:
+        await asyncio.sleep(at)
+        worker.stands_until = self.now + self.scenario.stall_seconds
+
+    async def _work(self, worker: _Process, begin: float) -> None:
+        await worker.sleep(begin)
+        rows = max(3, 120 // self.scenario.workers)
+        for tenant in self._tenants:
+            for row in range(rows):
+                self._start(self._row(worker, tenant, row))
+
+    async def _row(self, worker: _Process, tenant: str, row: int) -> None:
+        """One due row after another, as `Expirer` handles them."""
+        limits, number = worker.limits, 0
+        while True:
+            number += 1
+            talk = f"{tenant} {row} {number}"
+            reference = Reference("msteams", "https://teams/", talk, tenant=tenant)
+            ends_at = worker.clock() + SWEEP_SECONDS
+            slot = limits.reserve(reference, SWEEP_SECONDS)
+            while slot.granted and slot.seconds > 0:
+                await worker.sleep(slot.seconds)
+                left = max(ends_at - worker.clock(), 0)
+                slot = limits.confirm(reference, slot, left)
+                if not slot.granted:
+                    slot = limits.reserve(reference, left)
+            if not slot.granted:
+                await worker.sleep(1)  # it is told later; the next row comes
+                continue
+            await worker.sleep(self.random.uniform(0.005, 0.05))  # the claim
+            sent_at = worker.clock()
+            error = await self._send(worker, tenant, is_reply=False)
+            limits.answered(reference, sent_at, error)
+
+    async def _send(
+        self, process: _Process, tenant: str, *, is_reply: bool
+    ) -> ConnectorError | None:
+        await asyncio.sleep(self.random.uniform(0.01, 0.06))
+        taken = self._tenants[tenant].arrives(self.now, is_reply=is_reply)
+        await process.sleep(self.random.uniform(0.01, 0.06))
+        return None if taken else ConnectorError("no", status=429, retry_after_seconds=1)
+
+    async def _talk(self, begin: float, end: float, first: float, last: float) -> None:
+        await asyncio.sleep(begin)
+        number = 0
+        while self.now < end:
+            rate = first + (last - first) * (self.now - begin) / (end - begin)
+            await asyncio.sleep(min(1 / max(rate, 0.2), 2))
+            number += 1
+            self._start(self._reply(self._repliers[number % len(self._repliers)], number))
+
+    async def _reply(self, process: _Process, number: int) -> None:
+        reference = Reference("msteams", "https://teams/", f"reply {number}", tenant="tenant 0")
+
+        async def send() -> None:
+            await process.limits.before_reply(reference)
+            sent_at = process.clock()
+            error = await self._send(process, "tenant 0", is_reply=True)
+            process.limits.answered(reference, sent_at, error, is_reply=True)
+            if error:
+                raise error
+
+        try:
+            await Retries(clock=process.clock, sleep=process.sleep).begin().call(send)
+        except ConnectorError:
+            self._lost += 1
+
+
+# Rules of the product, broken on purpose. Each must be noticed in one of the small scenarios.
+
+
+class OwnBelief(Budget):
+    """Sends until the time that it meant to write, whether others can read it or not."""
+
+    @override
+    async def _renewed(self) -> float:
+        meant = self._clock() + self._row_seconds
+        pause = await super()._renewed()
+        if self._view:
+            self._view = replace(self._view, ends_at=meant)
+        return pause
+
+
+class NoWait(Budget):
+    """Sends as soon as it has a view, though others have views without it."""
+
+    @override
+    async def _renewed(self) -> float:
+        pause = await super()._renewed()
+        if self._view:
+            self._view = replace(self._view, starts_at=0.0)
+        return pause
+
+
+class Alone(Budget):
+    """Does not count the others."""
+
+    @override
+    async def _renewed(self) -> float:
+        pause = await super()._renewed()
+        if self._view:
+            self._view = replace(self._view, names=[self._view.name], starts_at=0.0)
+        return pause
+
+
+class Forever(Budget):
+    """Goes on when its time is over."""
+
+    @override
+    async def _renewed(self) -> float:
+        pause = await super()._renewed()
+        if self._view:
+            self._view = replace(self._view, ends_at=math.inf)
+        return pause
+
+
+class Silent(Budget):
+    """Tells no replies."""
+
+    @override
+    def replied(self, lane: str, *, refused: bool = False) -> None:
+        pass
+
+
+class Hasty(SendingLimits):
+    """Catches up after it stood still."""
+
+    @override
+    def confirm(self, reference: Reference, slot: Slot, within_seconds: float) -> Slot:
+        lane = self._lane(reference, self.clock())
+        before = lane.time
+        found = super().confirm(reference, slot, within_seconds)
+        lane.time = max(lane.time, before)
+        return found
+
+
+def _at_replies(each_second: float) -> float:
+    """The least notices that a tenant gets beside so many replies."""
+    return 0.8 * (46 - 1.25 * each_second)
+
+
+_STEP = ((40.0, 100.0, 30.0, 30.0),)
+_RAMP = ((10.0, 90.0, 0.0, 30.0), (90.0, 110.0, 30.0, 30.0))
+_SLOW_RAMP = ((10.0, 170.0, 0.0, 30.0), (170.0, 190.0, 30.0, 30.0))
+
+SMALL: Mapping[str, Scenario] = {
+    **{f"{n} at work": Scenario(n) for n in (1, 4, 16, 64)},
+    "16, some die": Scenario(16, seconds=120, deaths=4, notices=35),
+    "16, some stand still": Scenario(16, seconds=120, stalls=8, notices=35),
+    "16, lost answers": Scenario(16, lost=0.02, notices=35),
+    "4, 10 replies a second": Scenario(
+        4, replies=((5, 70, 10, 10),), notices=_at_replies(10), step_at=5
+    ),
+    "16, a step to 30 replies": Scenario(
+        16, seconds=100, replies=_STEP, notices=_at_replies(30), step_at=40
+    ),
+    "4, 10 tenants": Scenario(4, tenants=10, seconds=45),
+    "2, the writes of one get lost": Scenario(2, mute=1, notices=35),
+    "8, each stands still for a moment": Scenario(8, stalls=8, stall_seconds=4, notices=30),
+}
+LARGE: Mapping[str, Scenario] = {
+    **{f"{n}, 100 tenants": Scenario(n, tenants=100, seconds=60) for n in (1, 4, 16, 64)},
+    **{
+        f"{n}, a step to 30 replies": Scenario(
+            n, seconds=100, replies=_STEP, notices=_at_replies(30), step_at=40
+        )
+        for n in (1, 4, 64)
+    },
+    **{
+        f"{n}, replies rise to 30": Scenario(n, seconds=110, replies=_RAMP, notices=_at_replies(30))
+        for n in (1, 4, 16, 64)
+    },
+    "64, some die": Scenario(64, seconds=120, deaths=16, notices=35),
+    "64, all at once": Scenario(
+        64, seconds=110, deaths=12, stalls=12, lost=0.02, replies=_RAMP, notices=_at_replies(30)
+    ),
+    "16, all at once": Scenario(
+        16, seconds=110, deaths=4, stalls=4, lost=0.02, replies=_RAMP, notices=_at_replies(30)
+    ),
+    "16 that also reply": Scenario(
+        16, seconds=190, replies=_SLOW_RAMP, mixed=True, notices=_at_replies(30)
+    ),
+    "16, replies of 40 processes": Scenario(
+        16, seconds=190, replies=_SLOW_RAMP, repliers=40, notices=_at_replies(30)
+    ),
+}
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="scenarios; none: all")
+    parser.add_argument("--seeds", type=int, default=1)
+    arguments = parser.parse_args()
+    every = {**SMALL, **LARGE}
+    failed = False
+    head = ("worst", "ever", "notices", "429s", "lost", "req/min", "CPU s")
+    sys.stdout.write(f"{'':42}" + "".join(f"{each:>9}" for each in head) + "\n")
+    for name in arguments.names or every:
+        for seed in range(arguments.seeds):
+            began = time.process_time()
+            outcome = World(every[name], seed).run()
+            problems = outcome.problems(every[name])
+            failed = failed or bool(problems)
+            figures: list[float] = [outcome.worst, outcome.worst_ever, round(outcome.notices, 1)]
+            figures += [outcome.refused, outcome.lost, round(outcome.requests)]
+            figures.append(round(time.process_time() - began, 1))
+            sys.stdout.write(f"{name:42}" + "".join(f"{each:9}" for each in figures))
+            sys.stdout.write(f"  {', '.join(problems)}\n")
+            sys.stdout.flush()
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    _main()
