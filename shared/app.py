@@ -105,6 +105,7 @@ class App:
             notices or say_nothing,
             self.erasure.finish,
             policy=policy,
+            send_warning=notices.warn if notices else None,
             pace=notices,
             fan_out=fan_out,
         )

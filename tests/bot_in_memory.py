@@ -270,6 +270,7 @@ class BotInMemory:
                 self.erasure.finish,
                 policy=self.policy,
                 budget_seconds=budget_seconds,
+                send_warning=self.notices.warn,
                 pace=pace,
                 max_notice_age_seconds=max_notice_age_seconds,
                 ahead=ahead,

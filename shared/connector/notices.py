@@ -1,8 +1,19 @@
 """The notice of an expiry, and its sending."""
 
 from dataclasses import replace
+from datetime import timedelta
 
-from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
+from botbuilder.core import CardFactory
+from botbuilder.schema import (
+    ActionTypes,
+    Activity,
+    ActivityTypes,
+    CardAction,
+    ConversationReference,
+    HeroCard,
+    InputHints,
+    SuggestedActions,
+)
 
 from shared import telemetry
 from shared.connector.client import Connector, ConnectorError
@@ -10,10 +21,11 @@ from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.operations import ConnectorClient
 from shared.connector.service_urls import ServiceUrls
+from shared.domain.buttons import STAY
 from shared.domain.conversation import Conversation
 from shared.domain.reference import Reference
 from shared.expiry.notice import NoticeResult, Slot, Verdict
-from shared.texts.languages import Texts
+from shared.texts.languages import Said, Texts
 from shared.texts.texts_file import read_texts
 
 # What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs".
@@ -34,6 +46,9 @@ _VERDICTS = {
 # With a 403: the conversation is fine, but lives at another address.
 _WRONG_SERVICE_URL = "InvalidBotApiHost"
 
+# From so many seconds on, a time is rounded down to a multiple of so many.
+_ROUNDED_TO = ((2 * 86_400, 86_400), (2 * 3600, 3600), (120, 60), (0, 5))
+
 # Channels whose clients get channelData unchanged. Elsewhere it is the channel's own format: Slack
 # answers 400 "Invalid ChannelData" to fields that it does not know.
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
@@ -45,12 +60,40 @@ def notice_for(conversation: Conversation, to: Reference, texts: Texts) -> Activ
     If clients can read channelData, it has the session's id: a client that gets the same notice
     twice can recognise it.
     """
+    notice = _message(to, texts.say("expired", conversation.locale))
+    if to.channel in _CHANNEL_DATA_IS_OURS:
+        notice.channel_data = {"expiredSession": conversation.session}
+    return notice
+
+
+def warning_for(
+    conversation: Conversation, to: Reference, texts: Texts, left: timedelta
+) -> Activity:
+    """A warning as an activity, with a button that keeps the conversation.
+
+    Its text says all, for channels without buttons.
+    """
+    said = texts.say("warning", conversation.locale, remaining=_rounded(left))
+    warning = _message(to, said)
+    title = texts.say("stay", conversation.locale).text
+    button = CardAction(
+        type=ActionTypes.message_back, title=title, text=title, display_text=title, value=STAY
+    )
+    if to.channel == "msteams":  # it shows suggested actions in personal chats only
+        warning.attachments = [CardFactory.hero_card(HeroCard(buttons=[button]))]
+    else:
+        warning.suggested_actions = SuggestedActions(actions=[button])
+    if to.channel in _CHANNEL_DATA_IS_OURS:
+        warning.channel_data = {"warnedSession": conversation.session}
+    return warning
+
+
+def _message(to: Reference, said: Said) -> Activity:
     reference = ConversationReference.deserialize(to.to_json())
-    text, language = texts.say("expired", conversation.locale)
-    notice = Activity(
+    return Activity(
         type=ActivityTypes.message,
-        text=text,
-        locale=language,
+        text=said.text,
+        locale=said.language,
         input_hint=InputHints.accepting_input,
         channel_id=reference.channel_id,
         service_url=reference.service_url,
@@ -58,9 +101,13 @@ def notice_for(conversation: Conversation, to: Reference, texts: Texts) -> Activ
         from_property=reference.bot,
         recipient=reference.user,
     )
-    if reference.channel_id in _CHANNEL_DATA_IS_OURS:
-        notice.channel_data = {"expiredSession": conversation.session}
-    return notice
+
+
+def _rounded(left: timedelta) -> int:
+    """Seconds, rounded down to what people say: nobody is told that there is more time."""
+    seconds = int(left.total_seconds())
+    size = next(each for at_least, each in _ROUNDED_TO if seconds >= at_least)
+    return seconds - seconds % size
 
 
 class NoticeSender:
@@ -107,10 +154,25 @@ class NoticeSender:
             links=telemetry.links_to(conversation.trace),
             attributes={"conversation": conversation.address.key},
         ):
-            return await self._send(conversation, reference)
+            notice = notice_for(conversation, reference, self._texts)
+            return await self._send(notice, conversation, reference)
 
-    async def _send(self, conversation: Conversation, reference: Reference) -> NoticeResult:
-        notice = notice_for(conversation, reference, self._texts)
+    async def warn(self, conversation: Conversation, left: timedelta) -> NoticeResult:
+        """Send one warning; `left` is the time until the conversation expires."""
+        reference = conversation.reference
+        if reference is None:
+            return NoticeResult(Verdict.NOT_WANTED)
+        with telemetry.tracer.start_as_current_span(
+            "warning",
+            links=telemetry.links_to(conversation.trace),
+            attributes={"conversation": conversation.address.key},
+        ):
+            warning = warning_for(conversation, reference, self._texts, left)
+            return await self._send(warning, conversation, reference)
+
+    async def _send(
+        self, notice: Activity, conversation: Conversation, reference: Reference
+    ) -> NoticeResult:
         sent_at = self._limits.clock()
         # Nobody vouched for the address when the row was written: it gets no token, also now.
         is_anonymous = reference.is_anonymous and self._connector.has_identity

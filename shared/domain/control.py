@@ -12,8 +12,8 @@ class Control:
 
     Attributes:
         shard_count: the table's, for life.
-        expire_after: the shortest timeout that due rows are filed by now; None before the first
-            sweep.
+        expire_after: the shortest time, after the last use, that due rows are filed by now; None
+            before the first sweep.
         policy: the fingerprint of the policy they are filed by.
         longest: the longest timeout that rows may still be filed by, while that matters.
         longest_now: the longest timeout that rows are filed by now; None: it is `expire_after`.
@@ -38,10 +38,10 @@ class Control:
         if self.over_at is not None and now >= self.over_at:
             over = replace(self, longest=None, looked_until=None, over_at=None)
             return over.with_policy(policy, now)
-        several = policy.longest > policy.shortest
+        several = policy.longest > policy.first_step_after
         valid = replace(
             self,
-            expire_after=policy.shortest,
+            expire_after=policy.first_step_after,
             policy=policy.fingerprint,
             longest_now=policy.longest if several else None,
         )
@@ -51,7 +51,7 @@ class Control:
             (each for each in (self.longest, self.longest_now, self.expire_after) if each),
             default=timedelta(0),
         )
-        if filed_by <= policy.shortest:  # every row comes up early enough
+        if filed_by <= policy.first_step_after:  # every row comes up early enough
             return valid
         return replace(
             valid,

@@ -1,6 +1,6 @@
 """One conversation and its session: when it is stale, and its next states. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +9,7 @@ from shared.domain.identity import Address, ConversationKey, new_session_id
 from shared.domain.reference import Reference
 from shared.domain.times import LEASE, due_seconds
 from shared.domain.timing import Timing
+from shared.domain.work import DueRow
 
 # A conversation's row names this many of its users. Each further one who changes user state gets a
 # row of their own, so that a turn costs the same in a group of any size.
@@ -128,9 +129,31 @@ class Conversation:
         deadline = timing.deadline(self.last_accessed)
         return max(deadline, self.kept_until) if self.kept_until else deadline
 
+    def steps(self, timing: Timing) -> Sequence[datetime]:
+        """When its users are warned, and then its deadline."""
+        deadline = self.deadline(timing)
+        return [*(deadline - each for each in timing.warnings), deadline]
+
     def due(self, timing: Timing) -> int:
-        """Its deadline in Unix seconds, as in due rows."""
-        return due_seconds(self.deadline(timing))
+        """Its first step in Unix seconds, as in due rows."""
+        return due_seconds(self.steps(timing)[0])
+
+    def warned(self, row: DueRow) -> int:
+        """How many warnings there were since it was last used, as its work item says."""
+        return row.warned if row.warned_since == self.last_accessed else 0
+
+    def moved_on(self, row: DueRow, read_at: datetime, timing: Timing, warned: int) -> DueRow:
+        """Its work item at its next step, after so many warnings.
+
+        Who is back after `read_at`, when this row was read, must be warned in time, too. So it is
+        never later than such a user's first step.
+        """
+        steps = self.steps(timing)
+        due = steps[min(warned, len(steps) - 1)]
+        if warned:
+            due = min(due, read_at + timing.first_step_after)
+        since = self.last_accessed if warned else None
+        return replace(row, due_seconds=due_seconds(due), warned=warned, warned_since=since)
 
     def is_stale(self, now: datetime, timing: Timing) -> bool:
         """Whether its deadline is reached, or it is expired already.

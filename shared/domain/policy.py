@@ -1,6 +1,6 @@
 """Which timing holds for which conversation: defaults, and overrides of which later ones win."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -19,6 +19,7 @@ class Override:
         channels: ids of channels; empty: every channel.
         types: kinds of conversations; empty: every kind.
         expire_after: how long they may be idle; None: as before this override.
+        warn_before: see `Timing`; None: as before this override.
         notify: whether their users are told; None: as before this override.
         notify_within: how long after its last use they are told; None: as before this override.
         sources: see `Timing`; of the values that are not None.
@@ -27,6 +28,7 @@ class Override:
     channels: frozenset[str] = frozenset()
     types: frozenset[ConversationType] = frozenset()
     expire_after: timedelta | None = None
+    warn_before: tuple[timedelta, ...] | None = None
     notify: bool | None = None
     notify_within: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -41,6 +43,7 @@ class Override:
         """The timing with the values of this override."""
         return Timing(
             expire_after=timing.expire_after if self.expire_after is None else self.expire_after,
+            warn_before=timing.warn_before if self.warn_before is None else self.warn_before,
             notify=timing.notify if self.notify is None else self.notify,
             notify_within=self.notify_within or timing.notify_within,
             sources={**timing.sources, **self.sources},
@@ -111,17 +114,34 @@ class Policy:
         """How long a conversation may be idle at most."""
         return max(self._timeouts)
 
+    @property
+    def timings(self) -> Iterator[Timing]:
+        """Every timing that holds for some conversation."""
+        for channel in (*self.channels, ""):
+            for type_ in ConversationType:
+                yield self.of_type(channel, type_)
+
+    @cached_property
+    def first_step_after(self) -> timedelta:
+        """How long after its last use something happens to a conversation at the earliest."""
+        return min(timing.first_step_after for timing in self.timings)
+
     @cached_property
     def fingerprint(self) -> str:
-        """The same as long as each conversation's timeout is; empty if there are no overrides."""
-        timeouts = [
-            (sorted(each.channels), sorted(each.types), each.expire_after.total_seconds())
-            for each in self.overrides
-            if each.expire_after is not None
+        """The same as long as the steps of each conversation are; empty if there is one timeout."""
+        steps = [
+            (channel, type_.value, timing.expire_after.total_seconds(), _seconds(timing.warnings))
+            for channel in (*self.channels, "")
+            for type_ in ConversationType
+            for timing in [self.of_type(channel, type_)]
         ]
-        return sha256(repr(timeouts).encode()).hexdigest()[:16] if timeouts else ""
+        is_one = all(each[2:] == (self.shortest.total_seconds(), []) for each in steps)
+        return "" if is_one else sha256(repr(steps).encode()).hexdigest()[:16]
 
     @property
-    def _timeouts(self) -> Sequence[timedelta]:
-        own = (each.expire_after for each in self.overrides)
-        return [self.default.expire_after, *(each for each in own if each is not None)]
+    def _timeouts(self) -> Iterator[timedelta]:
+        return (timing.expire_after for timing in self.timings)
+
+
+def _seconds(durations: Iterable[timedelta]) -> Sequence[float]:
+    return [each.total_seconds() for each in durations]

@@ -93,11 +93,13 @@ class StateStore(Protocol):
         conversation: Conversation,
         *,
         due: int | None = None,
+        instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
     ) -> Conversation:
         """Write the conversation over the version it was read at, with private bags and own rows.
 
-        `due` (Unix seconds) files a due row for a new session in the same transaction.
+        `due` (Unix seconds) files a due row in the same transaction: for a new session, or
+        `instead_of` those that an existing one has.
 
         Raises:
             ConflictError: the row has changed meanwhile.
@@ -201,8 +203,15 @@ class SweepStore(StateStore, DueRows, Protocol):
     async def load_tracking(self, address: Address) -> Conversation | None:
         """The row without its state, or None."""
 
-    async def refile(self, rows: Sequence[tuple[DueRow, int]]) -> None:
-        """Move each work item (all of one shard) to its new due time, in Unix seconds."""
+    async def refile(self, rows: Sequence[tuple[DueRow, DueRow]]) -> None:
+        """Move each work item (all of one shard) to its new place."""
+
+    async def warn(self, row: DueRow, warned: DueRow) -> None:
+        """Move a work item that says from now on that users were warned.
+
+        Raises:
+            ConflictError: it is not there any more.
+        """
 
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
         """Lease an expired conversation until `due` and move its work item there, in one step.

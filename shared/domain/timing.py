@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 
 from shared.domain.times import MAX_GUARD
 
+# Whoever is warned has at least so long to answer. Source: WCAG 2.2.1, Timing Adjustable.
+TIME_TO_ANSWER = timedelta(seconds=20)
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -13,12 +16,14 @@ class Timing:
 
     Attributes:
         expire_after: how long it may be idle.
+        warn_before: how long before the deadline its users are warned; the longest time first.
         notify: whether its users are told when it expires.
         notify_within: they are told only so long after its last use; None: at any time.
         sources: where each of these values stands, by its name, for people who ask why.
     """
 
     expire_after: timedelta
+    warn_before: tuple[timedelta, ...] = ()
     notify: bool = True
     notify_within: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -32,6 +37,16 @@ class Timing:
     def keeps_for_now(self) -> timedelta:
         """How long a turn keeps a session alive that may turn out not to use it."""
         return 2 * self.guard
+
+    @property
+    def first_step_after(self) -> timedelta:
+        """How long after its last use the first thing happens: a warning, or the expiry."""
+        return self.expire_after - max(self.warnings, default=timedelta(0))
+
+    @property
+    def warnings(self) -> tuple[timedelta, ...]:
+        """How long before the deadline there are warnings; none if nobody is to be told."""
+        return self.warn_before if self.notify else ()
 
     def deadline(self, last_accessed: datetime) -> datetime:
         """When a session becomes stale that was last used at this time."""

@@ -1,6 +1,6 @@
 """Work items of the sweep, and dead letters: notices that cannot be delivered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.domain.identity import Address
@@ -47,10 +47,13 @@ class DueRow:
     """One session's work item for the sweep; `due_seconds` is Unix time, rounded up.
 
     `stored_key` is the key of a row that is damaged: it is none that this work item would have.
-    Then address and session are what could be read of it, or empty.
+    Then address and session are what could be read of it, or empty. `warned` is how many warnings
+    there were in the silence that began at `warned_since`.
     """
 
     address: Address
     session: str
     due_seconds: int
     stored_key: str = ""
+    warned: int = field(default=0, compare=False)
+    warned_since: datetime | None = field(default=None, compare=False)

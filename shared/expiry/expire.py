@@ -2,6 +2,9 @@
 
     due row ── conversation gone, or of another session ──────────────► delete the due row
             ── touched since it was filed ────────────────────────────► re-file it
+            ── time for a warning: re-file it at the next step, which says that users were warned
+                 ── another sweep was first ──────────────────────────► leave it
+                 ── re-filed ─────────────────────────────────────────► send the warning
             ── expired, and leased by another sweep ──────────────────► leave it
             ── idle, its channel takes no more notices for now ────────► CLAIM and re-file at once
             ── idle: CLAIM (one conditional write: state gone, leased)
@@ -19,11 +22,9 @@ is due again. While a conversation waits for a slot (docs/sending.md), nothing i
 to wait for longer than the sweep, it is re-filed. Every step: docs/protocol.md.
 """
 
-import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -31,10 +32,12 @@ from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
 from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
-from shared.domain.times import LEASE, due_seconds
+from shared.domain.times import CLOCK_SKEW, LEASE, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
-from shared.expiry.notice import NoticeResult, Pace, SendNotice, Unlimited, Verdict
+from shared.expiry.notice import NoticeResult, Pace, SendNotice, SendWarning, Unlimited, Verdict
 from shared.expiry.report import SweepReport
+from shared.expiry.slots import Slots
+from shared.expiry.warn import Warner
 from shared.expiry.workload import Workload
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,7 @@ class Expirer:
         store: the store of the conversations.
         send_notice: tells a user that the conversation expired; never raises for a channel's
             refusal, and returns within half a lease.
+        send_warning: warns its users that it expires soon; as `send_notice`. None: nobody is.
         finish_erasure: continues the erasure of a user (by hash) that a crash interrupted; returns
             whether it is complete.
         policy: which timing holds for which conversation.
@@ -72,6 +76,7 @@ class Expirer:
         self,
         store: SweepStore,
         send_notice: SendNotice,
+        send_warning: SendWarning | None,
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
         policy: Policy,
@@ -87,14 +92,26 @@ class Expirer:
         self._finish_erasure = finish_erasure
         self._policy = policy
         self._now = now
-        self._pace = pace or Unlimited()
+        self._slots = Slots(pace or Unlimited(), work, report)
+        self._warner = Warner(
+            store,
+            send_warning,
+            self._watch,
+            policy=policy,
+            now=now,
+            slots=self._slots,
+            work=work,
+            report=report,
+        )
         self._max_notice_age_seconds = max_notice_age_seconds
         self._random = randomness
         self._work = work
         self._report = report
         self._unsigned_in_a_row = 0
 
-    async def handle(self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]) -> None:
+    async def handle(
+        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, DueRow]]
+    ) -> None:
         """Handle one due row; a conversation in use is added to `touched`."""
         self._report.looked_at += 1
         try:
@@ -104,7 +121,7 @@ class Expirer:
             self._report.left_to_others += 1
 
     async def _handle(
-        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]
+        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, DueRow]]
     ) -> None:
         if row.stored_key:
             await self._mend(row)
@@ -113,6 +130,7 @@ class Expirer:
             if await self._finish_erasure(row.address.key):
                 await self._store.clean_up(row, has_private=False)
             return
+        read_at = self._now() - CLOCK_SKEW
         try:
             conversation = await self._store.load_tracking(row.address)
         except StateUnreadableError as error:
@@ -136,7 +154,7 @@ class Expirer:
         elif conversation.is_stale(until, self._policy.of(conversation)):
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
-            touched.append((row, conversation.due(self._policy.of(conversation))))
+            await self._warner.handle(conversation, row, until, read_at, touched)
 
     async def _mend(self, row: DueRow) -> None:
         """Replace a due row whose key is damaged, if it still names a session; else remove it."""
@@ -153,11 +171,12 @@ class Expirer:
 
         If a crash follows, the rest of the work must not wait until that later time.
         """
-        due = conversation.due(self._policy.of(conversation))
+        due = due_seconds(conversation.deadline(self._policy.of(conversation)))
         if row.due_seconds <= due:
             return row
-        await self._store.refile([(row, due)])
-        return replace(row, due_seconds=due)
+        moved = replace(row, due_seconds=due)
+        await self._store.refile([(row, moved)])
+        return moved
 
     async def _expire_in_turn(self, conversation: Conversation, row: DueRow) -> None:
         """Expire it when its notice may go; if that is not in this sweep, tell later.
@@ -169,16 +188,9 @@ class Expirer:
         if self._is_silent(conversation, now) or self._is_too_old(conversation, now):
             await self._expire(conversation, row)  # nothing to send, so nothing to wait for
             return
-        slot = self._pace.reserve(conversation, self._work.seconds_left)
-        while slot.granted and slot.seconds > 0:
-            async with self._work.idle(), self._work.waiting:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.stopped.wait(), slot.seconds)
-            if self._report.stopped:
-                return
-            slot = self._pace.confirm(conversation, slot, self._work.seconds_left)
-            if not slot.granted:
-                slot = self._pace.reserve(conversation, self._work.seconds_left)
+        slot = await self._slots.wait_for(conversation)
+        if slot is None:
+            return
         if slot.granted:
             async with self._work.idle():
                 await self._work.sends.acquire()
@@ -247,12 +259,10 @@ class Expirer:
 
     async def _conclude(self, claimed: Conversation, row: DueRow, result: NoticeResult) -> None:
         now = self._now()
-        if result.verdict in (Verdict.REFUSED, Verdict.TRY_LATER, Verdict.DEAD, Verdict.STOP):
-            self._report.notice_failures[str(result.status or "no answer")] += 1
-        self._watch_signatures(result)
+        self._watch(result)
         match result.verdict:
             case Verdict.STOP:
-                self._stop("the channel refused the bot's credentials", result.detail)
+                pass  # the sweep is stopped, and it stays due
             case Verdict.TRY_LATER if now - (claimed.expired_at or now) < GIVE_UP_AFTER:
                 await self._retry_later(claimed, row, now, result)
             case Verdict.TRY_LATER:
@@ -261,6 +271,14 @@ class Expirer:
                 await self._dead_letter(claimed, row, now, result, "no use in trying again")
             case _:
                 await self._settle(claimed, row, result.verdict)
+
+    def _watch(self, result: NoticeResult) -> None:
+        """Count a failure; stop if the next ones would fail the same way."""
+        if result.verdict in (Verdict.REFUSED, Verdict.TRY_LATER, Verdict.DEAD, Verdict.STOP):
+            self._report.notice_failures[str(result.status or "no answer")] += 1
+        self._watch_signatures(result)
+        if result.verdict is Verdict.STOP:
+            self._stop("the channel refused the bot's credentials", result.detail)
 
     def _watch_signatures(self, result: NoticeResult) -> None:
         """Stop if something on the way answers instead of the channel; the notices are kept."""

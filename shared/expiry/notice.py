@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
@@ -45,6 +46,8 @@ class NoticeResult:
 
 
 SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
+# A warning, and how much time is left.
+SendWarning = Callable[[Conversation, timedelta], Awaitable[NoticeResult]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ class Outcomes:
 
     Attributes:
         refiled: conversations in use.
+        warned: users warned that it expires soon.
         expired: claimed for the first time.
         came_back: not claimed, because another writer was first.
         notified: the channel took the notice.
@@ -32,6 +33,7 @@ class Outcomes:
     """
 
     refiled: int = 0
+    warned: int = 0
     expired: int = 0
     came_back: int = 0
     notified: int = 0

@@ -15,7 +15,7 @@ from shared.domain.times import utc_now
 from shared.expiry import metrics
 from shared.expiry.fan_out import FanOut, InvalidMessageError
 from shared.expiry.garbage import full_collections_put_off
-from shared.expiry.notice import Pace, SendNotice
+from shared.expiry.notice import Pace, SendNotice, SendWarning
 from shared.expiry.report import SweepReport, record_of
 from shared.expiry.status import Schedule
 from shared.expiry.sweep import Sweep
@@ -46,6 +46,7 @@ class SweepRunner:
         send_notice: tells a user that the conversation expired; see `Sweep`.
         finish_erasure: goes on with an erasure that a crash interrupted; see `Sweep`.
         policy: which timing holds for which conversation.
+        send_warning: warns a user that the conversation expires soon; see `Sweep`.
         pace: how fast the channels take notices; None: as fast as they are sent.
         fan_out: where sweeps leave the shards that they do not finish; None: to the next sweep.
         now: the clock, in aware UTC.
@@ -60,6 +61,7 @@ class SweepRunner:
         finish_erasure: Callable[[str], Awaitable[bool]],
         *,
         policy: Policy,
+        send_warning: SendWarning | None = None,
         pace: Pace | None = None,
         fan_out: FanOut | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -70,6 +72,7 @@ class SweepRunner:
         self._send_notice = send_notice
         self._finish_erasure = finish_erasure
         self._policy = policy
+        self._send_warning = send_warning
         self._pace = pace
         self._fan_out = fan_out
         self._now = now
@@ -175,6 +178,7 @@ class SweepRunner:
             self._finish_erasure,
             policy=self._policy,
             budget_seconds=self._settings.sweep_budget_seconds,
+            send_warning=self._send_warning,
             pace=self._pace,
             max_notice_age_seconds=self._settings.max_notice_age_seconds,
             shards=shards,

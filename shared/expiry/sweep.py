@@ -19,7 +19,7 @@ from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
-from shared.expiry.notice import Pace, SendNotice
+from shared.expiry.notice import Pace, SendNotice, SendWarning
 from shared.expiry.report import SweepReport
 from shared.expiry.workload import Workload
 
@@ -39,7 +39,7 @@ class _Shard:
     name: str
     pages: AsyncIterator[Sequence[DueRow]]
     rows: deque[DueRow] = field(default_factory=deque)
-    touched: list[tuple[DueRow, int]] = field(default_factory=list)
+    touched: list[tuple[DueRow, DueRow]] = field(default_factory=list)
     looked_through: bool = False
 
 
@@ -52,6 +52,7 @@ class Sweep:
         finish_erasure: see `Expirer`.
         policy: which timing holds for which conversation.
         budget_seconds: when it is spent, no further due row is looked at.
+        send_warning: see `Expirer`.
         pace: how fast the channels take notices; None: without limits.
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
         now: the clock, in aware UTC.
@@ -70,6 +71,7 @@ class Sweep:
         policy: Policy,
         budget_seconds: float,
         now: Callable[[], datetime],
+        send_warning: SendWarning | None = None,
         pace: Pace | None = None,
         max_notice_age_seconds: float | None = None,
         shards: Sequence[str] | None = None,
@@ -88,6 +90,7 @@ class Sweep:
         self._expirer = Expirer(
             store,
             send_notice,
+            send_warning,
             finish_erasure,
             policy=policy,
             now=now,
@@ -214,7 +217,7 @@ class Sweep:
             self._work.busy.release()
 
     async def _look_at(
-        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, int]]
+        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, DueRow]]
     ) -> None:
         try:
             work = self._expirer.handle(row, until, touched)

@@ -10,8 +10,8 @@ from pydantic_settings import NoDecode
 from typing_extensions import override
 
 from shared.domain.policy import Policy, Rules
-from shared.domain.reference import ConversationType
-from shared.domain.timing import Timing
+from shared.domain.times import CLOCK_SKEW
+from shared.domain.timing import TIME_TO_ANSWER, Timing
 from shared.ncrontab import Ncrontab, NcrontabError
 from shared.settings.group import (
     MAX_SECONDS,
@@ -26,6 +26,10 @@ _APP = Path(__file__).parents[2]
 
 # A conversation expires at a sweep, and its notice may have to be tried again.
 TELLING_TAKES = timedelta(minutes=5)
+
+_NOBODY_WARNS = (
+    "ExpiryPolicy: warn_before must be left out where the timer is disabled: nobody would be warned"
+)
 
 # The policy, if the setting names nothing else and the file is there.
 POLICY_FILE = "expiry_policy.toml"
@@ -86,6 +90,33 @@ def _without_time_to_tell(timing: Timing) -> str:
         f" {TELLING_TAKES.total_seconds():.0f} s more than expire_after"
         f" ({timing.sources.get('expire_after')}), or notify must be false: else nobody is told in"
         " time"
+    )
+
+
+def _without_time_to_answer(timing: Timing, interval: timedelta) -> str:
+    least = TIME_TO_ANSWER + interval + CLOCK_SKEW
+    shortest = min(timing.warnings, default=least)
+    if shortest >= least:
+        return ""
+    to_answer, between, off = (
+        f"{each.total_seconds():.0f} s" for each in (TIME_TO_ANSWER, interval, CLOCK_SKEW)
+    )
+    return (
+        f"ExpiryPolicy: warn_before ({timing.sources.get('warn_before')}) is"
+        f" {shortest.total_seconds():.0f} s; it must be {least.total_seconds():.0f} s or more: a"
+        f" person has {to_answer} to answer (WCAG 2.2.1), the timer comes every {between}, and"
+        f" clocks differ by {off}"
+    )
+
+
+def _warned_too_early(timing: Timing) -> str:
+    if timing.first_step_after >= TIME_TO_ANSWER or not timing.warnings:
+        return ""
+    return (
+        f"ExpiryPolicy: warn_before ({timing.sources.get('warn_before')}) must be"
+        f" {TIME_TO_ANSWER.total_seconds():.0f} s shorter than expire_after"
+        f" ({timing.sources.get('expire_after')}) or more: else a user is warned who has just"
+        " written"
     )
 
 
@@ -160,13 +191,21 @@ class ExpirySettings(SettingsGroup):
 
     @override
     def misfits(self) -> Iterable[str]:
-        policy = self.policy
-        timings = (
-            policy.of_type(channel, type_)
-            for channel in (*policy.channels, "")
-            for type_ in ConversationType
+        if self.rules == Rules():
+            return ()
+        gaps = Ncrontab.read(self.schedule).gaps(datetime.now(UTC))
+        interval = timedelta(seconds=gaps.longest if gaps else 0)
+        mistakes = (
+            mistake
+            for timing in self.policy.timings
+            for mistake in (
+                _without_time_to_tell(timing),
+                _without_time_to_answer(timing, interval),
+                _warned_too_early(timing),
+                _NOBODY_WARNS if timing.warnings and self.timer_disabled else "",
+            )
         )
-        return dict.fromkeys(filter(None, map(_without_time_to_tell, timings)))
+        return dict.fromkeys(filter(None, mistakes))
 
     @property
     def policy(self) -> Policy:

@@ -27,6 +27,7 @@ _MUST_BE = {
     "channel": "the id of a channel, like 'msteams', or a list of such ids",
     "conversation_type": "'personal', 'groupChat' or 'channel', or a list of these",
     "expire_after": "a whole number of s, m, h or d, like '30m'; from '1s' to ten years",
+    "warn_before": "a time like '5m', or a list of such times, 10 at most",
     "notify": "true or false",
     "notify_within": "a whole number of s, m, h or d, like '24h'; from '1s' to ten years",
     "override": f"a list of tables, each under [[override]], and {_MOST_OVERRIDES} at most",
@@ -64,6 +65,17 @@ class _Values(BaseModel):
     expire_after: _Duration | None = Field(
         default=None, description="How long a conversation may be idle; else ExpireAfterSeconds."
     )
+    warn_before: (
+        Annotated[
+            list[_Duration],
+            Field(max_length=10),
+            BeforeValidator(_as_list),
+            _one_or_several({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+        ]
+        | None
+    ) = Field(
+        default=None, description="How long before the deadline users are warned; else never."
+    )
     notify: Annotated[bool, Field(strict=True)] | None = Field(
         default=None, description="Whether users are told that a conversation expired; else true."
     )
@@ -76,6 +88,9 @@ class _Values(BaseModel):
         """The same as a value of the domain."""
         return Override(
             expire_after=self.expire_after,
+            warn_before=None
+            if self.warn_before is None
+            else tuple(sorted(set(self.warn_before), reverse=True)),
             notify=self.notify,
             notify_within=self.notify_within,
             sources=sources,

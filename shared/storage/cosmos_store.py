@@ -106,6 +106,7 @@ class CosmosStore(InDocuments, TableStore):
         conversation: Conversation,
         *,
         due: int | None = None,
+        instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
     ) -> Conversation:
         """See `StateStore.save`; the document's time to live begins anew."""
@@ -114,7 +115,7 @@ class CosmosStore(InDocuments, TableStore):
         is_another = (bags and bags.id) != (before and before.id)
         row = replace(conversation, state=_no_state(conversation), bags=bags)
         try:
-            saved = await super().save(row, due=due)
+            saved = await super().save(row, due=due, instead_of=instead_of)
         except ConflictError:
             if bags and is_another:
                 await self._delete_if_unnamed(conversation.address, bags)

@@ -98,10 +98,11 @@ class TimeToLiveStore(InDocuments):
         conversation: Conversation,
         *,
         due: int | None = None,
+        instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
     ) -> Conversation:
         """See `StateStore.save`; nothing is due, and the time to live begins anew."""
-        del due
+        del due, instead_of
         kept = merged_private(conversation, private)
         bags = Bags(conversation.address.key, conversation.session, conversation.state or b"", kept)
         columns = {

@@ -1,7 +1,7 @@
 """Rows and their keys: translates each kind of row from and to the domain's values."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -401,9 +401,10 @@ def service_url_of(row: Row) -> str:
 
 
 def due_row(row: DueRow) -> Row:
-    """The row of a work item; it has only a key and its mark."""
+    """The row of a work item; besides its key it says only whether its users were warned."""
     key = row.stored_key or f"d|{row.due_seconds:010d}|{row.address.key}|{row.session}"
-    return Row(row.address.shard, key, MARK)
+    columns = {"Warned": row.warned, "WarnedSince": row.warned_since} if row.warned else {}
+    return Row(row.address.shard, key, {**columns, **MARK})
 
 
 def due_row_of(row: Row) -> DueRow:
@@ -413,10 +414,14 @@ def due_row_of(row: Row) -> DueRow:
         NewerRowError: a newer version wrote it.
     """
     try:
-        with read_row(row):
+        with read_row(row) as columns:
             _, due, key, session = row.key.split("|")
             return DueRow(
-                Address(row.partition, _checked_id(key)), _checked_id(session), _unix_time(due)
+                Address(row.partition, _checked_id(key)),
+                _checked_id(session),
+                _unix_time(due),
+                warned=columns.number("Warned", 0),
+                warned_since=columns.time_or_none("WarnedSince"),
             )
     except StateUnreadableError:
         _, _, key, session, *_ = [*row.key.split("|"), "", "", ""]
@@ -530,19 +535,9 @@ def listed_conversation(row: Row, shard_count: int) -> Membership:
         return Membership(Address("", ""), row.etag, stored_key=row.key)
 
 
-def move_due_rows(moves: Iterable[tuple[DueRow, DueRow]]) -> list[Operation]:
-    """The writes, of one transaction, that move work items, each from its old to its new place.
-
-    A session may have two work items, and a transaction writes each row once. So if two meet, one
-    is left; and where one arrives, the other one's is not deleted.
-    """
-    moves = list(moves)
-    arriving = {row.key: row for row in (due_row(new) for _, new in moves)}
-    leaving = {row.key: row for row in (due_row(old) for old, _ in moves)}
-    return [
-        *(Operation("delete", row) for key, row in leaving.items() if key not in arriving),
-        *(Operation("upsert", row) for row in arriving.values()),
-    ]
+def move_due_row(old: DueRow, new: DueRow) -> list[Operation]:
+    """The writes, of one transaction, that move a work item."""
+    return [Operation("delete", due_row(old)), Operation("upsert", due_row(new))]
 
 
 def chunks(packed: bytes, name: str) -> dict[str, bytes]:

@@ -68,7 +68,7 @@ from shared.storage.table_rows import (
     leftover_of,
     listed_conversation,
     listed_letter,
-    move_due_rows,
+    move_due_row,
     own_row,
     own_row_key,
     private_columns_of,
@@ -259,6 +259,7 @@ class TableStore(ConversationStore):
         conversation: Conversation,
         *,
         due: int | None = None,
+        instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
     ) -> Conversation:
         address = conversation.address
@@ -266,6 +267,7 @@ class TableStore(ConversationStore):
         if due is not None:
             row = DueRow(address, conversation.session, due)
             operations.append(Operation("upsert", due_row(row)))
+            operations += [Operation("delete", due_row(old)) for old in instead_of if old != row]
         for bag in private:
             columns = private_columns_of(conversation.session, bag)
             check_size(columns, self._max_row_bytes)
@@ -287,7 +289,8 @@ class TableStore(ConversationStore):
         first = f"d|{int(after.timestamp()):010d}|~" if after else "d|"
         # '~' sorts after every digit and letter: rows of that very second are included.
         last = f"d|{int(until.timestamp()):010d}|~"
-        async for page in self._conversations.query(shard, first, last, _KEY):
+        columns = [*_KEY, "Warned", "WarnedSince"]
+        async for page in self._conversations.query(shard, first, last, columns):
             yield _readable(due_row_of, page)
 
     @override
@@ -296,14 +299,15 @@ class TableStore(ConversationStore):
         return conversation_of(address, row, with_state=False) if row else None
 
     @override
-    async def refile(self, rows: Sequence[tuple[DueRow, int]]) -> None:
-        moves = [(row, replace(row, due_seconds=due)) for row, due in rows]
+    async def refile(self, rows: Sequence[tuple[DueRow, DueRow]]) -> None:
         # A move to the same second would delete and write one row in one transaction.
-        moves = [(old, new) for old, new in moves if old != new]
+        moves = [(old, new) for old, new in rows if old != new]
         for start in range(0, len(moves), REFILES_PER_TRANSACTION):
             batch = moves[start : start + REFILES_PER_TRANSACTION]
             try:
-                await self._conversations.write(move_due_rows(batch))
+                await self._conversations.write(
+                    [operation for old, new in batch for operation in move_due_row(old, new)]
+                )
             except ConflictError:
                 # Another sweep moved one of them first: move the others one by one.
                 for old, new in batch:
@@ -311,14 +315,20 @@ class TableStore(ConversationStore):
 
     async def _refile_one(self, old: DueRow, new: DueRow) -> None:
         try:
-            await self._conversations.write(move_due_rows([(old, new)]))
+            await self._conversations.write(move_due_row(old, new))
         except ConflictError:
             return  # moved or finished by another sweep
 
     @override
+    async def warn(self, row: DueRow, warned: DueRow) -> None:
+        if row == warned:
+            raise ConflictError("nothing would show that it is still there")
+        await self._conversations.write(move_due_row(row, warned))
+
+    @override
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
         moved = replace(row, due_seconds=due)
-        move = move_due_rows([(row, moved)]) if moved != row else []
+        move = move_due_row(row, moved) if moved != row else []
         await self._conversations.write([self._conversation_write(conversation), *move])
 
     @override

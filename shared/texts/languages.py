@@ -6,7 +6,13 @@ from typing import Literal, NamedTuple
 from shared.texts.durations import in_words
 
 Key = Literal[
-    "expired", "stay", "something_went_wrong", "too_many_at_once", "warning", "welcome_back"
+    "expired",
+    "stay",
+    "stayed",
+    "something_went_wrong",
+    "too_many_at_once",
+    "warning",
+    "welcome_back",
 ]
 Tables = Mapping[str, Mapping[str, str]]
 

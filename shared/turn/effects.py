@@ -12,6 +12,7 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes, RoleTypes
 
 from shared.authors import Effect
+from shared.domain.buttons import asks_to_stay
 
 _BY_TYPE = {
     ActivityTypes.message: Effect.OPENS,
@@ -64,6 +65,8 @@ class Effects:
         """The activity's effect; an invoke has it only if the bot handles it (`was_handled`)."""
         if _is_from_the_bot(activity):
             return Effect.NONE
+        if asks_to_stay(activity.value):
+            return Effect.KEEPS_ALIVE
         if activity.type == ActivityTypes.event:
             return self._by_name.get(f"event/{activity.name}", Effect.NONE)
         if activity.type == ActivityTypes.invoke:

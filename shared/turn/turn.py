@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -36,6 +36,7 @@ from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry
 from shared.authors import Effect, has_ended
+from shared.domain.buttons import asks_to_stay
 from shared.domain.conversation import Conversation, Status, TakenTurn
 from shared.domain.errors import (
     ConflictError,
@@ -47,6 +48,7 @@ from shared.domain.identity import Address, ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
+from shared.domain.work import DueRow
 from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
 from shared.state.kept_ids import KeptIds, put_ids
@@ -534,7 +536,7 @@ class Turns:
         stored = begun.row if keeps_alive else None
         try:
             async with self._heartbeat(state, stored=stored, is_use=not is_invoke):
-                await self._run_bot(context, attempts)
+                await self._run_bot(context, attempts, begun)
         finally:
             state.close()
         if state.failure:
@@ -545,10 +547,15 @@ class Turns:
             state.used_at(received_at)
         return await self._save(context, state, begun, attempts)
 
-    async def _run_bot(self, context: TurnContext, attempts: _Attempts) -> None:
+    async def _run_bot(self, context: TurnContext, attempts: _Attempts, begun: _Begun) -> None:
+        async def answer_button(context: TurnContext) -> None:
+            await self._say(context, "expired" if begun.is_new else "stayed", attempts)
+
+        is_button = asks_to_stay(context.activity.value) and not attempts.logic
+        logic = answer_button if is_button else attempts.logic or self._bot.on_turn
         try:
             async with asyncio.timeout_at(attempts.bot_ends_at) as limit:
-                await self._adapter.run_pipeline(context, attempts.logic or self._bot.on_turn)
+                await self._adapter.run_pipeline(context, logic)
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the bot's own
@@ -618,8 +625,21 @@ class Turns:
         attempts.outcomes[taken.writer] = outcome
         self._my_writes.append(taken.writer)
         session = replace(session, replies=self._replies_to_keep(outcome))
-        is_due_anew = begun.is_new or ends or self._ends_earlier(session, state.conversation)
-        saved = await self._commit(session, state, taken, begun, ends=ends, is_due_anew=is_due_anew)
+        is_due_anew = begun.is_new or ends
+        # Another work item would stand too late; two would warn twice.
+        instead_of: Sequence[DueRow] = ()
+        if not is_due_anew and self._ends_earlier(session, state.conversation):
+            instead_of = await self._store.due_rows_of(session.address)
+            is_due_anew = True
+        saved = await self._commit(
+            session,
+            state,
+            taken,
+            begun,
+            ends=ends,
+            is_due_anew=is_due_anew,
+            instead_of=instead_of,
+        )
         return replace(outcome, saved=saved)
 
     def _ends(self, context: TurnContext) -> bool:
@@ -683,11 +703,9 @@ class Turns:
         return session.needs_guard(self._now(), self._policy.of(session))
 
     def _ends_earlier(self, session: Conversation, before: Conversation) -> bool:
-        """Whether this turn has shown that another, shorter timeout holds: its work item is late.
-
-        The earlier work item stays; it finds nothing to do.
-        """
-        return self._policy.of(session).expire_after < self._policy.of(before).expire_after
+        """Whether this turn has shown that another, shorter timeout holds."""
+        now, then = self._policy.of(session), self._policy.of(before)
+        return now.first_step_after < then.first_step_after
 
     async def _commit(
         self,
@@ -698,6 +716,7 @@ class Turns:
         *,
         ends: bool,
         is_due_anew: bool,
+        instead_of: Sequence[DueRow],
     ) -> Conversation:
         private = [] if ends else state.private_changes(version=taken.writer)
         participant = await state.save_user(
@@ -717,7 +736,7 @@ class Turns:
             has_private=session.has_private or bool(private),
         )
         due = session.due(self._policy.of(session)) if is_due_anew else None
-        return await self._store.save(session, due=due, private=private)
+        return await self._store.save(session, due=due, instead_of=instead_of, private=private)
 
 
 def _is_word(activity: Activity, effect: Effect) -> bool:

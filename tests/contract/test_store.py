@@ -358,7 +358,7 @@ async def test_refiled_rows_move_to_their_new_time(store: TableStore) -> None:
         await store.save(conversation(f"talk{number}"), due=DUE)
     for shard in store.shards:
         rows = [row async for page in store.due(shard, NOW) for row in page]
-        await store.refile([(row, DUE + 100) for row in rows])
+        await store.refile([(row, replace(row, due_seconds=DUE + 100)) for row in rows])
     assert await due_rows(store) == []
     later = await due_rows(store, NOW + timedelta(seconds=100))
     assert len(later) == 12
@@ -367,24 +367,56 @@ async def test_refiled_rows_move_to_their_new_time(store: TableStore) -> None:
 async def test_a_row_refiled_to_the_same_second_stays(store: TableStore) -> None:
     await store.save(conversation(), due=DUE)
     rows = await due_rows(store)
-    await store.refile([(row, DUE) for row in rows])
+    await store.refile([(row, row) for row in rows])
     assert await due_rows(store) == rows
 
 
-async def test_rows_that_meet_when_they_are_refiled_become_one(store: TableStore) -> None:
-    address = store.address(ConversationKey("test", "one").hash)
-    first, second, third = (DueRow(address, "session", DUE + each) for each in (0, 10, 20))
-    for row in first, second, third:
-        await store.file(row)
-    await store.refile([(first, DUE + 20), (second, DUE + 30), (third, DUE + 30)])
-    left = await due_rows(store, NOW + timedelta(seconds=60))
-    assert {row.due_seconds for row in left} == {DUE + 20, DUE + 30}
+async def test_a_work_item_says_how_often_users_were_warned_and_since_when(
+    store: TableStore,
+) -> None:
+    await store.save(conversation(), due=DUE)
+    (row,) = await due_rows(store)
+    assert (row.warned, row.warned_since) == (0, None)
+    since = NOW - timedelta(seconds=100.123457)
+    warned = replace(row, due_seconds=DUE + 50, warned=2, warned_since=since)
+    await store.warn(row, warned)
+    (found,) = await due_rows(store, NOW + timedelta(seconds=60))
+    assert (found, found.warned, found.warned_since) == (warned, 2, since)
+    moved = replace(found, due_seconds=DUE + 55)
+    await store.refile([(found, moved)])
+    (found,) = await due_rows(store, NOW + timedelta(seconds=60))
+    assert (found, found.warned, found.warned_since) == (moved, 2, since)
+
+
+async def test_of_two_sweeps_one_warns(store: TableStore) -> None:
+    await store.save(conversation(), due=DUE)
+    (row,) = await due_rows(store)
+    warned = replace(row, due_seconds=DUE + 50, warned=1, warned_since=NOW)
+    results = await asyncio.gather(
+        *(store.warn(row, warned) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(each) for each in results if each] == [ConflictError] * 2
+    with pytest.raises(ConflictError):
+        await store.warn(warned, warned)
+
+
+async def test_a_work_item_takes_the_place_of_those_that_there_are(store: TableStore) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    rows = await store.due_rows_of(saved.address)
+    saved = await store.save(saved, due=DUE - 20, instead_of=rows)
+    assert [row.due_seconds for row in await store.due_rows_of(saved.address)] == [DUE - 20]
+    with pytest.raises(ConflictError):  # another sweep has moved it meanwhile
+        await store.save(saved, due=DUE - 30, instead_of=rows)
+    again = await store.due_rows_of(saved.address)
+    await store.save(saved, due=DUE - 20, instead_of=again)
+    assert await store.due_rows_of(saved.address) == again
 
 
 async def test_a_row_refiled_by_two_sweeps_is_there_once(store: TableStore) -> None:
     await store.save(conversation("one"), due=DUE)
     rows = await due_rows(store)
-    await asyncio.gather(*(store.refile([(row, DUE + 5) for row in rows]) for _ in range(3)))
+    moves = [(row, replace(row, due_seconds=DUE + 5)) for row in rows]
+    await asyncio.gather(*(store.refile(moves) for _ in range(3)))
     assert len(await due_rows(store, NOW + timedelta(seconds=100))) == 1
 
 

@@ -144,25 +144,9 @@ async def test_a_shorter_timeout_holds_as_soon_as_an_activity_says_the_type(
     bot = bot_with(in_channels(20))
     await bot.say(**first)
     await bot.say(**IN_CHANNEL)
-    assert await expires_after(bot, 20)
-    bot.clock.sleep(100)
-    await bot.sweep()
-    assert bot.keys() == []  # the first work item, too, is gone
-
-
-async def test_two_work_items_of_a_session_are_moved_as_one() -> None:
-    bot = bot_with(in_channels(20))
-    await bot.say(**TYPE_NOT_SAID)
-    await bot.say(**IN_CHANNEL)
-    assert bot.keys().count("d") == 2
-    bot.clock.sleep(15)
-    await bot.say(**IN_CHANNEL)
-    longer = replace(bot, overrides=[in_channels(500)])
-    bot.clock.sleep(150)
-    report = await longer.sweep()
-    assert (report.failed, report.refiled) == (0, 2)
     assert bot.keys().count("d") == 1
-    assert await expires_after(longer, 350)
+    assert await expires_after(bot, 20)
+    assert bot.keys() == []
 
 
 async def test_a_type_that_is_left_out_later_is_still_known() -> None:
