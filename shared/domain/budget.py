@@ -37,7 +37,7 @@ USED_SHARE = 0.98
 # as is known, and some more.
 _LEFT_FOR_REPLIES = 0.2
 _FOR_EACH_REPLY = 1.25
-_LEFT_BESIDE = 0.06
+_LEFT_BESIDE = 0.08
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ LEAVES_AFTER_SECONDS = 5.0
 _RENEWED_AFTER = 0.4
 # An answer takes milliseconds. One that does not come must not cost the time that a row has.
 _ANSWERED_WITHIN_SECONDS = 1.0
+_FAILURES_UNTIL_LOGGED = 3  # in a row: one lost answer costs nothing
 _MOST_REMOVED = 5  # rows of processes that died, at each look
 
 # Replies are told if these came within this time. What all others send is left free anyway.
@@ -57,17 +58,11 @@ class _Replies:
 
     def per_second(self, now: float) -> float:
         """How many were sent in each of the last seconds; 0: too few to be told."""
-        if len(self.sent) < TOLD_FROM_REPLIES:
+        count = min(len(self.sent), TOLD_FROM_REPLIES)
+        if count < TOLD_FROM_REPLIES or now - self.sent[-count] > TOLD_FROM_SECONDS:
             return 0.0
-        since = now - self.sent[-TOLD_FROM_REPLIES]
-        if since > TOLD_FROM_SECONDS:
-            return 0.0
-        if since > _MEASURED_SECONDS:
-            return TOLD_FROM_REPLIES / since
-        recent = sum(each > now - _MEASURED_SECONDS for each in self.sent)
-        if recent == _REPLIES_REMEMBERED:
-            return recent / (now - self.sent[0])
-        return recent / _MEASURED_SECONDS
+        count = max(count, sum(each > now - _MEASURED_SECONDS for each in self.sent))
+        return (count - 1) / max(now - self.sent[-count], _LOOKED_EVERY_SECONDS)
 
     def is_news(self, per_second: float, now: float) -> bool:
         """Whether others must know this rate by now."""
@@ -112,7 +107,7 @@ class Budget:
         self._membership: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._replies: OrderedDict[str, _Replies] = OrderedDict()
-        self._is_failing = False
+        self._failures = 0  # in a row
 
     def share(self, lane: str, limit: tuple[int, float]) -> Share | None:
         """The share of a lane that notices of this process have now; None: not known yet.
@@ -182,7 +177,7 @@ class Budget:
         except (StorageUnavailableError, TimeoutError) as error:
             self._failed(error)
             return self._random.uniform(0.2, 0.6)
-        self._is_failing = False
+        self._failures = 0
         answered = self._clock()
         name = self._member.name
         self._view = seen(
@@ -210,9 +205,9 @@ class Budget:
         return max(_RENEWED_AFTER * left, 0.2) * self._random.uniform(0.8, 1.0)
 
     def _failed(self, error: Exception) -> None:
-        if not self._is_failing:
+        self._failures += 1
+        if self._failures == _FAILURES_UNTIL_LOGGED:
             logger.warning("budget: the other processes cannot be seen: %r", error)
-        self._is_failing = True
 
     def _moment(self) -> Moment:
         return Moment(self._now(), self._clock())

@@ -501,6 +501,9 @@ SMALL: Mapping[str, Scenario] = {
     "4, 10 replies a second": Scenario(
         4, replies=((5, 70, 10, 10),), notices=_at_replies(10), step_at=5
     ),
+    "16, 30 replies a second": Scenario(
+        16, replies=((2, 70, 30, 30),), notices=_at_replies(30), step_at=2
+    ),
     "16, a step to 30 replies": Scenario(
         16, seconds=100, replies=_STEP, notices=_at_replies(30), step_at=40
     ),
@@ -530,8 +533,8 @@ LARGE: Mapping[str, Scenario] = {
     "16 that also reply": Scenario(
         16, seconds=190, replies=_SLOW_RAMP, mixed=True, notices=_at_replies(30)
     ),
-    "16, replies of 40 processes": Scenario(
-        16, seconds=190, replies=_SLOW_RAMP, repliers=40, notices=_at_replies(30)
+    "16, replies of 30 processes": Scenario(
+        16, seconds=190, replies=_SLOW_RAMP, repliers=30, notices=_at_replies(30)
     ),
 }
 

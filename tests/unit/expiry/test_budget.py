@@ -260,7 +260,7 @@ async def test_what_others_reply_is_left_to_them_and_what_it_replies_itself_is_n
             await time.pass_by(0.05)
     per_second(sweeps)
     await settle()
-    assert per_second(sweeps) == pytest.approx(21, abs=1)  # 46 - 1.25 x 20
+    assert per_second(sweeps) == pytest.approx(20, abs=1)  # 45 - 1.25 x 20
     await time.pass_by(2)
     per_second(sweeps)
     for _ in range(6):
