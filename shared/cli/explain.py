@@ -19,7 +19,7 @@ from shared.expiry.status import duration
 Say = Callable[[str], None]
 
 _SHARDS_AT_ONCE = 4
-_VALUES = {"expire_after", "notify", "notify_within"}
+_VALUES = {"expire_after", "warn_before", "notify", "notify_within"}
 _FAR = datetime(2250, 1, 1, tzinfo=UTC)  # due times have ten digits
 
 
@@ -69,11 +69,12 @@ class Explain:
             ("state", self._state(conversation), f"session {conversation.session}"),
             ("last access", self._moment(conversation.last_accessed), ""),
             ("expire_after", in_units(timing.expire_after), "expire_after"),
+            ("warn_before", ", ".join(map(in_units, timing.warnings)) or "never", "warn_before"),
             ("notify", told if self.is_notice_on else "no", "notify"),
             ("notify_within", _or_any(timing.notify_within), "notify_within"),
             ("expires at", self._moment(conversation.deadline(timing)), ""),
             ("looked at", ", ".join(self._moment(_due(row)) for row in due_rows), ""),
-            ("next", self._next(conversation), ""),
+            ("next", self._next(conversation, min(due_rows, key=_due, default=None)), ""),
         ):
             because = timing.sources.get(source, "" if source in _VALUES else source)
             if name == "notify" and not self.is_notice_on:
@@ -103,7 +104,7 @@ class Explain:
                 self.say(f"{row.address.key}  cannot be read: {error}")
                 continue
             key = conversation.readable_key if conversation else "the rest of one that is gone"
-            what = self._next(conversation) if conversation else "cleaned up"
+            what = self._next(conversation, row) if conversation else "cleaned up"
             self.say(f"{row.address.key}  {self._moment(_due(row))}  {what}  {key}")
 
     def _state(self, conversation: Conversation) -> str:
@@ -113,7 +114,7 @@ class Explain:
             return "idle for too long; the next sweep ends it"
         return "active"
 
-    def _next(self, conversation: Conversation) -> str:
+    def _next(self, conversation: Conversation, row: DueRow | None) -> str:
         timing = self.policy.of(conversation)
         if conversation.status is Status.EXPIRED:
             lease = conversation.lease_until
@@ -121,6 +122,8 @@ class Explain:
         if conversation.quiet:
             return "it expires in silence, because no user has spoken in it"
         is_told = self.is_notice_on and timing.notify
+        if is_told and row and _due(row) < conversation.deadline(timing):
+            return "its users are warned, if nobody has written until then"
         return "it expires, and its users are told" if is_told else "it expires in silence"
 
     def _moment(self, at: datetime) -> str:

@@ -304,12 +304,17 @@ class TableStore(ConversationStore):
         moves = [(old, new) for old, new in rows if old != new]
         for start in range(0, len(moves), REFILES_PER_TRANSACTION):
             batch = moves[start : start + REFILES_PER_TRANSACTION]
+            operations = [operation for old, new in batch for operation in move_due_row(old, new)]
+            # A long sweep may see a work item again, where another sweep has moved it. Then the two
+            # meet, and a transaction writes each row once.
+            is_one = len({each.row.key for each in operations}) == len(operations)
             try:
-                await self._conversations.write(
-                    [operation for old, new in batch for operation in move_due_row(old, new)]
-                )
+                if is_one:
+                    await self._conversations.write(operations)
             except ConflictError:
                 # Another sweep moved one of them first: move the others one by one.
+                is_one = False
+            if not is_one:
                 for old, new in batch:
                     await self._refile_one(old, new)
 

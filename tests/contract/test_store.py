@@ -412,6 +412,15 @@ async def test_a_work_item_takes_the_place_of_those_that_there_are(store: TableS
     assert await store.due_rows_of(saved.address) == again
 
 
+async def test_a_row_that_a_sweep_sees_twice_is_moved_once(store: TableStore) -> None:
+    await store.save(conversation("one"), due=DUE)
+    (before,) = await due_rows(store)
+    seen_again, later = replace(before, due_seconds=DUE + 20), replace(before, due_seconds=DUE + 30)
+    await store.refile([(before, seen_again)])
+    await store.refile([(before, later), (seen_again, later)])
+    assert await due_rows(store, NOW + timedelta(seconds=60)) == [later]
+
+
 async def test_a_row_refiled_by_two_sweeps_is_there_once(store: TableStore) -> None:
     await store.save(conversation("one"), due=DUE)
     rows = await due_rows(store)

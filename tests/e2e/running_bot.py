@@ -295,13 +295,18 @@ class StoredRows:
         if row.key.startswith("d|"):
             kind, due, rest = row.key.split("|", 2)
             earlier = f"{kind}|{int(due) - int(passed.total_seconds()):010d}|{rest}"
-            insert = Operation("insert", replace(row, key=earlier))
+            older = await _older(self.conversations, row, passed)
+            insert = Operation("insert", replace(older, key=earlier))
             await self.conversations.write([Operation("delete", row), insert])
             return
         await _make_older(self.conversations, row, passed)
 
 
 async def _make_older(table: AzureTable, row: Row, passed: timedelta) -> None:
+    await table.write([Operation("replace", await _older(table, row, passed))])
+
+
+async def _older(table: AzureTable, row: Row, passed: timedelta) -> Row:
     whole = await table.get(row.partition, row.key)
     assert whole
     columns = {
@@ -311,4 +316,4 @@ async def _make_older(table: AzureTable, row: Row, passed: timedelta) -> None:
         else value
         for name, value in whole.columns.items()
     }
-    await table.write([Operation("replace", replace(whole, columns=columns))])
+    return replace(whole, columns=columns)

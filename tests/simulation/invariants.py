@@ -16,6 +16,7 @@ from shared.domain.identity import Address, user_hash
 from shared.domain.placeholders import is_placeholder
 from shared.domain.store import ConversationStore
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
+from shared.domain.timing import TIME_TO_ANSWER
 from shared.expiry.expire import GIVE_UP_AFTER
 from shared.state import codec
 from shared.storage.table_rows import dead_letter_of, joined_chunks, user_named_in
@@ -106,6 +107,20 @@ class Notice:
 
 
 @dataclass
+class Warned:
+    """One send of a warning: of which stage, and when its users had last done something."""
+
+    request: Request
+    stage: int
+    touched: float
+    status: int | None = None
+
+    @property
+    def is_surely_not_seen(self) -> bool:
+        return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+@dataclass
 class Session:
     """What is known of one session; a dead letter that is made due again begins it anew.
 
@@ -127,6 +142,7 @@ class Session:
     claimed: float | None = None
     outcome: str = ""
     notices: list[Notice] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
 
 
 @dataclass
@@ -223,6 +239,7 @@ class Promises:
         self._letters: set[str] = set()  # the sessions of those that are about to go
         self._loaded: dict[Address, Conversation | None] = {}  # as last read
         self._tracked: dict[Address, Conversation] = {}  # the same without state
+        self._stages: dict[str, int] = {}  # of the warning that each task of a sweep has noted
 
     # Told by the bot and the scenario
 
@@ -330,6 +347,9 @@ class Promises:
             if succeeded:
                 self._changed(request, old, self._load(address))
         if succeeded:
+            for each in request.operations:
+                if each.row.key.startswith("d|") and each.row.columns.get("Warned"):
+                    self._stages[request.task] = each.row.columns["Warned"]
             erasure = self._erasures.get(request.origin.name)
             if erasure and any(each.row.key.startswith("d|") for each in request.operations):
                 erasure.filed = True
@@ -353,6 +373,9 @@ class Promises:
 
     def _sends(self, request: Request) -> None:
         data = request.body.get("channelData") or {}
+        if "warnedSession" in data:
+            self._warns(request, self.sessions[data["warnedSession"]])
+            return
         if "expiredSession" in data:
             session = self.sessions.get(data["expiredSession"])
             if session is None or session.claimed is None:
@@ -378,6 +401,21 @@ class Promises:
             self._violated(f"{turn} answers before it is committed")
         else:
             self._answers(request, (mine or commits)[-1], text)
+
+    def _warns(self, request: Request, session: Session) -> None:
+        left = session.touched + self._expire_after(session) - self._world.seconds
+        if left < TIME_TO_ANSWER.total_seconds() - 2 * SKEW:
+            self._violated(f"a warning leaves {left:g} s to answer")
+        if not session.spoken:
+            self._violated("a warning, and no user has said a word")
+        stage = self._stages.get(request.task)
+        if not stage:
+            self._violated("a warning is sent, and its work item does not say so")
+        for earlier in session.warnings:
+            is_same = (earlier.stage, earlier.touched) == (stage, session.touched)
+            if is_same and not earlier.is_surely_not_seen:
+                self._violated(f"warning {stage} comes twice in one silence")
+        session.warnings.append(Warned(request, stage or 0, session.touched))
 
     def _check_age(self, session: Session) -> None:
         limit = self._max_notice_age_seconds
@@ -413,6 +451,10 @@ class Promises:
         for notice in self._notices(request):
             notice.answered = True
             notice.status = status
+        for session in self.sessions.values():
+            for warned in session.warnings:
+                if warned.request is request:
+                    warned.status = status
 
     # One conversation's row
 

@@ -20,6 +20,7 @@ from botbuilder.schema import Activity
 import shared.connector.turn_messages
 import shared.expiry.expire
 import shared.expiry.sweep
+import shared.expiry.warn
 import shared.turn.turn
 from shared.authors import Effect
 from shared.connector.adapter import BufferingAdapter
@@ -35,9 +36,11 @@ from shared.expiry.expire import Expirer
 from shared.expiry.fan_out import FanOut
 from shared.expiry.notice import NoticeResult, SendNotice, Verdict
 from shared.expiry.sweep import Sweep
+from shared.expiry.warn import Warner
 from shared.state.kept_ids import put_ids
 from shared.state.turn_state import TurnState
 from shared.state.user_row import UserRows
+from shared.storage.table_rows import due_row
 from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Operation, Row, Table
 from shared.turn.effects import Effects
@@ -68,6 +71,7 @@ from tests.simulation.scenario import (
     slow_sweeps,
     two_types,
     user_returns,
+    warnings,
     writes_in_doubt,
 )
 from tests.simulation.world import ScheduledTable
@@ -412,6 +416,26 @@ def _late_heartbeat() -> InTheCode:
         return seconds_to_guard(self, replace(stored, last_accessed=self._now()))
 
     return InTheCode(Turns, "_seconds_to_guard", as_if_stored)
+
+
+def _warned_first() -> InTheCode:
+    async def in_the_wrong_order(
+        self: Warner, conversation: Conversation, row: DueRow, moved: DueRow
+    ) -> None:
+        await self._warn(conversation, moved)
+        with suppress(ConflictError):
+            await self._store.warn(row, moved)
+
+    return InTheCode(Warner, "_warn_in_turn", in_the_wrong_order)
+
+
+def _warned_blindly() -> InTheCode:
+    async def upserted(self: TableStore, row: DueRow, warned: DueRow) -> None:
+        with suppress(ConflictError):
+            await self._conversations.write([Operation("delete", due_row(row))])
+        await self._conversations.write([Operation("upsert", due_row(warned))])
+
+    return InTheCode(TableStore, "warn", upserted)
 
 
 def _one_timeout_for_users() -> InTheCode:
@@ -894,6 +918,20 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         lambda: InTheCode(Policy, "fingerprint", ""),
     ),
     "a user's row goes by the timeout of all": (two_types, _one_timeout_for_users),
+    "warned before the work item says so": (warnings, _warned_first),
+    "a warning without a look whether the work item is there": (warnings, _warned_blindly),
+    "warnings not remembered": (
+        warnings,
+        lambda: InTheCode(Conversation, "warned", lambda *_: 0),
+    ),
+    "what a client sends arms a warning again": (
+        warnings,
+        lambda: _taken_for(Effect.NONE, Effect.KEEPS_ALIVE),
+    ),
+    "warned with no time to answer": (
+        warnings,
+        lambda: InTheCode(shared.expiry.warn, "TIME_TO_ANSWER", timedelta(0)),
+    ),
     "a copy's turn taken for any other": (short_timeout, _another_turn_for_each_copy),
     "notices sent however old": (
         old_notices,

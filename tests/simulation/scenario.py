@@ -89,6 +89,7 @@ class Scenario:
         budget_seconds: how long a sweep may look for more.
         notices_at_most: so many, in so many seconds, from one process; None: as many as there are.
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
+        warn_before: how long before the deadline users are warned.
         notify_within: users are told only so long after its last use; None: at any time.
         expire_after: the timeout.
         channels: the conversations of the type `channel`, by name; the others are personal.
@@ -114,6 +115,7 @@ class Scenario:
     budget_seconds: float = UNLIMITED_SECONDS
     notices_at_most: tuple[int, float] | None = None
     max_notice_age_seconds: float | None = None
+    warn_before: tuple[timedelta, ...] = ()
     notify_within: timedelta | None = None
     expire_after: timedelta = EXPIRE_AFTER
     channels: frozenset[str] = frozenset()
@@ -246,7 +248,11 @@ class Simulation:
     def _policy(self) -> Policy:
         everywhere, in_channels = self._timeouts
         override = Override(types=frozenset({ConversationType.CHANNEL}), expire_after=in_channels)
-        timing = Timing(everywhere, notify_within=self.scenario.notify_within)
+        timing = Timing(
+            everywhere,
+            warn_before=self.scenario.warn_before,
+            notify_within=self.scenario.notify_within,
+        )
         return Policy(timing, [override] if in_channels else [])
 
     @property
@@ -322,6 +328,7 @@ class Simulation:
                 bot.store,
                 self.mutant.sender(send, self),
                 Erasure(bot.store, clock).finish,
+                send_warning=pace.warn if self.scenario.notices_on else None,
                 policy=self._policy,
                 budget_seconds=self._budget_seconds,
                 now=clock,
@@ -882,6 +889,35 @@ def two_types(chance: random.Random) -> Scenario:
     )
 
 
+def warnings(chance: random.Random) -> Scenario:
+    """Users are warned, and come back, or send what is no word; sweeps overlap."""
+    talks = ["talk0", "talk1"][: chance.choice((1, 1, 2))]
+    before = [_turn(chance, n, ["ann"], [talk]) for n, talk in enumerate(talks)]
+    after = [_turn(chance, n, ["ann"], talks) for n in range(2, chance.choice((2, 3, 4)))]
+    after = [
+        replace(turn, act=chance.choice(("word", "word", "reaction", "join")), counts=True)
+        for turn in after
+    ]
+    after = [replace(turn, counts=turn.act == "word") for turn in after]
+    stages = chance.choice(((75,), (75, 40), (60, 30)))
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 28, 43.5, 73.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (2, 3, 4)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            refusals=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=3,
+            jump_seconds=(4, 12, 33),
+            holds=chance.random() < 0.3,
+        ),
+        warn_before=tuple(timedelta(seconds=each) for each in stages),
+    )
+
+
 def short_timeout(chance: random.Random) -> Scenario:
     """A session is over before a crashed turn would be given up; its activity comes again."""
     turns = [_turn(chance, n, ["ann"], ["talk0", "talk1"]) for n in range(chance.choice((1, 3)))]
@@ -1039,6 +1075,7 @@ KINDS: Sequence[Kind] = (
     changed_timeout_of_users,
     short_timeout,
     two_types,
+    warnings,
     old_notices,
     fanned_out,
     kept_ids,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from scripts.processes import ROOT
 from shared.cli import policies
 from shared.domain.policy import Override, Policy
 from shared.domain.reference import ConversationType
@@ -91,13 +92,19 @@ def test_where_nothing_is_said_all_is_as_without_a_policy(value: str) -> None:
             "line 1: expire_after is '\u0663h'; it must be a whole number",
         ),
         ('expire_after = "3651d"', "line 1: expire_after is '3651d'; it must be a whole number"),
+        ('warn_before = ["5m", 1]', "line 1: warn_before is 1; it must be a time like '5m', or a"),
+        (
+            'warn_before = "soon"',
+            "line 1: warn_before is 'soon'; it must be a time like '5m', ",
+        ),
+        ("warn_before = [" + '"5m",' * 11 + "]", "it must be a time like '5m', or a list of such"),
         ("\nnotify = 1", "line 2: notify is 1; it must be true or false"),
         ('notify = "no"', "line 1: notify is 'no'; it must be true or false"),
         (
             'expire_afer = "8h"',
             "line 1: expire_afer is no value of a policy; did you mean expire_a",
         ),
-        ("colour = 1", "line 1: colour is no value of a policy; there are expire_after, notify"),
+        ("colour = 1", "line 1: colour is no value of a policy; there are expire_after, warn_bef"),
         ('channel = "msteams"', "line 1: channel is no value of a policy; there are expire_after"),
         ('[[override]]\nchannel = ""', "line 2: channel is ''; it must be the id of a channel"),
         ("[[override]]\nchannel = []", "line 2: channel is []; it must be the id of a channel"),
@@ -159,7 +166,7 @@ def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Re
     assert str(raised.value) == (
         "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
         " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
-        " notify, notify_within, override"
+        " warn_before, notify, notify_within, override"
     )
     assert raised.value.without_values == (
         "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
@@ -199,6 +206,63 @@ def test_there_is_time_to_tell(read: Read, policy: str, *, is_taken: bool) -> No
         r" \((ExpireAfterSeconds|the text, line \d)\), or notify must be false",
         mistake,
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ('warn_before = "82s"', ""),
+        ('warn_before = ["5m", "82s"]', ""),
+        (
+            'warn_before = ["5m", "81s"]',
+            r"\(the text, line 1\) is 81 s; it must be 82 s or more",
+        ),
+        ('warn_before = "580s"', ""),
+        ('warn_before = "581s"', r"warn_before \(the text, line 1\) must be 20 s shorter than"),
+        ('warn_before = "2h"', r"warn_before \(the text, line 1\) must be 20 s shorter than"),
+        ('warn_before = "2h"\nnotify = false', ""),
+        ('warn_before = "2h"\n[[override]]\nexpire_after = "3h"', ""),
+        ('warn_before = "5m"\n[[override]]\nchannel = "sms"\nexpire_after = "5m"', "20 s shorter"),
+    ],
+)
+def test_a_warning_comes_in_time_and_not_to_who_has_just_written(
+    read: Read,  # noqa: F811
+    policy: str,
+    said: str,
+) -> None:
+    given = {
+        "ExpireAfterSeconds": "600",
+        "ExpirySchedule": "0 * * * * *",
+        "ExpiryPolicy": policy,
+    }
+    if not said:
+        assert read(DEVELOPMENT, **given)
+        return
+    with pytest.raises(SettingsError, match=said):
+        read(DEVELOPMENT, **given)
+
+
+def test_the_example_of_the_docs_is_taken(read: Read) -> None:  # noqa: F811
+    page = (ROOT / "docs/policy.md").read_text("utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    settings = read(DEVELOPMENT, ExpirySchedule="0 * * * * *", ExpiryPolicy=example)
+    personal, channel = (
+        settings.policy.of_type("msteams", ConversationType(each))
+        for each in ("personal", "channel")
+    )
+    assert personal.warnings == (timedelta(hours=1), timedelta(minutes=10))
+    assert (channel.expire_after, channel.notify) == (timedelta(hours=8), False)
+
+
+def test_where_the_timer_is_off_nobody_is_warned(read: Read) -> None:  # noqa: F811
+    off = {"AzureWebJobs.expiry_timer.Disabled": "true"}
+    with pytest.raises(SettingsError, match="warn_before must be left out where the timer is"):
+        read(DEVELOPMENT, ExpireAfterSeconds="600", ExpiryPolicy='warn_before = "5m"', **off)
+
+
+def test_stages_come_in_their_order_and_once() -> None:
+    timing = policy_in('warn_before = ["60s", "5m", "1m"]').default
+    assert timing.warn_before == (timedelta(minutes=5), timedelta(minutes=1))
 
 
 def test_state_in_cosmos_outlives_the_longest_timeout(read: Read) -> None:  # noqa: F811

@@ -62,7 +62,10 @@ def test_the_examples_of_the_docs_are_read_and_say_what_the_page_says(read: Read
     assert one_for_all.say("expired", "fr").text == "Ciao for now!"
 
 
-NAMES = "it must name expired, stay, something_went_wrong, too_many_at_once, warning, welcome_back"
+NAMES = (
+    "it must name expired, stay, stayed, something_went_wrong, too_many_at_once, warning,"
+    " welcome_back"
+)
 
 
 @pytest.mark.parametrize(
