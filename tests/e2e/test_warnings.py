@@ -38,7 +38,7 @@ async def test_the_button_of_a_warning_keeps_a_conversation_and_silence_ends_it(
         button = channel.sent_to(german.conversation)[-1]["suggestedActions"]["actions"][0]
         pressed = {"text": button["text"], "value": button["value"]}
         assert await german.say(**pressed) == ["In Ordnung, ich halte dieses Gespräch offen."]
-        await rows.let_time_pass(seconds=61 * 60)
+        await rows.let_time_pass(minutes=62)
         await bot.sweep()
         assert EXPIRED in silent.heard[-1]
         assert await silent.say(**pressed) == [silent.heard[-2]]  # the truth, and nothing begins
