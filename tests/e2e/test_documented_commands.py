@@ -100,6 +100,7 @@ RUN: dict[str, str] = {
     "python -m benchmarks.expiry.day": ".github/workflows/long.yml",
     "python -m benchmarks.connector.sending_at_limit": ".github/workflows/long.yml",
     "python -m tests.simulation --seeds 10000": ".github/workflows/long.yml",
+    "python -m tests.simulation.sending": ".github/workflows/long.yml",
     "python -m benchmarks.expiry.sweep_requests": HERE,
     "make teams-package": HERE,
 }

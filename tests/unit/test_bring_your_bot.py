@@ -56,7 +56,7 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bring]:
     types = {
         name: cls
         for name, cls in state_types._types.items()
-        if cls.__module__.split(".")[0] not in {"builtins", "tests"}
+        if not cls.__module__.startswith(("builtins", "tests.", "shared.bot"))
     }
     monkeypatch.setattr(state_types, "_types", types)
     monkeypatch.setattr(state_types, "_names", {cls: name for name, cls in types.items()})
