@@ -92,7 +92,7 @@ NAMES = (
             r"de.expired is 'x+\.\.\.x+'; it must be 1 to 1,000 characters",
         ),
         (
-            "[de]\nexpired" + ".a" * 20_000 + " = 1",
+            "[de]\nexpired" + ".a" * 2_000 + " = 1",
             "de.expired is .*; it must be 1 to 1,000 characters",
         ),
         ('[de]\nwarning = "{remainig}?"', "de.warning has '{remainig}'; it must have {remaining}"),
