@@ -819,10 +819,10 @@ async def test_a_sweep_out_of_time_stops_and_the_next_one_goes_on(
     bot.clock.sleep(IDLE)
 
     async def slow(_: Conversation) -> NoticeResult:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
         return NoticeResult(Verdict.DELIVERED)
 
-    report = await bot.sweep(slow, budget_seconds=0.01)
+    report = await bot.sweep(slow, budget_seconds=0.2)
     assert not report.complete
     assert report.backlog_seconds == pytest.approx(IDLE - 100, abs=1)
     assert 0 < report.expired < 50
