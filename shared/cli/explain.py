@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from shared.cli.policies import in_units
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import StoreError
 from shared.domain.identity import ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import ConversationStore
-from shared.domain.work import ERASURE, DueRow
-from shared.expiry.status import duration
+from shared.domain.work import DueRow
+from shared.expiry.status import FAR, duration
+from shared.expiry.sweep import SHARDS_AT_ONCE
+from shared.settings.policy_file import in_units
 
 Say = Callable[[str], None]
-
-_SHARDS_AT_ONCE = 4
-_VALUES = {"expire_after", "warn_before", "notify", "notify_within"}
-_FAR = datetime(2250, 1, 1, tzinfo=UTC)  # due times have ten digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +59,23 @@ class Explain:
             for row in await self.store.due_rows_of(address)
             if row.session == conversation.session
         ]
-        told = "yes" if timing.notify else "no"
-        for name, value, source in (
-            ("conversation", conversation.readable_key, ""),
-            ("type", where.type if where else "not known yet", ""),
-            ("state", self._state(conversation), f"session {conversation.session}"),
-            ("last access", self._moment(conversation.last_accessed), ""),
-            ("expire_after", in_units(timing.expire_after), "expire_after"),
-            ("warn_before", ", ".join(map(in_units, timing.warnings)) or "never", "warn_before"),
-            ("notify", told if self.is_notice_on else "no", "notify"),
-            ("notify_within", _or_any(timing.notify_within), "notify_within"),
-            ("expires at", self._moment(conversation.deadline(timing)), ""),
-            ("looked at", ", ".join(self._moment(_due(row)) for row in due_rows), ""),
-            ("next", self._next(conversation, min(due_rows, key=_due, default=None)), ""),
-        ):
-            because = timing.sources.get(source, "" if source in _VALUES else source)
-            if name == "notify" and not self.is_notice_on:
-                because = "ExpiryNotice"
-            self.say(f"{name:13} {value}{f'  ({because})' if because else ''}")
+        because = {**timing.sources, "state": f"session {conversation.session}"}
+        if not self.is_notice_on:
+            because["notify"] = "ExpiryNotice"
+        for name, value in {
+            "conversation": conversation.readable_key,
+            "type": where.type if where else "not known yet",
+            "state": self._state(conversation),
+            "last access": self._moment(conversation.last_accessed),
+            "expire_after": in_units(timing.expire_after),
+            "warn_before": ", ".join(map(in_units, timing.warnings)) or "never",
+            "notify": "yes" if timing.notify and self.is_notice_on else "no",
+            "notify_within": _or_any(timing.notify_within),
+            "expires at": self._moment(conversation.deadline(timing)),
+            "looked at": ", ".join(self._moment(_due(row)) for row in due_rows),
+            "next": self._next(conversation, min(due_rows, key=_due, default=None)),
+        }.items():
+            self.say(f"{name:13} {value}{f'  ({because[name]})' if name in because else ''}")
 
     async def next_ones(self, most: int) -> None:
         """Say which conversations are looked at next, and what happens to them then.
@@ -89,11 +85,11 @@ class Explain:
         Raises:
             StorageUnavailableError: the storage did not answer.
         """
-        at_once = asyncio.Semaphore(_SHARDS_AT_ONCE)
+        at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
 
         async def first(shard: str) -> Sequence[DueRow]:
             async with at_once:
-                return await _first(self.store.due(shard, _FAR), most)
+                return await _first(self.store.due(shard, FAR), most)
 
         shards = await asyncio.gather(*(first(shard) for shard in self.store.shards))
         rows = heapq.merge(*shards, key=lambda row: row.due_seconds)
@@ -147,7 +143,7 @@ def _utc(at: datetime) -> str:
 async def _first(pages: AsyncIterator[Sequence[DueRow]], most: int) -> Sequence[DueRow]:
     rows: list[DueRow] = []
     async for page in pages:
-        rows += (row for row in page if row.session != ERASURE and not row.stored_key)
+        rows += (row for row in page if row.is_of_conversation)
         if len(rows) >= most:
             break
     return rows[:most]

@@ -12,12 +12,11 @@ from shared.domain.timing import Timing
 from shared.settings import read_settings
 from shared.settings.expiry import read_policy
 from shared.settings.group import MistakesError
-from shared.settings.policy_file import PolicyFile
+from shared.settings.policy_file import PolicyFile, in_units
 
 Say = Callable[[str], None]
 
 _ANY_OTHER = "any other"  # no channel's id
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 async def check(file: str, say: Say) -> None:
@@ -46,20 +45,12 @@ async def check(file: str, say: Say) -> None:
             timing = policy.of_type(channel, type_)
             within = f"within {in_units(timing.notify_within)}" if timing.notify_within else "yes"
             told = within if timing.notify else "no"
-            say(f"{channel:15}  {type_:10}  {in_units(timing.expire_after):18}  {told}")
+            after = in_units(timing.expire_after) if timing.expire_after else "ExpireAfterSeconds"
+            say(f"{channel:15}  {type_:10}  {after:18}  {told}")
 
 
 def _rules(file: str) -> Rules:
     return read_policy(str(Path(file).absolute())) if file else read_settings().expiry.rules
-
-
-def in_units(timeout: timedelta) -> str:
-    """A timeout as a policy file has it."""
-    seconds = int(timeout.total_seconds())
-    if not seconds:
-        return "ExpireAfterSeconds"
-    size, unit = next(each for each in _UNITS if seconds % each[0] == 0)
-    return f"{seconds // size}{unit}"
 
 
 async def print_schema(say: Say) -> None:

@@ -1,5 +1,6 @@
 """The notice of an expiry, and its sending."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -146,29 +147,28 @@ class NoticeSender:
 
     async def __call__(self, conversation: Conversation) -> NoticeResult:
         """Send one notice."""
+        return await self._tell(
+            "notice", conversation, lambda to: notice_for(conversation, to, self._texts)
+        )
+
+    async def warn(self, conversation: Conversation, left: timedelta) -> NoticeResult:
+        """Send one warning; `left` is the time until the conversation expires."""
+        return await self._tell(
+            "warning", conversation, lambda to: warning_for(conversation, to, self._texts, left)
+        )
+
+    async def _tell(
+        self, span: str, conversation: Conversation, message_to: Callable[[Reference], Activity]
+    ) -> NoticeResult:
         reference = conversation.reference
         if reference is None:  # there is no address to send it to
             return NoticeResult(Verdict.NOT_WANTED)
         with telemetry.tracer.start_as_current_span(
-            "notice",
+            span,
             links=telemetry.links_to(conversation.trace),
             attributes={"conversation": conversation.address.key},
         ):
-            notice = notice_for(conversation, reference, self._texts)
-            return await self._send(notice, conversation, reference)
-
-    async def warn(self, conversation: Conversation, left: timedelta) -> NoticeResult:
-        """Send one warning; `left` is the time until the conversation expires."""
-        reference = conversation.reference
-        if reference is None:
-            return NoticeResult(Verdict.NOT_WANTED)
-        with telemetry.tracer.start_as_current_span(
-            "warning",
-            links=telemetry.links_to(conversation.trace),
-            attributes={"conversation": conversation.address.key},
-        ):
-            warning = warning_for(conversation, reference, self._texts, left)
-            return await self._send(warning, conversation, reference)
+            return await self._send(message_to(reference), conversation, reference)
 
     async def _send(
         self, notice: Activity, conversation: Conversation, reference: Reference

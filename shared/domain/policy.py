@@ -10,6 +10,8 @@ from shared.domain.conversation import Conversation
 from shared.domain.reference import ConversationType
 from shared.domain.timing import Timing
 
+_ANY_OTHER = ""  # no channel's id
+
 
 @dataclass(frozen=True, slots=True)
 class Override:
@@ -91,11 +93,7 @@ class Policy:
 
     def of_type(self, channel: str, type_: ConversationType) -> Timing:
         """The timing of a channel's conversations of a type."""
-        timing = self.default
-        for each in self.overrides:
-            if each.holds_for(channel, type_):
-                timing = each.over(timing)
-        return timing
+        return self._by_type.get((channel, type_), self._by_type[_ANY_OTHER, type_])
 
     def shortest_of(self, channel: str) -> Timing:
         """The timing of those conversations of a channel that may be idle for the shortest time."""
@@ -115,11 +113,9 @@ class Policy:
         return max(self._timeouts)
 
     @property
-    def timings(self) -> Iterator[Timing]:
+    def timings(self) -> Iterable[Timing]:
         """Every timing that holds for some conversation."""
-        for channel in (*self.channels, ""):
-            for type_ in ConversationType:
-                yield self.of_type(channel, type_)
+        return self._by_type.values()
 
     @cached_property
     def first_step_after(self) -> timedelta:
@@ -129,19 +125,24 @@ class Policy:
     @cached_property
     def fingerprint(self) -> str:
         """The same as long as the steps of each conversation are; empty if there is one timeout."""
-        steps = [
-            (channel, type_.value, timing.expire_after.total_seconds(), _seconds(timing.warnings))
-            for channel in (*self.channels, "")
-            for type_ in ConversationType
-            for timing in [self.of_type(channel, type_)]
-        ]
-        is_one = all(each[2:] == (self.shortest.total_seconds(), []) for each in steps)
-        return "" if is_one else sha256(repr(steps).encode()).hexdigest()[:16]
+        steps = [(timing.expire_after, *timing.warnings) for timing in self.timings]
+        if all(each == (self.shortest,) for each in steps):
+            return ""
+        return sha256(repr((self.channels, steps)).encode()).hexdigest()[:16]
 
     @property
     def _timeouts(self) -> Iterator[timedelta]:
         return (timing.expire_after for timing in self.timings)
 
-
-def _seconds(durations: Iterable[timedelta]) -> Sequence[float]:
-    return [each.total_seconds() for each in durations]
+    @cached_property
+    def _by_type(self) -> Mapping[tuple[str, ConversationType], Timing]:
+        """The timings by channel and type; turns ask several times each."""
+        found = {}
+        for channel in (*self.channels, _ANY_OTHER):
+            for type_ in ConversationType:
+                timing = self.default
+                for each in self.overrides:
+                    if each.holds_for(channel, type_):
+                        timing = each.over(timing)
+                found[channel, type_] = timing
+        return found

@@ -57,3 +57,8 @@ class DueRow:
     stored_key: str = ""
     warned: int = field(default=0, compare=False)
     warned_since: datetime | None = field(default=None, compare=False)
+
+    @property
+    def is_of_conversation(self) -> bool:
+        """Whether it is a session's, and not an erasure's, and not damaged."""
+        return self.session != ERASURE and not self.stored_key

@@ -192,12 +192,8 @@ class Expirer:
         if slot is None:
             return
         if slot.granted:
-            async with self._work.idle():
-                await self._work.sends.acquire()
-            try:
+            async with self._work.sending():
                 await self._expire(conversation, row)
-            finally:
-                self._work.sends.release()
         else:
             await self._tell_later(conversation, row, slot.seconds)
 

@@ -15,7 +15,6 @@ from shared.domain.policy import Policy
 from shared.domain.store import StatusStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import CLOCK_SKEW
-from shared.domain.work import ERASURE
 from shared.expiry.inbox_watch import InboxFacts
 from shared.expiry.sweep import SHARDS_AT_ONCE
 from shared.ncrontab import Gaps, Ncrontab
@@ -25,6 +24,7 @@ Timer = Literal["on", "off", "none"]
 
 MOST_ROWS = 10_000
 SWEEPS_KEPT = 50
+FAR = datetime(2250, 1, 1, tzinfo=UTC)  # due times have ten digits
 
 # The upper ends of the groups of conversations, in seconds, with what they are called.
 _GROUPS = (
@@ -152,15 +152,11 @@ async def gather_status(
     """
     most = -(-MOST_ROWS // len(store.shards))
     at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
-    far = datetime(2250, 1, 1, tzinfo=UTC)  # due times have ten digits
 
     async def due(shard: str) -> tuple[list[float], bool]:
         async with at_once:
-            rows, more = await _first(store.due(shard, far), most)
-            are_conversations = (
-                row for row in rows if row.session != ERASURE and not row.stored_key
-            )
-            return [row.due_seconds for row in are_conversations], more
+            rows, more = await _first(store.due(shard, FAR), most)
+            return [row.due_seconds for row in rows if row.is_of_conversation], more
 
     async def dead(shard: str) -> tuple[list[datetime], bool]:
         async with at_once:

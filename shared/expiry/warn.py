@@ -112,12 +112,8 @@ class Warner:
         except ConflictError:
             self._report.left_to_others += 1
             return
-        async with self._work.idle():
-            await self._work.sends.acquire()
-        try:
+        async with self._work.sending():
             await self._warn(conversation, moved)
-        finally:
-            self._work.sends.release()
 
     async def _is_used(self, conversation: Conversation) -> bool:
         """Whether it is another session by now, or was used since it was read."""

@@ -55,3 +55,13 @@ class Workload:
             yield
         finally:
             await self.busy.acquire()
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """One of the sends under way; other rows are worked on while it waits to begin."""
+        async with self.idle():
+            await self.sends.acquire()
+        try:
+            yield
+        finally:
+            self.sends.release()

@@ -21,6 +21,7 @@ _MOST_OVERRIDES = 100
 _LONGEST_VALUE = 60  # characters of a wrong value that a message repeats
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+_DURATION_SCHEMA = {"type": "string", "pattern": f"^{_DURATION.pattern}$"}
 
 # What each value must be.
 _MUST_BE = {
@@ -42,6 +43,13 @@ def _duration(value: object) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def in_units(duration: timedelta) -> str:
+    """A duration of whole seconds as the file has it."""
+    seconds = int(duration.total_seconds())
+    unit, size = next(each for each in reversed(_UNITS.items()) if seconds % each[1] == 0)
+    return f"{seconds // size}{unit}"
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -49,7 +57,7 @@ def _as_list(value: object) -> object:
 _Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+    WithJsonSchema(_DURATION_SCHEMA),
 ]
 
 
@@ -70,7 +78,7 @@ class _Values(BaseModel):
             list[_Duration],
             Field(max_length=10),
             BeforeValidator(_as_list),
-            _one_or_several({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+            _one_or_several(_DURATION_SCHEMA),
         ]
         | None
     ) = Field(

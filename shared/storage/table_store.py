@@ -304,19 +304,22 @@ class TableStore(ConversationStore):
         moves = [(old, new) for old, new in rows if old != new]
         for start in range(0, len(moves), REFILES_PER_TRANSACTION):
             batch = moves[start : start + REFILES_PER_TRANSACTION]
-            operations = [operation for old, new in batch for operation in move_due_row(old, new)]
-            # A long sweep may see a work item again, where another sweep has moved it. Then the two
-            # meet, and a transaction writes each row once.
-            is_one = len({each.row.key for each in operations}) == len(operations)
-            try:
-                if is_one:
-                    await self._conversations.write(operations)
-            except ConflictError:
-                # Another sweep moved one of them first: move the others one by one.
-                is_one = False
-            if not is_one:
+            if not await self._refile_together(batch):
                 for old, new in batch:
                     await self._refile_one(old, new)
+
+    async def _refile_together(self, moves: Sequence[tuple[DueRow, DueRow]]) -> bool:
+        """Move them in one transaction; False: nothing was moved, so they go one by one."""
+        operations = [operation for old, new in moves for operation in move_due_row(old, new)]
+        # A long sweep may see a work item again, where another sweep has moved it. Then the two
+        # meet, and a transaction writes each row once.
+        if len({each.row.key for each in operations}) < len(operations):
+            return False
+        try:
+            await self._conversations.write(operations)
+        except ConflictError:
+            return False  # another sweep moved one of them first
+        return True
 
     async def _refile_one(self, old: DueRow, new: DueRow) -> None:
         try:
