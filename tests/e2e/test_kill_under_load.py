@@ -9,7 +9,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -225,10 +225,14 @@ class Trial:
                         await asyncio.sleep(chance.uniform(0.1, 1))
                     async with self.faults.one():
                         bot.kill()
-            async with self.host(schedule=EACH_SECOND):
+            async with AsyncExitStack() as last:
+                await last.enter_async_context(self.host(schedule=EACH_SECOND))
                 for writer in self.writers:
                     writer.stopping.set()
                 await asyncio.wait(writing)
+                # A sweep that takes longer than the host waits at its end is interrupted, too.
+                async with self.faults.one():
+                    await last.aclose()
 
     async def _pass_by(self, bot: RunningBot) -> None:
         """Conversations that expire while hosts come and go; their notices take long."""
