@@ -39,15 +39,20 @@ def read_texts(file: str = "") -> Texts:
         SettingsError: a file cannot be read, or a text in it is wrong; one line, which names the
             mistakes.
     """
-    shipped = _shipped()
     if not file:
-        return Texts(shipped)
+        return _ours()
+    shipped = _shipped()
     path = _APP / file
     own = _read(path)
     languages = own.pop(_LANGUAGES, None)
     _refuse(path, [*_mistakes(own, shipped), *_unknown(languages, {**shipped, **own})])
     tables = {tag: {**shipped.get(tag, {}), **own.get(tag, {})} for tag in {**shipped, **own}}
     return Texts(tables, languages or ())
+
+
+@cache
+def _ours() -> Texts:
+    return Texts(_shipped())
 
 
 @cache

@@ -108,11 +108,11 @@ class Notice:
 
 @dataclass
 class Warned:
-    """One send of a warning: of which stage, and when its users had last done something."""
+    """One send of a warning: of which stage, and after how many acts of its users."""
 
     request: Request
     stage: int
-    touched: float
+    acts: int
     status: int | None = None
 
     @property
@@ -127,6 +127,7 @@ class Session:
     Attributes:
         touched: when it was last kept alive, in true seconds.
         used: the same as its row has it.
+        acts: how often it was kept alive. Two acts may share a moment; these tell them apart.
         spoken: whether a user has spoken in it, or clicked something that the bot handled.
         kept: until then it is not over, as its row says.
     """
@@ -137,12 +138,18 @@ class Session:
     touched: float
     used: datetime
     began: float
+    acts: int = 0
     spoken: bool = False
     kept: datetime | None = None
     claimed: float | None = None
     outcome: str = ""
     notices: list[Notice] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
+
+    def keep_alive(self, at: float) -> None:
+        if at >= self.touched:
+            self.touched = at
+            self.acts += 1
 
 
 @dataclass
@@ -297,7 +304,7 @@ class Promises:
                 session.began < received < session.touched + self._expire_after(session) - SKEW
             )
             if is_here and is_alive and not session.outcome and session.claimed is None:
-                session.touched = received
+                session.keep_alive(received)
 
     def swept(self, began: float) -> None:
         """A sweep that began then, after every retry, has come to its end, and all was well."""
@@ -412,10 +419,10 @@ class Promises:
         if not stage:
             self._violated("a warning is sent, and its work item does not say so")
         for earlier in session.warnings:
-            is_same = (earlier.stage, earlier.touched) == (stage, session.touched)
+            is_same = (earlier.stage, earlier.acts) == (stage, session.acts)
             if is_same and not earlier.is_surely_not_seen:
                 self._violated(f"warning {stage} comes twice in one silence")
-        session.warnings.append(Warned(request, stage or 0, session.touched))
+        session.warnings.append(Warned(request, stage or 0, session.acts))
 
     def _check_age(self, session: Session) -> None:
         limit = self._max_notice_age_seconds
@@ -556,7 +563,7 @@ class Promises:
         self._check_log(request, session, new)
         self._check_word(request, session, old, new)
         if new.last_accessed > old.last_accessed and spec.effect is not Effect.NONE:
-            session.touched = max(session.touched, self._received[spec.name])
+            session.keep_alive(self._received[spec.name])
 
     def _check_kept(self, session: Session, new: Conversation) -> None:
         """A turn that may not use the session keeps it alive, but not for long after."""
@@ -718,7 +725,7 @@ class Promises:
         if commits and commits[-1].is_remembered:
             self._violated(f"{turn} counts twice")
         if spec.effect is not Effect.NONE:
-            session.touched = max(session.touched, self._received[turn])
+            session.keep_alive(self._received[turn])
         # Which of its attempts this was cannot be told: an earlier one's write may be late.
         ran_at = self._first_ran[turn]
         commits.append(
