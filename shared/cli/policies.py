@@ -39,14 +39,19 @@ async def check(file: str, say: Say) -> None:
             say(each)
         sys.exit(1)
     policy = rules.over(Timing(timedelta(0)))
-    say(f"{'channel':15}  {'type':10}  {'expires after':18}  told")
+    say(_line("channel", "type", "expire_after", "warn_before", "notify", "notify_within"))
     for channel in *policy.channels, _ANY_OTHER:
         for type_ in ConversationType:
             timing = policy.of_type(channel, type_)
-            within = f"within {in_units(timing.notify_within)}" if timing.notify_within else "yes"
-            told = within if timing.notify else "no"
             after = in_units(timing.expire_after) if timing.expire_after else "ExpireAfterSeconds"
-            say(f"{channel:15}  {type_:10}  {after:18}  {told}")
+            warnings = ", ".join(map(in_units, timing.warnings)) or "never"
+            notify = "yes" if timing.notify else "no"
+            within = in_units(timing.notify_within) if timing.notify_within else "at any time"
+            say(_line(channel, type_, after, warnings, notify, within))
+
+
+def _line(*values: str) -> str:
+    return "{:15}  {:9}  {:18}  {:13}  {:6}  {}".format(*values)
 
 
 def _rules(file: str) -> Rules:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from scripts import local_settings
 from scripts.processes import ROOT
 from shared.cli import policies
 from shared.domain.policy import Override, Policy
@@ -254,6 +255,17 @@ def test_the_example_of_the_docs_is_taken(read: Read) -> None:  # noqa: F811
     assert (channel.expire_after, channel.notify) == (timedelta(hours=8), False)
 
 
+@pytest.mark.parametrize("store", ["tables", "cosmos"])
+def test_on_ones_own_machine_a_newcomer_is_warned_and_told_within_a_minute(
+    read: Read,  # noqa: F811
+    store: str,
+) -> None:
+    example = local_settings.read_json(ROOT / "local.settings.example.json")["Values"]
+    policy = read(DEVELOPMENT, **example | {"StateStore": store}).policy
+    assert policy.first_step_after == timedelta(seconds=30)
+    assert policy.longest == timedelta(seconds=60)
+
+
 def test_where_the_timer_is_off_nobody_is_warned(read: Read) -> None:  # noqa: F811
     off = {"AzureWebJobs.expiry_timer.Disabled": "true"}
     with pytest.raises(SettingsError, match="warn_before must be left out where the timer is"):
@@ -289,19 +301,21 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
     tmp_path: Path, lines: Lines
 ) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text(FILE.replace('expire_after = "1h"', ""), "utf-8")
+    warned = 'warn_before = ["60s", "30s"]'
+    file.write_text(FILE.replace('expire_after = "1h"', warned), "utf-8")
     said, say = lines
     await policies.check(str(file), say)
-    assert [line.split() for line in said[1:]] == [
-        ["msteams", "personal", "8h", "yes"],
-        ["msteams", "groupChat", "8h", "no"],
-        ["msteams", "channel", "90s", "no"],
-        ["slack", "personal", "ExpireAfterSeconds", "within", "1d"],
-        ["slack", "groupChat", "ExpireAfterSeconds", "no"],
-        ["slack", "channel", "90s", "no"],
-        ["any", "other", "personal", "ExpireAfterSeconds", "yes"],
-        ["any", "other", "groupChat", "ExpireAfterSeconds", "yes"],
-        ["any", "other", "channel", "90s", "yes"],
+    assert [re.split(" {2,}", line) for line in said] == [
+        ["channel", "type", "expire_after", "warn_before", "notify", "notify_within"],
+        ["msteams", "personal", "8h", "1m, 30s", "yes", "at any time"],
+        ["msteams", "groupChat", "8h", "never", "no", "at any time"],
+        ["msteams", "channel", "90s", "never", "no", "at any time"],
+        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d"],
+        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d"],
+        ["slack", "channel", "90s", "never", "no", "1d"],
+        ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time"],
+        ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time"],
+        ["any other", "channel", "90s", "1m, 30s", "yes", "at any time"],
     ]
 
 
