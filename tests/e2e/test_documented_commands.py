@@ -4,6 +4,7 @@ What is not run has its reason. A new command in the docs fails the first test u
 """
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -45,6 +46,7 @@ CHAT = (
 )
 BY_HAND = "test_documented_commands.py::test_the_bot_is_started_by_hand"
 ASKED = "test_documented_commands.py::test_a_running_bot_is_asked"
+FROM_FILE = "test_documented_commands.py::test_the_settings_of_a_local_run_are_taken_from_its_file"
 HERE = "test_documented_commands.py::test_it_runs"
 RUN: dict[str, str] = {
     # A chat on one's own machine. `make run` is `python -m scripts.run`.
@@ -67,6 +69,7 @@ RUN: dict[str, str] = {
     " -d '{}'": ASKED,
     "python -m shared.cli status": ASKED,
     "python -m shared.cli doctor": ASKED,
+    "python -m scripts.with_local_settings python -m shared.cli doctor": FROM_FILE,
     "python -m shared.cli doctor --endpoint https://<name>.azurewebsites.net/api/messages": ASKED,
     "python -m shared.cli dead-letters list": ASKED,
     "python -m shared.cli export webchat 12345678": ASKED,
@@ -139,6 +142,11 @@ NOT_RUN = {
     "curl <HEALTH_PAGE>": "needs Azure; test_doctor.py asks the same page of a bot that runs here",
     'curl -H "x-functions-key: $KEY" <STATUS_PAGE> -o status.html': "the same, of the status page",
 }
+
+
+def commands_run_by(test: str) -> list[str]:
+    """The commands that are listed with this test."""
+    return [command for command, where in RUN.items() if where == test]
 
 
 def documented() -> dict[str, set[str]]:
@@ -270,7 +278,7 @@ async def test_the_bot_is_started_by_hand(by_hand: dict[str, str], clone: Path) 
     assert run.answers(int(by_hand["PORT"]), "/api/health/live")
 
 
-@pytest.mark.parametrize("command", [command for command, where in RUN.items() if where == ASKED])
+@pytest.mark.parametrize("command", commands_run_by(ASKED))
 async def test_a_running_bot_is_asked(by_hand: dict[str, str], clone: Path, command: str) -> None:
     bot = f"http://localhost:{by_hand['PORT']}"
     asked = re.sub(r"https://<name>\.azurewebsites\.net|http://localhost:7071", bot, command)
@@ -278,7 +286,23 @@ async def test_a_running_bot_is_asked(by_hand: dict[str, str], clone: Path, comm
     assert "Traceback" not in await output_of(asked, clone, by_hand)
 
 
-@pytest.mark.parametrize("command", [command for command, where in RUN.items() if where == HERE])
+@pytest.mark.parametrize("command", ["make status", *commands_run_by(FROM_FILE)])
+async def test_the_settings_of_a_local_run_are_taken_from_its_file(
+    by_hand: dict[str, str], clone: Path, command: str
+) -> None:
+    file = clone / "local.settings.json"
+    before = file.read_text()
+    content = json.loads(before)
+    content["Values"] |= by_hand
+    try:
+        file.write_text(json.dumps(content))
+        said = await output_of(command, clone, {})
+    finally:
+        file.write_text(before)
+    assert "overdue" in said or "ok    storage" in said
+
+
+@pytest.mark.parametrize("command", commands_run_by(HERE))
 async def test_it_runs(clone: Path, command: str) -> None:
     settings = {
         "BOT_ID": "3f1c2b70-6d0e-4c3a-9a53-0d5a0f6c1b2e",
