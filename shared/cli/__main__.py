@@ -159,7 +159,7 @@ async def _status() -> None:
         status = await app.health.status()
     _, headline = status.verdict
     _say(headline)
-    for name, count in {"overdue": status.overdue, **status.waiting}.items():
+    for name, count in status.by_time_left.items():
         _say(f"{name:>14} {count:7,}")
     _say(f"{'dead letters':>14} {status.dead_letters:7,}")
     if status.inbox:
