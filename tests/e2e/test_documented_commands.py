@@ -4,6 +4,7 @@ What is not run has its reason. A new command in the docs fails the first test u
 """
 
 import asyncio
+import csv
 import json
 import os
 import re
@@ -76,6 +77,9 @@ RUN: dict[str, str] = {
     'python -m shared.cli explain msteams "19:ab@thread.v2"': ASKED,
     "python -m shared.cli conversations --limit 3": ASKED,
     "python -m shared.cli policy check": ASKED,
+    "python -m shared.cli simulate expiry_policy.toml --from pauses.csv --regret 30m": (
+        "test_documented_commands.py::test_the_pauses_of_a_query_are_simulated"
+    ),
     "python -m shared.cli policy schema > expiry_policy.schema.json": HERE,
     "python -m shared.cli dead-letters replay <id>... | --all": (
         "test_outcomes.py::test_dead_letters_are_listed_replayed_and_dropped"
@@ -300,6 +304,33 @@ async def test_the_settings_of_a_local_run_are_taken_from_its_file(
     finally:
         file.write_text(before)
     assert "overdue" in said or "ok    storage" in said
+
+
+async def test_the_pauses_of_a_query_are_simulated(tmp_path: Path) -> None:
+    page = (ROOT / "docs/policy.md").read_text("utf-8")
+    (policy,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "expiry_policy.toml").write_text(policy)
+    # The columns of the query, with the header that an export has.
+    columns = re.findall(r"(\w+) = (?:sum|tostring|tolong)\(", page)
+    assert sorted(columns) == ["channel", "ended", "pauses", "seconds", "type"]
+    pauses = [
+        ("user", 600, 20000),
+        ("user", 3000, 200),
+        ("user", 30000, 21),
+        ("expiry", 28860, 310),
+    ]
+    whose = {"channel": "msteams", "type": "personal"}
+    lines = [
+        {**whose, "ended": ended, "seconds": seconds, "pauses": number}
+        for ended, seconds, number in pauses
+    ]
+    with (tmp_path / "pauses.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        table = csv.DictWriter(file, columns, quoting=csv.QUOTE_ALL)
+        table.writeheader()
+        table.writerows(lines)
+    command = next(each for each in RUN if " simulate " in each)
+    said = await output_of(f"PYTHONPATH={ROOT} {command}", tmp_path, {})
+    assert f"```text\n{said}```" in page
 
 
 @pytest.mark.parametrize("command", commands_run_by(HERE))
