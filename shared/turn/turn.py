@@ -295,6 +295,7 @@ class Turns:
                 row = await self._store.load(address)
                 if row and self._is_about_to_end(row, received_at):
                     await self._store.save(row.used_at(received_at))
+                    ended_by_user(row, received_at, self._policy)  # the turn will not see it
                 return
 
     def _is_about_to_end(self, row: Conversation, at: datetime) -> bool:

@@ -29,7 +29,13 @@ from shared.expiry.report import OUTCOMES, SweepReport
 from shared.expiry.run import SweepRunner
 from shared.settings.expiry import ExpirySettings
 from shared.storage.observed_table import ObservedTable
-from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+from tests.bot_in_memory import (
+    BotInMemory,
+    FunctionBot,
+    activity,
+    anonymous,
+    count_in_conversation,
+)
 from tests.memory_table import MemoryTable
 from tests.stores_in_memory import StoresInMemory
 
@@ -227,6 +233,19 @@ async def test_a_pause_close_to_the_expiry_is_counted_although_its_time_is_saved
     await bot.say()
     bot.clock.sleep(99)
     assert await new_pauses(bot.say()) == {("directline", "personal", "user", "120"): (1, 99)}
+
+
+async def test_a_pause_before_a_turn_that_has_to_wait_is_counted_once(bot: BotInMemory) -> None:
+    await bot.say()
+    bot.clock.sleep(99)
+    message, received_at = activity(), bot.clock()
+
+    async def wait_and_take() -> None:
+        await bot.turns.keep_alive(message, received_at)
+        bot.clock.sleep(20)
+        await bot.turns.take(message, anonymous(), received_at)
+
+    assert await new_pauses(wait_and_take()) == {("directline", "personal", "user", "120"): (1, 99)}
 
 
 async def test_who_is_back_after_the_deadline_ends_a_pause_that_the_expiry_then_does_not(
