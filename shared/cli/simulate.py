@@ -173,8 +173,6 @@ def _tables(policy: Policy) -> Mapping[tuple[str, ConversationType], _Table]:
 
 
 def _warned_after(timing: Timing, expire_after: timedelta) -> float | None:
-    warn_before = tuple(each for each in timing.warnings if each < expire_after)
-    if not warn_before:
-        return None
-    other = replace(timing, expire_after=expire_after, warn_before=warn_before)
-    return other.first_step_after.total_seconds()
+    warnings = replace(timing, expire_after=expire_after).warnings
+    first = max((each for each in warnings if each < expire_after), default=None)
+    return None if first is None else (expire_after - first).total_seconds()

@@ -643,7 +643,7 @@ class Turns:
             is_due_anew=is_due_anew,
             instead_of=instead_of,
         )
-        if is_from_user and attempts.row:
+        if begun.effect is not Effect.NONE and attempts.row:
             ended_by_user(attempts.row, begun.received_at, self._policy)
         return replace(outcome, saved=saved)
 
