@@ -16,7 +16,7 @@ from shared.settings.policy_file import PolicyFile, in_units
 
 Say = Callable[[str], None]
 
-_ANY_OTHER = "any other"  # no channel's id
+ANY_OTHER = "any other"  # no channel's id
 
 
 async def check(file: str, say: Say) -> None:
@@ -32,15 +32,9 @@ async def check(file: str, say: Say) -> None:
         SystemExit: the file is wrong; each mistake was said in one line.
         SettingsError: the app's policy, or another setting, is wrong.
     """
-    try:
-        rules = _rules(file)
-    except MistakesError as error:
-        for each in error.mistakes:
-            say(each)
-        sys.exit(1)
-    policy = rules.over(Timing(timedelta(0)))
+    policy = rules_or_end(file, say).over(Timing(timedelta(0)))
     say(f"{'channel':15}  {'type':10}  {'expires after':18}  told")
-    for channel in *policy.channels, _ANY_OTHER:
+    for channel in *policy.channels, ANY_OTHER:
         for type_ in ConversationType:
             timing = policy.of_type(channel, type_)
             within = f"within {in_units(timing.notify_within)}" if timing.notify_within else "yes"
@@ -49,8 +43,21 @@ async def check(file: str, say: Say) -> None:
             say(f"{channel:15}  {type_:10}  {after:18}  {told}")
 
 
-def _rules(file: str) -> Rules:
-    return read_policy(str(Path(file).absolute())) if file else read_settings().expiry.rules
+def rules_or_end(file: str, say: Say) -> Rules:
+    """What a file says, or the app's policy if none is named.
+
+    Raises:
+        SystemExit: the file is wrong; each mistake was said in one line.
+        SettingsError: the app's policy, or another setting, is wrong.
+    """
+    if not file:
+        return read_settings().expiry.rules
+    try:
+        return read_policy(str(Path(file).absolute()))
+    except MistakesError as error:
+        for each in error.mistakes:
+            say(each)
+        sys.exit(1)
 
 
 async def print_schema(say: Say) -> None:

@@ -84,7 +84,7 @@ class Policy:
     default: Timing
     overrides: Sequence[Override] = ()
 
-    @property
+    @cached_property
     def channels(self) -> Sequence[str]:
         """The ids of the channels that it names."""
         return sorted({channel for each in self.overrides for channel in each.channels})

@@ -35,6 +35,7 @@ from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW, LEASE, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import NoticeResult, Pace, SendNotice, SendWarning, Unlimited, Verdict
+from shared.expiry.pauses import ended_by_expiry
 from shared.expiry.report import SweepReport
 from shared.expiry.slots import Slots
 from shared.expiry.warn import Warner
@@ -312,6 +313,7 @@ class Expirer:
         except ConflictError:
             self._report.left_to_others += 1
             return
+        ended_by_expiry(claimed, self._now(), self._policy)
         match verdict:
             case None:
                 self._report.finished_already += 1
@@ -360,6 +362,7 @@ class Expirer:
         except ConflictError:
             self._report.left_to_others += 1
             return
+        ended_by_expiry(claimed, now, self._policy)
         if claimed.has_own_rows:
             await self._store.clean_up(row, has_private=True, gone_at=now)
         self._report.dead_lettered += 1

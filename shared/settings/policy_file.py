@@ -36,7 +36,12 @@ _MUST_BE = {
 }
 
 
-def _duration(value: object) -> timedelta:
+def duration(value: object) -> timedelta:
+    """A duration as the file has it: a whole number of s, m, h or d.
+
+    Raises:
+        ValueError: it is none, or not from one second to ten years.
+    """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 1 <= seconds <= MAX_SECONDS:
@@ -57,7 +62,7 @@ def _as_list(value: object) -> object:
 
 _Duration = Annotated[
     timedelta,
-    BeforeValidator(_duration),
+    BeforeValidator(duration),
     WithJsonSchema(_DURATION_SCHEMA),
 ]
 

@@ -50,6 +50,7 @@ from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Bounds, OwnTiming
 from shared.domain.work import DueRow
+from shared.expiry.pauses import ended_by_user
 from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
 from shared.state.kept_ids import KeptIds, put_ids
@@ -156,13 +157,14 @@ class _BotTooSlowError(Exception):
 class _Begun:
     """The beginning of a turn: the row as it was, its session, the activity's effect.
 
-    `is_new`: the turn begins the session.
+    `is_new`: the turn begins the session. `received_at`: when the activity came.
     """
 
     row: Conversation | None
     session: Conversation
     effect: Effect
     is_new: bool
+    received_at: datetime
 
     @property
     def starts_over(self) -> bool:
@@ -297,6 +299,7 @@ class Turns:
                 row = await self._store.load(address)
                 if row and self._is_about_to_end(row, received_at):
                     await self._store.save(row.used_at(received_at))
+                    ended_by_user(row, received_at, self._policy)  # the turn will not see it
                 return
 
     def _is_about_to_end(self, row: Conversation, at: datetime) -> bool:
@@ -587,7 +590,7 @@ class Turns:
             session = session.succeeding(row, self._policy.without_own(row)) if row else session
             # So that its timing is known from the start; who is in it is known at its commit.
             session = with_reference(session, activity, is_from_user=False)
-            return _Begun(row, session, effect, is_new=True)
+            return _Begun(row, session, effect, is_new=True, received_at=received_at)
         session, now = row, self._now()
         is_close_to_expiry = row.needs_guard(now, timing)
         if effect is not Effect.NONE and activity.type == ActivityTypes.invoke:
@@ -597,7 +600,7 @@ class Turns:
             session = row.used_at(now if is_close_to_expiry else received_at)
             if is_close_to_expiry:
                 row = session = await self._store.save(session)
-        return _Begun(row, session, effect, is_new=False)
+        return _Begun(row, session, effect, is_new=False, received_at=received_at)
 
     async def _save(
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
@@ -656,6 +659,8 @@ class Turns:
             is_due_anew=is_due_anew,
             instead_of=instead_of,
         )
+        if begun.effect is not Effect.NONE and attempts.row:
+            ended_by_user(attempts.row, begun.received_at, self._policy)
         return replace(outcome, saved=saved)
 
     def _after_the_bot(

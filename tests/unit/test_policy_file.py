@@ -166,7 +166,7 @@ def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Re
     assert str(raised.value) == (
         "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
         " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
-        " warn_before, notify, notify_within, override"
+        " warn_before, notify, notify_within, max_age, override"
     )
     assert raised.value.without_values == (
         "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
