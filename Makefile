@@ -36,8 +36,8 @@ test-browser: install ## chats with warnings, and the status page, in Debian's C
 	@test -x /usr/bin/chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile tests/browser
 
-status: install ## how expiry is doing, by the storage in the environment
-	@$(VENV_PYTHON) -m shared.cli status
+status: install ## how expiry is doing: of the storage in the environment, or else of `make run`
+	@$(VENV_PYTHON) -m scripts.with_local_settings python -m shared.cli status
 
 lint: install ## format, lint, types, and which room may import which
 	$(VENV_PYTHON) -m ruff check .

@@ -31,11 +31,12 @@ def render(status: Status, nonce: str) -> str:
         headline=escape(headline),
         at=f"{status.at:%Y-%m-%d %H:%M:%S}",
         waiting=f"{sum(status.waiting.values()):,}{plus}",
+        warned=f"{status.warned:,}{plus}",
         overdue=f"{status.overdue:,}{plus}",
         last_sweep="never" if age is None else f"{duration(age)} ago",
         dead_letters=f"{status.dead_letters:,}{plus}",
         more="There are more: only the earliest of each shard are counted." if plus else "",
-        groups=_bars({"overdue": status.overdue, **status.waiting}, late="overdue"),
+        groups=_bars(status.by_time_left, late="overdue"),
         outcomes=_bars({in_words(name): n for name, n in outcomes.most_common()})
         or '<tr><th scope="row">nothing yet</th><td>0</td><td></td></tr>',
         oldest_dead_letter=f"Oldest dead letter: {oldest:%Y-%m-%d %H:%M} UTC" if oldest else "",

@@ -4,11 +4,12 @@ The commands read the app's settings from the environment. `doctor` checks the c
 says what to do about each failure; its exit code is 1 if there is one. `status` says how expiry is
 doing. `explain` says why a conversation expires when it does, and `conversations` which ones expire
 next. `policy check` reads a policy file and says what holds for which conversations; `policy
-schema` prints the file's JSON schema; see docs/policy.md. `export` writes everything that is stored
-about one user as JSON. `poison` handles messages of the fan-out and of the inbox that failed too
-often: `list` shows them, `replay` puts them back into their queue, `drop` deletes them.
-`dead-letters` handles notices that could not be delivered: `list` shows them, `replay` makes them
-due again, `drop` deletes them; see docs/sending.md.
+schema` prints the file's JSON schema. `simulate` says what other timeouts would have done to the
+pauses of real users; see docs/policy.md. `export` writes everything that is stored about one user
+as JSON. `poison` handles messages of the fan-out and of the inbox that failed too often: `list`
+shows them, `replay` puts them back into their queue, `drop` deletes them. `dead-letters` handles
+notices that could not be delivered: `list` shows them, `replay` makes them due again, `drop`
+deletes them; see docs/sending.md.
 """
 
 import argparse
@@ -16,11 +17,13 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
 from shared.app import build_app
 from shared.cli import dead_letters, policies
 from shared.cli.doctor import Finding, examine
 from shared.cli.explain import Explain
+from shared.cli.simulate import simulate
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import token_source
 from shared.connector.limits_file import read_limits
@@ -30,6 +33,7 @@ from shared.expiry.fan_out import Queue, poison_name
 from shared.loaded_bot import BotError, load_bot
 from shared.log_lines import make_log_lines_safe, printable
 from shared.settings import SettingsError, read_settings
+from shared.settings.policy_file import duration
 from shared.state.export import Exports
 from shared.storage.queues import Queues
 from shared.storage.stores import open_stores
@@ -94,6 +98,17 @@ def main() -> None:
     conversations.set_defaults(
         run=lambda arguments: _explain(lambda about: about.next_ones(arguments.limit))
     )
+    simulation = commands.add_parser("simulate", help="what other timeouts would have done")
+    simulation.add_argument("file", metavar="POLICY_FILE", help="the file of ExpiryPolicy")
+    simulation.add_argument(
+        "--from", required=True, type=Path, metavar="FILE", dest="pauses", help="a CSV of pauses"
+    )
+    simulation.add_argument(
+        "--regret", type=_time, default="30m", metavar="TIME", help="who is back so soon (30m)"
+    )
+    simulation.set_defaults(
+        run=lambda arguments: simulate(arguments.file, arguments.pauses, arguments.regret, _say)
+    )
     export = commands.add_parser("export", help="everything that is stored about one user, as JSON")
     export.add_argument(
         "channel_id", metavar="channelId", help="the channel's id, as in activities"
@@ -112,6 +127,13 @@ def _days(text: str) -> int:
     if not (text.isdecimal() and len(text) <= 4):  # noqa: PLR2004 - 27 years
         raise argparse.ArgumentTypeError(f"{text!r} is no number of days")
     return int(text)
+
+
+def _time(text: str) -> timedelta:
+    try:
+        return duration(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30m or 8h") from None
 
 
 def _positive(text: str) -> int:
@@ -159,7 +181,7 @@ async def _status() -> None:
         status = await app.health.status()
     _, headline = status.verdict
     _say(headline)
-    for name, count in {"overdue": status.overdue, **status.waiting}.items():
+    for name, count in status.by_time_left.items():
         _say(f"{name:>14} {count:7,}")
     _say(f"{'dead letters':>14} {status.dead_letters:7,}")
     if status.inbox:

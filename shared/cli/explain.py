@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from shared.domain.errors import StoreError
 from shared.domain.identity import ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import ConversationStore
+from shared.domain.timing import FAR_FUTURE, NEVER
 from shared.domain.work import DueRow
 from shared.expiry.status import FAR, duration
 from shared.expiry.sweep import SHARDS_AT_ONCE
@@ -54,11 +56,13 @@ class Explain:
             return
         timing = self.policy.of(conversation)
         where = conversation.reference
+        deadline = conversation.deadline(timing)
         due_rows = [
             row
             for row in await self.store.due_rows_of(address)
             if row.session == conversation.session
         ]
+        own = conversation.own
         because = {**timing.sources, "state": f"session {conversation.session}"}
         if not self.is_notice_on:
             because["notify"] = "ExpiryNotice"
@@ -67,11 +71,13 @@ class Explain:
             "type": where.type if where else "not known yet",
             "state": self._state(conversation),
             "last access": self._moment(conversation.last_accessed),
-            "expire_after": in_units(timing.expire_after),
+            "expire_after": _or_never(timing.expire_after),
+            "keep_until": _utc(own.keep_until) if own and own.keep_until else "no such time",
+            "max_age": in_units(timing.max_age) if timing.max_age else "none",
             "warn_before": ", ".join(map(in_units, timing.warnings)) or "never",
             "notify": "yes" if timing.notify and self.is_notice_on else "no",
             "notify_within": _or_any(timing.notify_within),
-            "expires at": self._moment(conversation.deadline(timing)),
+            "expires at": "never" if deadline == FAR_FUTURE else self._moment(deadline),
             "looked at": ", ".join(self._moment(_due(row)) for row in due_rows),
             "next": self._next(conversation, min(due_rows, key=_due, default=None)),
         }.items():
@@ -112,13 +118,18 @@ class Explain:
 
     def _next(self, conversation: Conversation, row: DueRow | None) -> str:
         timing = self.policy.of(conversation)
+        deadline = conversation.deadline(timing)
         if conversation.status is Status.EXPIRED:
             lease = conversation.lease_until
+            if conversation.quiet:
+                return f"its row goes{f' after {_utc(lease)}' if lease else ''}"
             return f"its notice is tried{f' after {_utc(lease)}' if lease else ''}"
+        if deadline == FAR_FUTURE:
+            return "it is only looked at, because it never expires"
         if conversation.quiet:
             return "it expires in silence, because no user has spoken in it"
         is_told = self.is_notice_on and timing.notify
-        if is_told and row and _due(row) < conversation.deadline(timing):
+        if is_told and row and _due(row) < deadline:
             return "its users are warned, if nobody has written until then"
         return "it expires, and its users are told" if is_told else "it expires in silence"
 
@@ -130,6 +141,12 @@ class Explain:
 
 def _due(row: DueRow) -> datetime:
     return datetime.fromtimestamp(row.due_seconds, UTC)
+
+
+def _or_never(timeout: timedelta) -> str:
+    if timeout == NEVER:
+        return "never"
+    return in_units(timedelta(seconds=math.ceil(timeout.total_seconds())))
 
 
 def _or_any(within: timedelta | None) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from shared.settings.policy_file import PolicyFile, in_units
 
 Say = Callable[[str], None]
 
-_ANY_OTHER = "any other"  # no channel's id
+ANY_OTHER = "any other"  # no channel's id
+_VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age")
 
 
 async def check(file: str, say: Say) -> None:
@@ -32,30 +33,41 @@ async def check(file: str, say: Say) -> None:
         SystemExit: the file is wrong; each mistake was said in one line.
         SettingsError: the app's policy, or another setting, is wrong.
     """
+    policy = rules_or_end(file, say).over(Timing(timedelta(0)))
+    say(_line("channel", "type", *_VALUES))
+    for channel in *policy.channels, ANY_OTHER:
+        for type_ in ConversationType:
+            say(_line(channel, type_, *_said(policy.of_type(channel, type_))))
+
+
+def _said(timing: Timing) -> Iterator[str]:
+    """What people read of each of the `_VALUES`."""
+    yield in_units(timing.expire_after) if timing.expire_after else "ExpireAfterSeconds"
+    yield ", ".join(map(in_units, timing.warn_before if timing.notify else ())) or "never"
+    yield "yes" if timing.notify else "no"
+    yield in_units(timing.notify_within) if timing.notify_within else "at any time"
+    yield in_units(timing.max_age) if timing.max_age else "none"
+
+
+def _line(*values: str) -> str:
+    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {}".format(*values)
+
+
+def rules_or_end(file: str, say: Say) -> Rules:
+    """What a file says, or the app's policy if none is named.
+
+    Raises:
+        SystemExit: the file is wrong; each mistake was said in one line.
+        SettingsError: the app's policy, or another setting, is wrong.
+    """
+    if not file:
+        return read_settings().expiry.rules
     try:
-        rules = _rules(file)
+        return read_policy(str(Path(file).absolute()))
     except MistakesError as error:
         for each in error.mistakes:
             say(each)
         sys.exit(1)
-    policy = rules.over(Timing(timedelta(0)))
-    say(_line("channel", "type", "expire_after", "warn_before", "notify", "notify_within"))
-    for channel in *policy.channels, _ANY_OTHER:
-        for type_ in ConversationType:
-            timing = policy.of_type(channel, type_)
-            after = in_units(timing.expire_after) if timing.expire_after else "ExpireAfterSeconds"
-            warnings = ", ".join(map(in_units, timing.warnings)) or "never"
-            notify = "yes" if timing.notify else "no"
-            within = in_units(timing.notify_within) if timing.notify_within else "at any time"
-            say(_line(channel, type_, after, warnings, notify, within))
-
-
-def _line(*values: str) -> str:
-    return "{:15}  {:9}  {:18}  {:13}  {:6}  {}".format(*values)
-
-
-def _rules(file: str) -> Rules:
-    return read_policy(str(Path(file).absolute())) if file else read_settings().expiry.rules
 
 
 async def print_schema(say: Say) -> None:

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.domain.identity import Address, ConversationKey, new_session_id
 from shared.domain.reference import Reference
-from shared.domain.times import LEASE, due_seconds
-from shared.domain.timing import Timing
+from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD, due_seconds
+from shared.domain.timing import FAR_FUTURE, TIME_TO_ANSWER, OwnTiming, Timing
 from shared.domain.work import DueRow
 
 # A conversation's row names this many of its users. Each further one who changes user state gets a
 # row of their own, so that a turn costs the same in a group of any size.
 USERS_IN_ROW = 8
+
+# A conversation that never becomes stale is looked at so often, so that each has a due row.
+_LOOKED_AT_EVERY = timedelta(days=30)
 
 
 class Status(StrEnum):
@@ -83,9 +86,10 @@ class Conversation:
     they are known to be sent; `trace` is its span, if it was traced. `quiet`: no user has spoken in
     this session, so it ends without a notice. `kept_until`: the session is not over before,
     whatever becomes of the turn that said so. `moved`: a notice was refused at the address that the
-    channel gave, and another address replaced it. `bags` are the stored ones, if they are in a
-    document. `own_rows` are entries of further users, which the next save writes as rows of their
-    own; `has_own_rows`: there may be such rows.
+    channel gave, and another address replaced it. `own` is what the bot's code has set for its
+    time. `begun_at` is when its session began, if that matters. `bags` are the stored ones, if they
+    are in a document. `own_rows` are entries of further users, which the next save writes as rows
+    of their own; `has_own_rows`: there may be such rows.
     """
 
     address: Address
@@ -108,6 +112,8 @@ class Conversation:
     moved: bool = False
     quiet: bool = False
     kept_until: datetime | None = None
+    own: OwnTiming | None = None
+    begun_at: datetime | None = None
     own_rows: Mapping[str, Participant] = field(default_factory=dict)
     has_own_rows: bool = False
     bags: Bags | None = field(default=None, compare=False)
@@ -127,16 +133,49 @@ class Conversation:
     def deadline(self, timing: Timing) -> datetime:
         """When it becomes stale, unless it is used before."""
         deadline = timing.deadline(self.last_accessed)
-        return max(deadline, self.kept_until) if self.kept_until else deadline
+        if self.own and self.own.keep_until:
+            deadline = max(deadline, self.own.keep_until)
+        if timing.max_age and self.begun_at:
+            # Never in the middle of an exchange: in its first pause after that.
+            pause = self.last_accessed + MAX_GUARD
+            deadline = min(deadline, max(self.begun_at + timing.max_age, pause))
+        return self._not_before_kept_until(deadline)
+
+    def _not_before_kept_until(self, moment: datetime) -> datetime:
+        return max(moment, self.kept_until) if self.kept_until else moment
+
+    def writes_count_until(self, timing: Timing) -> datetime:
+        """Its row has to be there until then, if it names a write of a user's state.
+
+        Before that time, a row that is gone means that the write was never committed: a session
+        lasts so long at least. One that ends sooner, by `own` or `max_age`, leaves its row.
+
+        Args:
+            timing: of the policy, without `own`.
+        """
+        return self._not_before_kept_until(timing.deadline(self.last_accessed))
+
+    @property
+    def has_user_writes(self) -> bool:
+        """Whether it names a write of a user's state, or a row of its own may."""
+        return self.has_own_rows or any(each.writer for each in self.users.values())
 
     def steps(self, timing: Timing) -> Sequence[datetime]:
         """When its users are warned, and then its deadline."""
         deadline = self.deadline(timing)
-        return [*(deadline - each for each in timing.warnings), deadline]
+        if deadline == FAR_FUTURE:
+            return [deadline]
+        not_before = self.last_accessed + TIME_TO_ANSWER
+        warnings = (deadline - each for each in timing.warnings)
+        return [*(each for each in warnings if each >= not_before), deadline]
 
-    def due(self, timing: Timing) -> int:
-        """Its first step in Unix seconds, as in due rows."""
-        return due_seconds(self.steps(timing)[0])
+    def due(self, timing: Timing, warned: int = 0) -> int:
+        """Its next step after so many warnings, in Unix seconds, as in due rows."""
+        return due_seconds(_looked_at(self._step(timing, warned), self.last_accessed))
+
+    def _step(self, timing: Timing, warned: int) -> datetime:
+        steps = self.steps(timing)
+        return steps[min(warned, len(steps) - 1)]
 
     def warned(self, row: DueRow) -> int:
         """How many warnings there were since it was last used, as its work item says."""
@@ -148,12 +187,11 @@ class Conversation:
         Who is back after `read_at`, when this row was read, must be warned in time, too. So it is
         never later than such a user's first step.
         """
-        steps = self.steps(timing)
-        due = steps[min(warned, len(steps) - 1)]
+        due = due_seconds(_looked_at(self._step(timing, warned), read_at))
         if warned:
-            due = min(due, read_at + timing.first_step_after)
+            due = min(due, self.used_at(read_at).due(timing))
         since = self.last_accessed if warned else None
-        return replace(row, due_seconds=due_seconds(due), warned=warned, warned_since=since)
+        return replace(row, due_seconds=due, warned=warned, warned_since=since)
 
     def is_stale(self, now: datetime, timing: Timing) -> bool:
         """Whether its deadline is reached, or it is expired already.
@@ -201,17 +239,32 @@ class Conversation:
             attempts=0,
             quiet=True,
             kept_until=None,
+            own=None,
+            begun_at=None,
         )
 
-    def succeeding(self, ended: "Conversation") -> "Conversation":
-        """This new session instead of one that has ended, with the data that outlive it."""
+    def succeeding(self, ended: "Conversation", timing: Timing) -> "Conversation":
+        """This new session instead of one that has ended, with the data that outlive it.
+
+        Args:
+            ended: the one before.
+            timing: of the policy, without what its bot's code has set.
+        """
         # A sweep removes the entries for an expired row from its users' lists. And users' changes
-        # of their own state belong to the session that has ended.
-        listed = ended.users if ended.status is Status.ACTIVE else {}
+        # of their own state belong to the session that has ended, unless that was early.
+        is_listed = ended.status is Status.ACTIVE
+        still_count = self.last_accessed < ended.writes_count_until(timing) + CLOCK_SKEW
+        users = {
+            user: Participant(
+                writer=each.writer if still_count else "",
+                index_etag=each.index_etag if is_listed else "",
+            )
+            for user, each in ended.users.items()
+        }
         return replace(
             self,
             recent=ended.recent,
-            users={user: replace(each, writer="") for user, each in listed.items()},
+            users={user: each for user, each in users.items() if each != Participant()},
             has_own_rows=ended.has_own_rows,
             bags=ended.bags,
             etag=ended.etag,
@@ -256,7 +309,22 @@ class Conversation:
             attempts=self.attempts + 1,
         )
 
+    def told(self, until: datetime) -> "Conversation":
+        """The expired row after its end was told: until then, it says which writes still count."""
+        writers = {user: each.writer for user, each in self.users.items() if each.writer}
+        return replace(
+            self,
+            users={user: Participant(writer) for user, writer in writers.items()},
+            has_private=False,
+            lease_until=until,
+            quiet=True,
+        )
+
     def moved_to(self, service_url: str) -> "Conversation":
         """The row with another address to send to; done at most once in a session."""
         reference = self.reference and replace(self.reference, service_url=service_url)
         return replace(self, reference=reference, moved=True)
+
+
+def _looked_at(step: datetime, now: datetime) -> datetime:
+    return min(step, now + _LOOKED_AT_EVERY) if step == FAR_FUTURE else step

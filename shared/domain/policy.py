@@ -24,6 +24,7 @@ class Override:
         warn_before: see `Timing`; None: as before this override.
         notify: whether their users are told; None: as before this override.
         notify_within: how long after its last use they are told; None: as before this override.
+        max_age: how long a session may last; None: as before this override.
         sources: see `Timing`; of the values that are not None.
     """
 
@@ -33,6 +34,7 @@ class Override:
     warn_before: tuple[timedelta, ...] | None = None
     notify: bool | None = None
     notify_within: timedelta | None = None
+    max_age: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def holds_for(self, channel: str, type_: ConversationType) -> bool:
@@ -48,6 +50,7 @@ class Override:
             warn_before=timing.warn_before if self.warn_before is None else self.warn_before,
             notify=timing.notify if self.notify is None else self.notify,
             notify_within=self.notify_within or timing.notify_within,
+            max_age=self.max_age or timing.max_age,
             sources={**timing.sources, **self.sources},
         )
 
@@ -81,13 +84,18 @@ class Policy:
     default: Timing
     overrides: Sequence[Override] = ()
 
-    @property
+    @cached_property
     def channels(self) -> Sequence[str]:
         """The ids of the channels that it names."""
         return sorted({channel for each in self.overrides for channel in each.channels})
 
     def of(self, conversation: Conversation) -> Timing:
-        """The timing of a conversation. One that has no reference yet has the default."""
+        """The timing of a conversation: what its bot's code has set, and else this policy."""
+        timing = self.without_own(conversation)
+        return conversation.own.over(timing) if conversation.own else timing
+
+    def without_own(self, conversation: Conversation) -> Timing:
+        """What the policy itself says of it. One that has no reference yet has the default."""
         where = conversation.reference
         return self.of_type(where.channel, where.type) if where else self.default
 
@@ -125,7 +133,10 @@ class Policy:
     @cached_property
     def fingerprint(self) -> str:
         """The same as long as the steps of each conversation are; empty if there is one timeout."""
-        steps = [(timing.expire_after, *timing.warnings) for timing in self.timings]
+        steps = [
+            (each.expire_after, *each.warnings, *([each.max_age] if each.max_age else []))
+            for each in self.timings
+        ]
         if all(each == (self.shortest,) for each in steps):
             return ""
         return sha256(repr((self.channels, steps)).encode()).hexdigest()[:16]

@@ -99,7 +99,7 @@ class StateStore(Protocol):
         """Write the conversation over the version it was read at, with private bags and own rows.
 
         `due` (Unix seconds) files a due row in the same transaction: for a new session, or
-        `instead_of` those that an existing one has.
+        `instead_of` those that an existing one has; then it says what they say of warnings.
 
         Raises:
             ConflictError: the row has changed meanwhile.
@@ -215,6 +215,15 @@ class SweepStore(StateStore, DueRows, Protocol):
 
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
         """Lease an expired conversation until `due` and move its work item there, in one step.
+
+        Raises:
+            ConflictError: the conversation has changed meanwhile.
+        """
+
+    async def settle_later(self, conversation: Conversation, row: DueRow, until: datetime) -> None:
+        """As `settle`, but its row stays until then, and its work item moves there.
+
+        It names writes of users' states, which count although the session has ended early.
 
         Raises:
             ConflictError: the conversation has changed meanwhile.

@@ -1,10 +1,16 @@
 """The rules for the time of one conversation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from shared.domain.times import MAX_GUARD
+
+# As a timeout: the conversation may be idle for ever.
+NEVER: Final = timedelta.max
+# Its deadline, then; no other one is so late.
+FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 
 # Whoever is warned has at least so long to answer. Source: WCAG 2.2.1, Timing Adjustable.
 TIME_TO_ANSWER = timedelta(seconds=20)
@@ -15,10 +21,11 @@ class Timing:
     """The rules for the time of one conversation. Every decision about its expiry takes this.
 
     Attributes:
-        expire_after: how long it may be idle.
+        expire_after: how long it may be idle; `NEVER`: for ever.
         warn_before: how long before the deadline its users are warned; the longest time first.
         notify: whether its users are told when it expires.
         notify_within: they are told only so long after its last use; None: at any time.
+        max_age: how long its session may last, however much it is used; None: no limit.
         sources: where each of these values stands, by its name, for people who ask why.
     """
 
@@ -26,6 +33,7 @@ class Timing:
     warn_before: tuple[timedelta, ...] = ()
     notify: bool = True
     notify_within: timedelta | None = None
+    max_age: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -40,14 +48,68 @@ class Timing:
 
     @property
     def first_step_after(self) -> timedelta:
-        """How long after its last use the first thing happens: a warning, or the expiry."""
-        return self.expire_after - max(self.warnings, default=timedelta(0))
+        """How long after its last use something happens at the earliest: a warning, or the expiry.
+
+        It is not asked of a conversation that never expires.
+        """
+        earliest = self.expire_after - max(self.warnings, default=timedelta(0))
+        return min(earliest, MAX_GUARD) if self.max_age else earliest
 
     @property
     def warnings(self) -> tuple[timedelta, ...]:
-        """How long before the deadline there are warnings; none if nobody is to be told."""
-        return self.warn_before if self.notify else ()
+        """How long before the deadline there are warnings; none if nobody is to be told.
+
+        Nobody is warned who has just written.
+        """
+        if not self.notify:
+            return ()
+        return tuple(
+            each for each in self.warn_before if self.expire_after - each >= TIME_TO_ANSWER
+        )
 
     def deadline(self, last_accessed: datetime) -> datetime:
         """When a session becomes stale that was last used at this time."""
-        return last_accessed + self.expire_after
+        return FAR_FUTURE if self.expire_after == NEVER else last_accessed + self.expire_after
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTiming:
+    """What the bot's code has set for one conversation, until its session ends.
+
+    Attributes:
+        expire_after: see `Timing`; None: what the policy says.
+        warn_before: see `Timing`; None: what the policy says.
+        notify: see `Timing`; None: what the policy says.
+        keep_until: it does not expire before, however long it is idle; None: no such time.
+    """
+
+    expire_after: timedelta | None = None
+    warn_before: tuple[timedelta, ...] | None = None
+    notify: bool | None = None
+    keep_until: datetime | None = None
+
+    def over(self, timing: Timing) -> Timing:
+        """The timing of the policy with these values instead of its own."""
+        values = {
+            name: value
+            for name in ("expire_after", "warn_before", "notify")
+            if (value := getattr(self, name)) is not None
+        }
+        sources = {**timing.sources, **dict.fromkeys(values, "the bot's code")}
+        return replace(timing, **values, sources=sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the bot's code may set.
+
+    Attributes:
+        least_warning: how long before the deadline a warning comes at the latest, so that somebody
+            can answer it.
+        most_idle: how long state is there without use; None: for ever.
+        is_tracked: whether anything but the database's time to live ends a conversation.
+    """
+
+    least_warning: timedelta = TIME_TO_ANSWER
+    most_idle: timedelta | None = None
+    is_tracked: bool = True

@@ -35,6 +35,7 @@ from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW, LEASE, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import NoticeResult, Pace, SendNotice, SendWarning, Unlimited, Verdict
+from shared.expiry.pauses import ended_by_expiry
 from shared.expiry.report import SweepReport
 from shared.expiry.slots import Slots
 from shared.expiry.warn import Warner
@@ -244,7 +245,13 @@ class Expirer:
         if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
             return  # delayed: when the channel answers, another sweep may hold the lease
         if self._is_silent(conversation, claimed_at):
-            await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
+            was_told = conversation.status is Status.EXPIRED and conversation.quiet
+            verdict = Verdict.NOT_WANTED
+            await (
+                self._settle(claimed, row, None)
+                if was_told
+                else self._conclude(claimed, row, NoticeResult(verdict))
+            )
             return
         if self._is_too_old(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
@@ -295,13 +302,21 @@ class Expirer:
         self._report.stopped_because = because
         self._work.stopped.set()
 
-    async def _settle(self, claimed: Conversation, row: DueRow, verdict: Verdict) -> None:
+    async def _settle(self, claimed: Conversation, row: DueRow, verdict: Verdict | None) -> None:
+        """Delete what is left of it, now or later; None: its end was counted before."""
+        stays_until = self._stays_until(claimed)
         try:
-            await self._store.settle(claimed)
+            if stays_until:
+                await self._store.settle_later(claimed, row, stays_until)
+            else:
+                await self._store.settle(claimed)
         except ConflictError:
             self._report.left_to_others += 1
             return
+        ended_by_expiry(claimed, self._now(), self._policy)
         match verdict:
+            case None:
+                self._report.finished_already += 1
             case Verdict.DELIVERED:
                 self._report.notified += 1
             case Verdict.REFUSED:
@@ -310,12 +325,25 @@ class Expirer:
                 self._report.too_old += 1
             case _:
                 self._report.silent += 1
+        if stays_until:
+            return
         # Settling has removed them, unless users have rows of their own.
         await self._store.clean_up(row, has_private=claimed.has_own_rows, gone_at=self._now())
+
+    def _stays_until(self, claimed: Conversation) -> datetime | None:
+        """Until when its row must stay, if it ends early and names writes of users' states."""
+        if not claimed.has_user_writes:
+            return None
+        until = claimed.writes_count_until(self._policy.without_own(claimed))
+        return until if until > self._now() else None
 
     async def _dead_letter(
         self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
     ) -> None:
+        stays_until = self._stays_until(claimed)
+        if stays_until:  # then it is tried once more
+            await self._lease(claimed, row, stays_until)
+            return
         letter = DeadLetter(
             claimed.address,
             claimed.session,
@@ -334,6 +362,7 @@ class Expirer:
         except ConflictError:
             self._report.left_to_others += 1
             return
+        ended_by_expiry(claimed, now, self._policy)
         if claimed.has_own_rows:
             await self._store.clean_up(row, has_private=True, gone_at=now)
         self._report.dead_lettered += 1
@@ -356,9 +385,13 @@ class Expirer:
         wait = max(wait, timedelta(seconds=asked_for))
         if result.service_url:
             claimed = claimed.moved_to(result.service_url)
-        leased = replace(claimed, lease_until=now + wait)
+        await self._lease(claimed, row, now + wait)
+
+    async def _lease(self, claimed: Conversation, row: DueRow, until: datetime) -> None:
+        """Try its notice again, but not before then."""
+        leased = replace(claimed, lease_until=until)
         try:
-            await self._store.retry_later(leased, row, due_seconds(now + wait))
+            await self._store.retry_later(leased, row, due_seconds(until))
             self._report.retried_later += 1
         except ConflictError:
             self._report.left_to_others += 1

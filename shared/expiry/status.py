@@ -15,6 +15,7 @@ from shared.domain.policy import Policy
 from shared.domain.store import StatusStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import CLOCK_SKEW
+from shared.domain.work import DueRow
 from shared.expiry.inbox_watch import InboxFacts
 from shared.expiry.sweep import SHARDS_AT_ONCE
 from shared.ncrontab import Gaps, Ncrontab
@@ -61,7 +62,10 @@ class Status:
     """The facts at `at`.
 
     Attributes:
-        waiting: numbers of conversations by the time until they may expire.
+        waiting: numbers of conversations by the time until they may expire, or their users are
+            warned; without those that are warned.
+        warned: the number of conversations whose users are warned, and that are not overdue. Who
+            has answered the warning is among them until a sweep looks at the conversation again.
         overdue: the number of due rows that the next sweep will find.
         oldest_overdue_seconds: the age of the oldest of them.
         more: whether there are more rows than were counted.
@@ -75,6 +79,7 @@ class Status:
 
     at: datetime
     waiting: dict[str, int]
+    warned: int
     overdue: int
     oldest_overdue_seconds: float
     more: bool
@@ -91,6 +96,7 @@ class Status:
         return cls(
             at=now,
             waiting={},
+            warned=0,
             overdue=0,
             oldest_overdue_seconds=0.0,
             more=False,
@@ -100,6 +106,11 @@ class Status:
             late_after_seconds=0.0,
             timer="none",
         )
+
+    @property
+    def by_time_left(self) -> dict[str, int]:
+        """All conversations, each in one group."""
+        return {"overdue": self.overdue, "warned": self.warned, **self.waiting}
 
     @property
     def last_sweep_age_seconds(self) -> float | None:
@@ -145,7 +156,7 @@ async def gather_status(
     policy: Policy,
     now: datetime,
 ) -> Status:
-    """Read the facts: two range queries a shard, of keys only, and one of the sweeps.
+    """Read the facts: two range queries a shard, of keys and warnings, and one of the sweeps.
 
     Raises:
         StorageUnavailableError: they could not be read.
@@ -153,10 +164,10 @@ async def gather_status(
     most = -(-MOST_ROWS // len(store.shards))
     at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
 
-    async def due(shard: str) -> tuple[list[float], bool]:
+    async def due(shard: str) -> tuple[list[DueRow], bool]:
         async with at_once:
             rows, more = await _first(store.due(shard, FAR), most)
-            return [row.due_seconds for row in rows if row.is_of_conversation], more
+            return [row for row in rows if row.is_of_conversation], more
 
     async def dead(shard: str) -> tuple[list[datetime], bool]:
         async with at_once:
@@ -167,12 +178,22 @@ async def gather_status(
         asyncio.gather(*(due(shard) for shard in store.shards)),
         asyncio.gather(*(dead(shard) for shard in store.shards)),
     )
-    left = [each - now.timestamp() for shard, _ in dues for each in shard]
-    overdue = [-each for each in left if each <= -CLOCK_SKEW.total_seconds()]
+    overdue: list[float] = []
+    left: list[float] = []
+    warned = 0
+    for row in (row for shard, _ in dues for row in shard):
+        seconds = row.due_seconds - now.timestamp()
+        if seconds <= -CLOCK_SKEW.total_seconds():
+            overdue.append(-seconds)
+        elif row.warned:
+            warned += 1
+        else:
+            left.append(seconds)
     times = [each for shard, _ in letters for each in shard]
     return Status(
         at=now,
-        waiting=_grouped([each for each in left if each > -CLOCK_SKEW.total_seconds()], policy),
+        waiting=_grouped(left, policy),
+        warned=warned,
         overdue=len(overdue),
         oldest_overdue_seconds=max(overdue, default=0.0),
         more=any(more for _, more in (*dues, *letters)),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from shared.domain.policy import Policy
-from shared.domain.timing import Timing
+from shared.domain.timing import Bounds, Timing
 from shared.settings.api import ApiSettings
 from shared.settings.cloud import CloudSettings
 from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS, CosmosSettings
@@ -55,6 +55,16 @@ class Settings(BaseModel):
         if self.expires_by_time_to_live_alone and self.cosmos.time_to_live_seconds:
             return Policy(Timing(timedelta(seconds=self.cosmos.time_to_live_seconds)))
         return self.expiry.policy
+
+    @property
+    def bounds_for_code(self) -> Bounds:
+        """What the bot's code may set of a conversation's time."""
+        lives = self.cosmos.time_to_live_seconds if self.storage.state_store == "cosmos" else None
+        return Bounds(
+            least_warning=self.expiry.least_warning,
+            most_idle=timedelta(seconds=lives - TIME_TO_LIVE_MARGIN_SECONDS) if lives else None,
+            is_tracked=not self.expires_by_time_to_live_alone,
+        )
 
     @property
     def expires_by_time_to_live_alone(self) -> bool:

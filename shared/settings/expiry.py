@@ -93,13 +93,13 @@ def _without_time_to_tell(timing: Timing) -> str:
     )
 
 
-def _without_time_to_answer(timing: Timing, interval: timedelta) -> str:
-    least = TIME_TO_ANSWER + interval + CLOCK_SKEW
-    shortest = min(timing.warnings, default=least)
-    if shortest >= least:
+def _without_time_to_answer(timing: Timing, least: timedelta) -> str:
+    shortest = min(timing.warn_before, default=least)
+    if shortest >= least or not timing.notify:
         return ""
     to_answer, between, off = (
-        f"{each.total_seconds():.0f} s" for each in (TIME_TO_ANSWER, interval, CLOCK_SKEW)
+        f"{each.total_seconds():.0f} s"
+        for each in (TIME_TO_ANSWER, least - TIME_TO_ANSWER - CLOCK_SKEW, CLOCK_SKEW)
     )
     return (
         f"ExpiryPolicy: warn_before ({timing.sources.get('warn_before')}) is"
@@ -110,7 +110,8 @@ def _without_time_to_answer(timing: Timing, interval: timedelta) -> str:
 
 
 def _warned_too_early(timing: Timing) -> str:
-    if timing.first_step_after >= TIME_TO_ANSWER or not timing.warnings:
+    earliest = max(timing.warn_before, default=timedelta(0))
+    if timing.expire_after - earliest >= TIME_TO_ANSWER or not earliest or not timing.notify:
         return ""
     return (
         f"ExpiryPolicy: warn_before ({timing.sources.get('warn_before')}) must be"
@@ -193,19 +194,29 @@ class ExpirySettings(SettingsGroup):
     def misfits(self) -> Iterable[str]:
         if self.rules == Rules():
             return ()
-        gaps = Ncrontab.read(self.schedule).gaps(datetime.now(UTC))
-        interval = timedelta(seconds=gaps.longest if gaps else 0)
+        least_warning = self.least_warning
         mistakes = (
             mistake
             for timing in self.policy.timings
             for mistake in (
                 _without_time_to_tell(timing),
-                _without_time_to_answer(timing, interval),
+                _without_time_to_answer(timing, least_warning),
                 _warned_too_early(timing),
-                _NOBODY_WARNS if timing.warnings and self.timer_disabled else "",
+                self._warns_nobody(timing),
             )
         )
         return dict.fromkeys(filter(None, mistakes))
+
+    def _warns_nobody(self, timing: Timing) -> str:
+        is_to_warn = timing.warn_before and timing.notify
+        return _NOBODY_WARNS if is_to_warn and self.timer_disabled else ""
+
+    @property
+    def least_warning(self) -> timedelta:
+        """How long before the deadline a warning comes at the latest, to be answered in time."""
+        gaps = Ncrontab.read(self.schedule).gaps(datetime.now(UTC))
+        interval = timedelta(seconds=gaps.longest if gaps else 0)
+        return TIME_TO_ANSWER + interval + CLOCK_SKEW
 
     @property
     def policy(self) -> Policy:

@@ -31,11 +31,17 @@ _MUST_BE = {
     "warn_before": "a time like '5m', or a list of such times, 10 at most",
     "notify": "true or false",
     "notify_within": "a whole number of s, m, h or d, like '24h'; from '1s' to ten years",
+    "max_age": "a whole number of s, m, h or d, like '7d'; from '1s' to ten years",
     "override": f"a list of tables, each under [[override]], and {_MOST_OVERRIDES} at most",
 }
 
 
-def _duration(value: object) -> timedelta:
+def duration(value: object) -> timedelta:
+    """A duration as the file has it: a whole number of s, m, h or d.
+
+    Raises:
+        ValueError: it is none, or not from one second to ten years.
+    """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 1 <= seconds <= MAX_SECONDS:
@@ -56,7 +62,7 @@ def _as_list(value: object) -> object:
 
 _Duration = Annotated[
     timedelta,
-    BeforeValidator(_duration),
+    BeforeValidator(duration),
     WithJsonSchema(_DURATION_SCHEMA),
 ]
 
@@ -91,6 +97,10 @@ class _Values(BaseModel):
         default=None,
         description="They are told only so long after its last use; else at any time.",
     )
+    max_age: _Duration | None = Field(
+        default=None,
+        description="How long a session may last, however much it is used; else for ever.",
+    )
 
     def as_override(self, sources: Mapping[str, str], **whose: Any) -> Override:
         """The same as a value of the domain."""
@@ -101,6 +111,7 @@ class _Values(BaseModel):
             else tuple(sorted(set(self.warn_before), reverse=True)),
             notify=self.notify,
             notify_within=self.notify_within,
+            max_age=self.max_age,
             sources=sources,
             **whose,
         )

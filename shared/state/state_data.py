@@ -229,7 +229,11 @@ class StateData:
         fresh = Conversation.begun(key, address, self._now())
         if row is not None:
             # The user was not told that it ended, and is told when this session ends.
-            fresh = replace(fresh.succeeding(row), reference=row.reference, locale=row.locale)
+            fresh = replace(
+                fresh.succeeding(row, self._policy.without_own(row)),
+                reference=row.reference,
+                locale=row.locale,
+            )
         return _Session(fresh, is_new=True)
 
 

@@ -106,8 +106,8 @@ class UserRows:
     def row_of(self, found: UserState, state: bytes, *, own_row: bool) -> UserRow:
         """The row for this attempt to write; see `UserRow`."""
         here = self.conversation
-        timing = self._policy.of(here)
-        until = here.deadline(timing)
+        timing = self._policy.without_own(here)
+        until = here.writes_count_until(timing)
         if self._shares_writer_with and self._shares_writer_with.lasts_until:
             # Of the two sessions it may be the other one that is committed.
             until = min(until, self._shares_writer_with.lasts_until)

@@ -22,7 +22,7 @@ _T = TypeVar("_T", dict[str, Any], list[Any])
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2250  # due times have ten digits
-_MOST_SECONDS = 100 * 365 * 86400
+MOST_SECONDS = 100 * 365 * 86400
 _LONGEST_REASON = 300
 
 
@@ -147,7 +147,7 @@ class Columns:
     def seconds_or_none(self, name: str) -> timedelta | None:
         """A number of seconds, or None if the column is missing."""
         found = self.number_or_none(name)
-        if found is not None and not 0 < found <= _MOST_SECONDS:
+        if found is not None and not 0 < found <= MOST_SECONDS:
             raise ValueError(f"{name} is no duration")
         return None if found is None else timedelta(seconds=found)
 

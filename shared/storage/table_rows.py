@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.control import Control
@@ -19,13 +19,17 @@ from shared.domain.errors import StateTooLargeError, StateUnreadableError
 from shared.domain.identity import Address, address_of
 from shared.domain.reference import ConversationType, Reference
 from shared.domain.sweep_record import SweepRecord
+from shared.domain.timing import NEVER, OwnTiming
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import DeadLetter, DueRow
-from shared.storage.columns import FORM, FORM_COLUMN, Columns, is_id, read_row
+from shared.storage.columns import FORM, FORM_COLUMN, MOST_SECONDS, Columns, is_id, read_row
 from shared.storage.tables import Operation, Row
 
 # A binary property holds at most 64 KiB.
 CHUNK_BYTES = 64_000
+
+# In the column Timing: the conversation never expires.
+_NEVER = "never"
 
 # What every row written by this version says.
 MARK = {FORM_COLUMN: FORM}
@@ -49,6 +53,8 @@ TRACKING = (
     "Moved",
     "Quiet",
     "KeptUntil",
+    "Timing",
+    "BegunAt",
     "Bags",
     "BagsToken",
 )
@@ -112,6 +118,8 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Moved": conversation.moved or None,
         "Quiet": conversation.quiet or None,
         "KeptUntil": conversation.kept_until,
+        "Timing": _timing_json(conversation.own),
+        "BegunAt": conversation.begun_at,
         "Bags": conversation.bags and conversation.bags.id,
         "BagsToken": (conversation.bags and conversation.bags.token) or None,
         **chunks(conversation.state, "State"),
@@ -156,6 +164,8 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             moved=columns.flag("Moved"),
             quiet=quiet,
             kept_until=columns.time_or_none("KeptUntil"),
+            own=_own_timing(columns),
+            begun_at=columns.time_or_none("BegunAt"),
             bags=_bags(columns, session),
             etag=row.etag,
         )
@@ -206,6 +216,52 @@ def _reference_of(columns: Columns) -> Reference | None:
     ):
         raise TypeError("Reference is no conversation reference")
     return reference
+
+
+def _timing_json(own: OwnTiming | None) -> str | None:
+    if own is None:
+        return None
+    values = {
+        "expire_after": _NEVER if own.expire_after == NEVER else _seconds(own.expire_after),
+        "warn_before": own.warn_before and [_seconds(each) for each in own.warn_before],
+        "notify": own.notify,
+        "keep_until": own.keep_until and own.keep_until.isoformat(),
+    }
+    return compact_json({name: value for name, value in values.items() if value is not None})
+
+
+def _own_timing(columns: Columns) -> OwnTiming | None:
+    found = columns.json("Timing", dict)
+    if not found:
+        return None
+    after, warnings, notify, until = map(
+        found.get, ("expire_after", "warn_before", "notify", "keep_until")
+    )
+    if not isinstance(notify, bool | None) or not isinstance(warnings, list | None):
+        raise TypeError("Timing is no timing")
+    keep_until = None if until is None else datetime.fromisoformat(until)
+    if keep_until is not None and keep_until.tzinfo is None:
+        raise ValueError("Timing has no aware time")
+    return OwnTiming(
+        expire_after=NEVER if after == _NEVER else _duration(after),
+        warn_before=None if warnings is None else tuple(map(_checked_duration, warnings)),
+        notify=notify,
+        keep_until=keep_until,
+    )
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration else None
+
+
+def _duration(seconds: object) -> timedelta | None:
+    return None if seconds is None else _checked_duration(seconds)
+
+
+def _checked_duration(seconds: object) -> timedelta:
+    if not isinstance(seconds, float | int) or not 0 < seconds <= MOST_SECONDS:
+        raise ValueError("Timing has no duration")
+    return timedelta(seconds=seconds)
 
 
 def _bags(columns: Columns, session: str) -> Bags | None:

@@ -265,7 +265,9 @@ class TableStore(ConversationStore):
         address = conversation.address
         operations = [self._conversation_write(conversation)]
         if due is not None:
-            row = DueRow(address, conversation.session, due)
+            warned = max(map(conversation.warned, instead_of), default=0)
+            since = conversation.last_accessed if warned else None
+            row = DueRow(address, conversation.session, due, warned=warned, warned_since=since)
             operations.append(Operation("upsert", due_row(row)))
             operations += [Operation("delete", due_row(old)) for old in instead_of if old != row]
         for bag in private:
@@ -289,8 +291,7 @@ class TableStore(ConversationStore):
         first = f"d|{int(after.timestamp()):010d}|~" if after else "d|"
         # '~' sorts after every digit and letter: rows of that very second are included.
         last = f"d|{int(until.timestamp()):010d}|~"
-        columns = [*_KEY, "Warned", "WarnedSince"]
-        async for page in self._conversations.query(shard, first, last, columns):
+        async for page in self._conversations.query(shard, first, last, _DUE):
             yield _readable(due_row_of, page)
 
     @override
@@ -338,6 +339,11 @@ class TableStore(ConversationStore):
         moved = replace(row, due_seconds=due)
         move = move_due_row(row, moved) if moved != row else []
         await self._conversations.write([self._conversation_write(conversation), *move])
+
+    @override
+    async def settle_later(self, conversation: Conversation, row: DueRow, until: datetime) -> None:
+        await self._delete_what_hangs_on(conversation)
+        await self.retry_later(conversation.told(until), row, due_seconds(until))
 
     @override
     async def settle(self, conversation: Conversation) -> None:
@@ -573,7 +579,7 @@ class TableStore(ConversationStore):
 
     @override
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
-        pages = self._conversations.query(address.shard, "d|", "d|~", _KEY, 1000)
+        pages = self._conversations.query(address.shard, "d|", "d|~", _DUE, 1000)
         rows = [row async for page in pages for row in _readable(due_row_of, page)]
         return [row for row in rows if row.address == address]
 
@@ -598,6 +604,7 @@ class TableStore(ConversationStore):
 
 # What a row must be asked for before it is deleted: a newer version's is not.
 _KEY = ("RowKey", FORM_COLUMN)
+_DUE = [*_KEY, "Warned", "WarnedSince"]
 
 
 def _readable(read: Callable[[Row], _T], rows: Iterable[Row]) -> list[_T]:

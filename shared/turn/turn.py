@@ -35,7 +35,7 @@ from botbuilder.schema import (
 from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry
-from shared.authors import Effect, has_ended
+from shared.authors import Effect, expiry, has_ended
 from shared.domain.buttons import asks_to_stay
 from shared.domain.conversation import Conversation, Status, TakenTurn
 from shared.domain.errors import (
@@ -48,7 +48,9 @@ from shared.domain.identity import Address, ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
+from shared.domain.timing import Bounds, OwnTiming
 from shared.domain.work import DueRow
+from shared.expiry.pauses import ended_by_user
 from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
 from shared.state.kept_ids import KeptIds, put_ids
@@ -155,13 +157,14 @@ class _BotTooSlowError(Exception):
 class _Begun:
     """The beginning of a turn: the row as it was, its session, the activity's effect.
 
-    `is_new`: the turn begins the session.
+    `is_new`: the turn begins the session. `received_at`: when the activity came.
     """
 
     row: Conversation | None
     session: Conversation
     effect: Effect
     is_new: bool
+    received_at: datetime
 
     @property
     def starts_over(self) -> bool:
@@ -181,6 +184,7 @@ class Turns:
         texts: what is said of our own accord; None: ours.
         bot_seconds: how long after its beginning the bot's code of a turn is ended; its replies
             end `DELIVERY_ENDS_AFTER_SECONDS` later. None: no limit.
+        bounds: what the bot's code may set of a conversation's time.
         now: the clock, in aware UTC.
     """
 
@@ -194,9 +198,11 @@ class Turns:
         effects: Effects | None = None,
         texts: Texts | None = None,
         bot_seconds: float | None = None,
+        bounds: Bounds | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
+        self._bounds = bounds or Bounds()
         self._adapter = adapter
         self._bot_seconds = bot_seconds
         self._bot = bot
@@ -293,6 +299,7 @@ class Turns:
                 row = await self._store.load(address)
                 if row and self._is_about_to_end(row, received_at):
                     await self._store.save(row.used_at(received_at))
+                    ended_by_user(row, received_at, self._policy)  # the turn will not see it
                 return
 
     def _is_about_to_end(self, row: Conversation, at: datetime) -> bool:
@@ -528,6 +535,12 @@ class Turns:
             now=self._now,
         )
         context.turn_state[TurnState.TURN_STATE_KEY] = state
+        expiry.OfTurn(
+            self._policy.without_own(begun.session),
+            begun.session.own or OwnTiming(),
+            self._bounds,
+            received_at,
+        ).put_into(context)
         if begun.starts_over and _is_word(activity, begun.effect):
             await self._say(context, "welcome_back", attempts)
         # A sweep sees only what is stored, not what this turn will store.
@@ -574,10 +587,10 @@ class Turns:
         timing = self._policy.of(row) if row else self._policy.default
         if row is None or attempts.start_over or row.is_stale(received_at, timing):
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
-            session = session.succeeding(row) if row else session
+            session = session.succeeding(row, self._policy.without_own(row)) if row else session
             # So that its timing is known from the start; who is in it is known at its commit.
             session = with_reference(session, activity, is_from_user=False)
-            return _Begun(row, session, effect, is_new=True)
+            return _Begun(row, session, effect, is_new=True, received_at=received_at)
         session, now = row, self._now()
         is_close_to_expiry = row.needs_guard(now, timing)
         if effect is not Effect.NONE and activity.type == ActivityTypes.invoke:
@@ -587,7 +600,7 @@ class Turns:
             session = row.used_at(now if is_close_to_expiry else received_at)
             if is_close_to_expiry:
                 row = session = await self._store.save(session)
-        return _Begun(row, session, effect, is_new=False)
+        return _Begun(row, session, effect, is_new=False, received_at=received_at)
 
     async def _save(
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
@@ -600,13 +613,17 @@ class Turns:
             or state.has_session_change
             or (begun.row is not None and ends)
         )
+        own = expiry.set_in(context)
         if begun.is_new and not opens:
+            if own:
+                logger.warning("turn: the time that the bot has set has no session to count for")
             await state.save_user_alone()
             return _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.starts_over and not _is_word(context.activity, begun.effect):
             await self._welcome_back_first(context, begun.effect, attempts)
         outcome = _Outcome(context, self._adapter.response(context), kept=kept)
-        if begun.is_new and self._needs_guard(state.conversation):
+        timed = (state.conversation, replace(state.conversation, own=own))
+        if begun.is_new and any(map(self._needs_guard, timed)):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.used_at(self._now())
         if state.changes_user and self._needs_guard(state.conversation):
@@ -614,12 +631,9 @@ class Turns:
             await state.keep_alive(is_use=False)
             if state.failure:
                 raise state.failure
-        is_from_user = begun.effect is not Effect.NONE
-        session = with_reference(state.conversation, context.activity, is_from_user=is_from_user)
-        if begun.is_new or begun.effect is Effect.OPENS:
-            session = replace(session, quiet=begun.effect is not Effect.OPENS)
+        session = self._after_the_bot(context.activity, state.conversation, begun, own)
         is_changed = state.is_changed or session != state.conversation
-        if not (is_from_user or ends or is_changed):
+        if not (begun.effect is not Effect.NONE or ends or is_changed):
             return outcome
         taken = TakenTurn(attempts.activity_hash, writer=uuid4().hex[:16])
         attempts.outcomes[taken.writer] = outcome
@@ -628,8 +642,13 @@ class Turns:
         is_due_anew = begun.is_new or ends
         # Another work item would stand too late; two would warn twice.
         instead_of: Sequence[DueRow] = ()
-        if not is_due_anew and self._ends_earlier(session, state.conversation):
-            instead_of = await self._store.due_rows_of(session.address)
+        if not is_due_anew and begun.row and self._comes_earlier(session, begun.row):
+            # Not those of earlier sessions: they lead to what is left of these.
+            instead_of = [
+                row
+                for row in await self._store.due_rows_of(session.address)
+                if row.session == session.session
+            ]
             is_due_anew = True
         saved = await self._commit(
             session,
@@ -640,7 +659,22 @@ class Turns:
             is_due_anew=is_due_anew,
             instead_of=instead_of,
         )
+        if begun.effect is not Effect.NONE and attempts.row:
+            ended_by_user(attempts.row, begun.received_at, self._policy)
         return replace(outcome, saved=saved)
+
+    def _after_the_bot(
+        self, activity: Activity, session: Conversation, begun: _Begun, own: OwnTiming | None
+    ) -> Conversation:
+        """What the turn has made of its session, but for the states."""
+        is_from_user = begun.effect is not Effect.NONE
+        session = with_reference(session, activity, is_from_user=is_from_user)
+        session = replace(session, own=own)
+        if begun.is_new or begun.effect is Effect.OPENS:
+            session = replace(session, quiet=begun.effect is not Effect.OPENS)
+        if session.begun_at is None and self._policy.of(session).max_age:
+            session = replace(session, begun_at=session.last_accessed)
+        return session
 
     def _ends(self, context: TurnContext) -> bool:
         """Whether the client or the bot ends the conversation with this turn."""
@@ -702,10 +736,10 @@ class Turns:
     def _needs_guard(self, session: Conversation) -> bool:
         return session.needs_guard(self._now(), self._policy.of(session))
 
-    def _ends_earlier(self, session: Conversation, before: Conversation) -> bool:
-        """Whether this turn has shown that another, shorter timeout holds."""
-        now, then = self._policy.of(session), self._policy.of(before)
-        return now.first_step_after < then.first_step_after
+    def _comes_earlier(self, session: Conversation, stored: Conversation) -> bool:
+        """Whether a step of it comes earlier, as this turn has shown that another timing holds."""
+        now, then = self._policy.of(session), self._policy.of(stored)
+        return session.due(now) < stored.due(then) or session.deadline(now) < stored.deadline(then)
 
     async def _commit(
         self,
@@ -735,7 +769,8 @@ class Turns:
             trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
-        due = session.due(self._policy.of(session)) if is_due_anew else None
+        warned = max(map(session.warned, instead_of), default=0)
+        due = session.due(self._policy.of(session), warned) if is_due_anew else None
         return await self._store.save(session, due=due, instead_of=instead_of, private=private)
 
 

@@ -35,11 +35,15 @@ async def page_address(
     conversations, users = (azure_tables.table(name) for name in names)
     store = TableStore(conversations, users, 4)
     number = 0
-    for minutes, count in ((-2, 3), (3, 5), (10, 8), (40, 21), (100, 13)):
+    for minutes, count, warned in (
+        *((-2, 3, 1), (3, 5, 0), (4, 6, 1)),
+        *((10, 8, 0), (40, 21, 0), (100, 13, 0)),
+    ):
         for _ in range(count):
             number += 1
             due = int((now + timedelta(minutes=minutes)).timestamp())
-            await store.file(DueRow(Address(f"s{number % 4:03d}", f"{number:032x}"), "one", due))
+            address = Address(f"s{number % 4:03d}", f"{number:032x}")
+            await store.file(DueRow(address, "one", due, warned=warned, warned_since=now))
     for dead in range(2):
         row = Row("s001", f"x|{int(now.timestamp()) - 3600:010d}|{dead:032x}|one")
         await conversations.write([Operation("insert", row)])
@@ -78,10 +82,12 @@ async def test_the_page_shows_the_truth_at_every_width_and_in_both_schemes(
 
     assert await page.locator("h1").inner_text() == "On time, but 2 dead letters"
     assert await page.locator("#waiting").inner_text() == "47"
+    assert await page.locator("#warned").inner_text() == "6"
     assert await page.locator("#overdue").inner_text() == "3"
     assert await page.locator("#dead-letters").inner_text() == "2"
     assert await rows_of(page, "time-left") == {
         "overdue": "3",
+        "warned": "6",
         "up to 1 min": "0",
         "1 to 5 min": "5",
         "5 to 15 min": "8",

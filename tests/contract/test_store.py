@@ -20,6 +20,8 @@ from shared.domain.identity import ConversationKey, address_of, user_hash
 from shared.domain.reference import Account, Reference
 from shared.domain.store import StateStore
 from shared.domain.sweep_record import SweepRecord
+from shared.domain.times import due_seconds
+from shared.domain.timing import NEVER, OwnTiming
 from shared.domain.users import UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_documents import Container
@@ -410,6 +412,57 @@ async def test_a_work_item_takes_the_place_of_those_that_there_are(store: TableS
     again = await store.due_rows_of(saved.address)
     await store.save(saved, due=DUE - 20, instead_of=again)
     assert await store.due_rows_of(saved.address) == again
+
+
+async def test_a_work_item_that_takes_their_place_says_what_they_say_of_warnings(
+    store: TableStore,
+) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    (row,) = await store.due_rows_of(saved.address)
+    warned = replace(row, due_seconds=DUE + 5, warned=1, warned_since=saved.last_accessed)
+    await store.warn(row, warned)
+    rows = await store.due_rows_of(saved.address)
+    saved = await store.save(saved, due=DUE - 20, instead_of=rows)
+    (now,) = await store.due_rows_of(saved.address)
+    assert (now.due_seconds, saved.warned(now)) == (DUE - 20, 1)
+    used = await store.save(saved.used_at(NOW + timedelta(seconds=1)), due=DUE, instead_of=[now])
+    (now,) = await store.due_rows_of(saved.address)
+    assert used.warned(now) == 0
+
+
+async def test_the_times_that_the_bots_code_has_set_are_stored(state_store: StateStore) -> None:
+    for own in (
+        OwnTiming(NEVER),
+        OwnTiming(timedelta(seconds=1.5), (timedelta(seconds=60), timedelta(seconds=20)), False),
+        OwnTiming(keep_until=NOW, warn_before=()),
+        None,
+    ):
+        talk = replace(conversation(str(own)), own=own, begun_at=NOW)
+        saved = await state_store.save(talk, due=DUE)
+        found = await state_store.load(saved.address)
+        assert found
+        assert (found.own, found.begun_at) == (own, NOW)
+
+
+async def test_a_row_that_ends_early_stays_until_then_with_what_still_counts(
+    store: TableStore,
+) -> None:
+    private = [PrivateState("ann", b"hers", "v1")]
+    users = {"ann": Participant("w1"), "bob": Participant()}
+    saved = await store.save(conversation(has_private=True, users=users), due=DUE, private=private)
+    (row,) = await store.due_rows_of(saved.address)
+    claimed = await store.save(saved.claimed(NOW))
+    until = NOW + timedelta(seconds=500)
+    await store.settle_later(claimed, row, until)
+    found = await store.load(saved.address)
+    assert found
+    assert (found.status, found.quiet, found.lease_until) == (Status.EXPIRED, True, until)
+    assert (found.users, found.has_private) == ({"ann": Participant("w1")}, False)
+    (moved,) = await store.due_rows_of(saved.address)
+    assert moved.due_seconds == due_seconds(until)
+    assert (await store.load_private(found, "ann")).state == b""
+    with pytest.raises(ConflictError):
+        await store.settle_later(claimed, moved, until)
 
 
 async def test_a_row_that_a_sweep_sees_twice_is_moved_once(store: TableStore) -> None:

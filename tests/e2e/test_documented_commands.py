@@ -4,6 +4,8 @@ What is not run has its reason. A new command in the docs fails the first test u
 """
 
 import asyncio
+import csv
+import json
 import os
 import re
 import shlex
@@ -45,6 +47,7 @@ CHAT = (
 )
 BY_HAND = "test_documented_commands.py::test_the_bot_is_started_by_hand"
 ASKED = "test_documented_commands.py::test_a_running_bot_is_asked"
+FROM_FILE = "test_documented_commands.py::test_the_settings_of_a_local_run_are_taken_from_its_file"
 HERE = "test_documented_commands.py::test_it_runs"
 RUN: dict[str, str] = {
     # A chat on one's own machine. `make run` is `python -m scripts.run`.
@@ -67,12 +70,16 @@ RUN: dict[str, str] = {
     " -d '{}'": ASKED,
     "python -m shared.cli status": ASKED,
     "python -m shared.cli doctor": ASKED,
+    "python -m scripts.with_local_settings python -m shared.cli doctor": FROM_FILE,
     "python -m shared.cli doctor --endpoint https://<name>.azurewebsites.net/api/messages": ASKED,
     "python -m shared.cli dead-letters list": ASKED,
     "python -m shared.cli export webchat 12345678": ASKED,
     'python -m shared.cli explain msteams "19:ab@thread.v2"': ASKED,
     "python -m shared.cli conversations --limit 3": ASKED,
     "python -m shared.cli policy check": ASKED,
+    "python -m shared.cli simulate expiry_policy.toml --from pauses.csv --regret 30m": (
+        "test_documented_commands.py::test_the_pauses_of_a_query_are_simulated"
+    ),
     "python -m shared.cli policy schema > expiry_policy.schema.json": HERE,
     "python -m shared.cli dead-letters replay <id>... | --all": (
         "test_outcomes.py::test_dead_letters_are_listed_replayed_and_dropped"
@@ -139,6 +146,11 @@ NOT_RUN = {
     "curl <HEALTH_PAGE>": "needs Azure; test_doctor.py asks the same page of a bot that runs here",
     'curl -H "x-functions-key: $KEY" <STATUS_PAGE> -o status.html': "the same, of the status page",
 }
+
+
+def commands_run_by(test: str) -> list[str]:
+    """The commands that are listed with this test."""
+    return [command for command, where in RUN.items() if where == test]
 
 
 def documented() -> dict[str, set[str]]:
@@ -271,7 +283,7 @@ async def test_the_bot_is_started_by_hand(by_hand: dict[str, str], clone: Path) 
     assert run.answers(int(by_hand["PORT"]), "/api/health/live")
 
 
-@pytest.mark.parametrize("command", [command for command, where in RUN.items() if where == ASKED])
+@pytest.mark.parametrize("command", commands_run_by(ASKED))
 async def test_a_running_bot_is_asked(by_hand: dict[str, str], clone: Path, command: str) -> None:
     bot = f"http://localhost:{by_hand['PORT']}"
     asked = re.sub(r"https://<name>\.azurewebsites\.net|http://localhost:7071", bot, command)
@@ -279,7 +291,50 @@ async def test_a_running_bot_is_asked(by_hand: dict[str, str], clone: Path, comm
     assert "Traceback" not in await output_of(asked, clone, by_hand)
 
 
-@pytest.mark.parametrize("command", [command for command, where in RUN.items() if where == HERE])
+@pytest.mark.parametrize("command", ["make status", *commands_run_by(FROM_FILE)])
+async def test_the_settings_of_a_local_run_are_taken_from_its_file(
+    by_hand: dict[str, str], clone: Path, command: str
+) -> None:
+    file = clone / "local.settings.json"
+    before = file.read_text()
+    content = json.loads(before)
+    content["Values"] |= by_hand
+    try:
+        file.write_text(json.dumps(content))
+        said = await output_of(command, clone, {})
+    finally:
+        file.write_text(before)
+    assert "overdue" in said or "ok    storage" in said
+
+
+async def test_the_pauses_of_a_query_are_simulated(tmp_path: Path) -> None:
+    page = (ROOT / "docs/policy.md").read_text("utf-8")
+    (policy,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "expiry_policy.toml").write_text(policy)
+    # The columns of the query, with the header that an export has.
+    columns = re.findall(r"(\w+) = (?:sum|tostring|tolong)\(", page)
+    assert sorted(columns) == ["channel", "ended", "pauses", "seconds", "type"]
+    pauses = [
+        ("user", 600, 20000),
+        ("user", 3000, 200),
+        ("user", 30000, 21),
+        ("expiry", 28860, 310),
+    ]
+    whose = {"channel": "msteams", "type": "personal"}
+    lines = [
+        {**whose, "ended": ended, "seconds": seconds, "pauses": number}
+        for ended, seconds, number in pauses
+    ]
+    with (tmp_path / "pauses.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        table = csv.DictWriter(file, columns, quoting=csv.QUOTE_ALL)
+        table.writeheader()
+        table.writerows(lines)
+    command = next(each for each in RUN if " simulate " in each)
+    said = await output_of(f"PYTHONPATH={ROOT} {command}", tmp_path, {})
+    assert f"```text\n{said}```" in page
+
+
+@pytest.mark.parametrize("command", commands_run_by(HERE))
 async def test_it_runs(clone: Path, command: str) -> None:
     settings = {
         "BOT_ID": "3f1c2b70-6d0e-4c3a-9a53-0d5a0f6c1b2e",

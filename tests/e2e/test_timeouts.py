@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bots import notebook_bot
+from tests.bots import notebook_bot, timing_bot
 from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running_bot
 from tests.fake_channel import FakeChannel
 
@@ -71,3 +71,44 @@ async def test_a_policy_gives_each_type_its_timeout_and_says_who_is_told(
         for user in users.values():
             answer = json.loads(await user.say_all("after"))
             assert (answer["conversation"], answer["user"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds", "told"),
+    [
+        (["hi"], 610, True),
+        (["a minute"], 70, True),
+        (["hi", "a minute"], 70, True),
+        (["a day"], 610, False),
+        (["a day", "a minute"], 70, True),
+        (["a day", "as ever"], 610, True),
+        (["never"], 10_000_000, False),
+        (["wait"], 610, False),
+        (["silent"], 610, False),
+        (["a minute", "silent"], 70, False),
+    ],
+)
+async def test_the_bots_own_code_sets_the_time_of_a_conversation(  # noqa: PLR0917 - fixtures
+    settings: dict[str, str],
+    channel: FakeChannel,
+    rows: StoredRows,
+    tmp_path: Path,
+    words: list[str],
+    seconds: int,
+    *,
+    told: bool,
+) -> None:
+    async with running_bot(settings, tmp_path, bot=timing_bot) as bot:
+        user = User(bot, channel)
+        for word in words:
+            await user.say(word)
+        stays = words[-1] in {"a day", "never", "wait"}
+        await rows.let_time_pass(seconds=seconds)
+        await rows.let_time_pass_for(user.activity()["from"]["id"], seconds=seconds)
+        await bot.sweep()
+        assert (EXPIRED in user.heard[-1]) == told
+        # However early it has ended, nothing is lost that its user's state holds.
+        counts = json.loads((await user.say("after"))[-1])
+        assert counts[:2] == [len(words) + 1 if stays else 1, len(words) + 1]
+        source = "the bot's code" if stays and words[-1] != "wait" else "ExpireAfterSeconds"
+        assert counts[2] == source

@@ -7,6 +7,7 @@ import io
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -59,15 +60,23 @@ def settings(storage_connection_string: str) -> dict[str, str]:
     return settings_on(storage_connection_string)
 
 
-@pytest.fixture(scope="module")
-async def old(
-    older: Path, settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+@asynccontextmanager
+async def running_older(
+    settings: dict[str, str], folder: Path, older: Path
 ) -> AsyncIterator[RunningBot]:
-    folder = tmp_path_factory.mktemp("old")
+    """Start a bot of the older version; stop it in the end."""
     its_own = f"import sys; sys.path.insert(0, {str(older)!r})\n"
     its_own += "import shared; print('runs', shared.__file__)\n"
     async with running_bot(settings, folder, first=its_own, root=older) as bot:
         assert f"runs {older}" in bot.log
+        yield bot
+
+
+@pytest.fixture(scope="module")
+async def old(
+    older: Path, settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningBot]:
+    async with running_older(settings, tmp_path_factory.mktemp("old"), older) as bot:
         yield bot
 
 
@@ -118,3 +127,56 @@ async def test_each_version_expires_what_the_other_began_and_tells_the_user_once
     await talks.sweep()
     assert sum(EXPIRED in text for text in user.heard) == 1
     assert WELCOME_BACK not in " ".join(await user.say("hello again"))
+
+
+async def test_the_older_version_knows_no_warnings_and_ends_all_the_same_what_was_warned(
+    older: Path,
+    storage_connection_string: str,
+    azure_tables: Tables,
+    channel: FakeChannel,
+    tmp_path: Path,
+) -> None:
+    settings = settings_on(
+        storage_connection_string,
+        ExpireAfterSeconds="9000",
+        ExpirySchedule="0 0 * * * *",  # a warning must be earlier than by the timer's interval
+        ExpiryPolicy='warn_before = "6000s"',
+    )
+    rows = StoredRows(azure_tables, settings)
+    for name in "old", "new":
+        (tmp_path / name).mkdir()
+    async with (
+        running_older(settings, tmp_path / "old", older) as old,
+        running_bot(settings, tmp_path / "new") as new,
+    ):
+        silent, back = User(new, channel), User(new, channel)
+        for user in silent, back:
+            await user.say("hello")
+        await rows.let_time_pass(seconds=3060)
+        await new.sweep()
+        assert [warnings(user) for user in (silent, back)] == [1, 1]
+        await old.sweep()
+        await new.sweep()
+        assert [warnings(user) for user in (silent, back)] == [1, 1]  # the mark is still there
+
+        await at(old, back).say("by bus")
+        await rows.let_time_pass(seconds=3060)
+        await old.sweep()  # files both again, without a mark
+        for _ in range(2):
+            await new.sweep()
+        # `back` is warned in a silence of its own. For `silent` the stage came again.
+        assert [warnings(user) for user in (silent, back)] == [2, 2]
+
+        await rows.let_time_pass(seconds=3000)
+        await old.sweep()
+        await new.sweep()
+        assert sum(EXPIRED in text for text in silent.heard) == 1
+        kinds = await rows.kinds([silent.conversation, back.conversation])
+        assert kinds == {silent.conversation: "", back.conversation: "cd"}
+        assert not any(EXPIRED in text or WELCOME_BACK in text for text in back.heard)
+        assert "Ann" in " ".join(await at(old, back).say("Ann") + await at(new, back).say("30"))
+
+
+def warnings(user: User) -> int:
+    """How often the user was asked."""
+    return sum(text.startswith("Are you still there?") for text in user.heard)

@@ -5,8 +5,8 @@ Times here are true time in seconds; what a process stamps is off by its clock's
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Literal, NoReturn
 
@@ -16,7 +16,7 @@ from shared.domain.identity import Address, user_hash
 from shared.domain.placeholders import is_placeholder
 from shared.domain.store import ConversationStore
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
-from shared.domain.timing import TIME_TO_ANSWER
+from shared.domain.timing import TIME_TO_ANSWER, OwnTiming
 from shared.expiry.expire import GIVE_UP_AFTER
 from shared.state import codec
 from shared.storage.table_rows import dead_letter_of, joined_chunks, user_named_in
@@ -64,6 +64,8 @@ class TurnSpec:
         counts: whether the bot counts it and answers; otherwise it leaves nothing and is silent.
         ends: the bot ends the conversation with it.
         keeps: the bot keeps the id of its answer in each bag that it counts in.
+        timeout: in seconds, the time that the bot gives the conversation with it; 0: none.
+        kept_for: so many seconds the bot keeps the conversation from then on; 0: it does not.
         copy_of: the turn whose activity the channel sends once more with this one.
         seconds: how long the bot thinks about it.
     """
@@ -78,6 +80,8 @@ class TurnSpec:
     counts: bool = True
     ends: bool = False
     keeps: bool = False
+    timeout: float = 0
+    kept_for: float = 0
 
     @property
     def effect(self) -> Effect:
@@ -108,11 +112,11 @@ class Notice:
 
 @dataclass
 class Warned:
-    """One send of a warning: of which stage, and after how many acts of its users."""
+    """One send of a warning: of which stage, and of the silence that began when."""
 
     request: Request
     stage: int
-    acts: int
+    since: datetime | None
     status: int | None = None
 
     @property
@@ -127,9 +131,10 @@ class Session:
     Attributes:
         touched: when it was last kept alive, in true seconds.
         used: the same as its row has it.
-        acts: how often it was kept alive. Two acts may share a moment; these tell them apart.
         spoken: whether a user has spoken in it, or clicked something that the bot handled.
         kept: until then it is not over, as its row says.
+        own: what the bot has set for its time, as its row says.
+        begun_at: when it began, as its row says.
     """
 
     id: str
@@ -138,18 +143,17 @@ class Session:
     touched: float
     used: datetime
     began: float
-    acts: int = 0
     spoken: bool = False
     kept: datetime | None = None
+    own: OwnTiming | None = None
+    begun_at: datetime | None = None
     claimed: float | None = None
     outcome: str = ""
     notices: list[Notice] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
 
     def keep_alive(self, at: float) -> None:
-        if at >= self.touched:
-            self.touched = at
-            self.acts += 1
+        self.touched = max(self.touched, at)
 
 
 @dataclass
@@ -206,6 +210,7 @@ class Promises:
         expire_after: how long a conversation may be idle, by its name.
         notices_on: whether users are told.
         max_notice_age_seconds: they are told at most so long after the expiry; None: at any time.
+        max_age: how long a session lasts at most; None: for ever.
     """
 
     def __init__(
@@ -219,7 +224,9 @@ class Promises:
         expire_after: Callable[[str], timedelta],
         notices_on: bool,
         max_notice_age_seconds: float | None = None,
+        max_age: timedelta | None = None,
     ) -> None:
+        self._max_age = max_age
         self.sessions: dict[str, Session] = {}
         self._world = world
         self._store = store
@@ -246,7 +253,8 @@ class Promises:
         self._letters: set[str] = set()  # the sessions of those that are about to go
         self._loaded: dict[Address, Conversation | None] = {}  # as last read
         self._tracked: dict[Address, Conversation] = {}  # the same without state
-        self._stages: dict[str, int] = {}  # of the warning that each task of a sweep has noted
+        # Of the warning that each task of a sweep has noted: its stage, and when the silence began.
+        self._stages: dict[str, tuple[int, datetime]] = {}
 
     # Told by the bot and the scenario
 
@@ -355,8 +363,9 @@ class Promises:
                 self._changed(request, old, self._load(address))
         if succeeded:
             for each in request.operations:
-                if each.row.key.startswith("d|") and each.row.columns.get("Warned"):
-                    self._stages[request.task] = each.row.columns["Warned"]
+                columns = each.row.columns
+                if each.row.key.startswith("d|") and columns.get("Warned"):
+                    self._stages[request.task] = columns["Warned"], columns["WarnedSince"]
             erasure = self._erasures.get(request.origin.name)
             if erasure and any(each.row.key.startswith("d|") for each in request.operations):
                 erasure.filed = True
@@ -410,19 +419,21 @@ class Promises:
             self._answers(request, (mine or commits)[-1], text)
 
     def _warns(self, request: Request, session: Session) -> None:
-        left = session.touched + self._expire_after(session) - self._world.seconds
+        # By the row: a turn that is close to the expiry says when its bot began.
+        used = max(session.touched, self._true(session.used))
+        left = used + self._expire_after(session) - self._world.seconds
         if left < TIME_TO_ANSWER.total_seconds() - 2 * SKEW:
             self._violated(f"a warning leaves {left:g} s to answer")
         if not session.spoken:
             self._violated("a warning, and no user has said a word")
-        stage = self._stages.get(request.task)
+        stage, since = self._stages.get(request.task, (0, None))
         if not stage:
             self._violated("a warning is sent, and its work item does not say so")
         for earlier in session.warnings:
-            is_same = (earlier.stage, earlier.acts) == (stage, session.acts)
+            is_same = (earlier.stage, earlier.since) == (stage, since)
             if is_same and not earlier.is_surely_not_seen:
                 self._violated(f"warning {stage} comes twice in one silence")
-        session.warnings.append(Warned(request, stage or 0, session.acts))
+        session.warnings.append(Warned(request, stage, since))
 
     def _check_age(self, session: Session) -> None:
         limit = self._max_notice_age_seconds
@@ -516,6 +527,7 @@ class Promises:
         """The row knows whether a user spoke in this session; only some acts keep it alive."""
         spec = self._turns[request.origin.name]
         is_commit = new.recent[-1:] != (old.recent[-1:] if old else ())
+        self._check_own(session, spec, new, is_commit=is_commit)
         if is_commit and spec.effect is Effect.OPENS:
             session.spoken = True
         if new.quiet is session.spoken:
@@ -524,6 +536,26 @@ class Promises:
             session.used = max(session.used, new.last_accessed)
         elif is_commit and new.last_accessed > session.used:
             self._violated(f"{spec.name} ({spec.act}) keeps the session alive")
+
+    def _check_own(
+        self, session: Session, spec: TurnSpec, new: Conversation, *, is_commit: bool
+    ) -> None:
+        """The time that the bot sets holds from its turn's commit on, until another one's."""
+        own = session.own or OwnTiming()
+        if is_commit and spec.timeout:
+            own = replace(own, expire_after=timedelta(seconds=spec.timeout))
+        now = new.own or OwnTiming()
+        if is_commit and spec.kept_for:
+            until = self._received[spec.name] + spec.kept_for - SKEW
+            if now.keep_until is None or self._true(now.keep_until) < until:
+                self._violated(f"{spec.name}: kept until {now.keep_until} only")
+            own = replace(own, keep_until=now.keep_until)
+        if own != now:
+            self._violated(f"{spec.name}: the time is {now}, and the bot has set {own}")
+        if session.begun_at not in (None, new.begun_at):
+            self._violated(f"the session began at {session.begun_at}, and now {new.begun_at}")
+        session.own = new.own
+        session.begun_at = new.begun_at
 
     def _replayed(self, session: Session, old: Conversation | None, new: Conversation) -> None:
         if old is not None:
@@ -567,7 +599,7 @@ class Promises:
 
     def _check_kept(self, session: Session, new: Conversation) -> None:
         """A turn that may not use the session keeps it alive, but not for long after."""
-        if new.kept_until is None:
+        if new.kept_until in (None, session.kept):
             return
         if new.kept_until > self._world.now + timedelta(seconds=2 * self._guard_of(session) + SKEW):
             self._violated(f"kept until {new.kept_until}")
@@ -795,9 +827,24 @@ class Promises:
     # How long conversations may be idle
 
     def _expire_after(self, session: Session) -> float:
-        return self.expire_after(self._world.names[session.address.key]).total_seconds()
+        """How long after its last use it is over, in true seconds."""
+        after = self.expire_after(self._world.names[session.address.key])
+        own = session.own or OwnTiming()
+        lasts = (own.expire_after or after).total_seconds()
+        if own.keep_until:
+            lasts = max(lasts, self._true(own.keep_until) - session.touched)
+        if self._max_age and session.begun_at:
+            ends = self._true(session.begun_at + self._max_age) - session.touched
+            lasts = min(lasts, max(ends, MAX_GUARD.total_seconds()))
+        return lasts
+
+    def _true(self, moment: datetime) -> float:
+        return self._world.seconds + (moment - self._world.now).total_seconds()
 
     def _guard_of(self, session: Session) -> float:
+        own = session.own and session.own.expire_after
+        if own:
+            return min(MAX_GUARD, own / 4).total_seconds()
         return self._guard(self._world.names[session.address.key])
 
     def _guard(self, conversation: str) -> float:
@@ -807,13 +854,30 @@ class Promises:
 
     def _check_due_rows(self) -> None:
         rows = self._conversations.memory.rows
-        due = {tuple(key.split("|")[2:]) for _, key in rows if key.startswith("d|")}
+        due: dict[tuple[str, ...], int] = {}
+        for key in sorted(key for _, key in rows if key.startswith("d|")):
+            _, seconds, *whose = key.split("|")
+            due.setdefault(tuple(whose), int(seconds))
         for partition, key in rows:
             if key.startswith("c|"):
                 conversation = self._tracking(partition, key)
-                if (conversation.address.key, conversation.session) not in due:
+                due_at = due.get((conversation.address.key, conversation.session))
+                if due_at is None:
                     self._violated(f"session {conversation.session} has no due row")
+                if conversation.status is Status.ACTIVE:
+                    self._check_early_enough(conversation, due_at)
                 self._check_lists(conversation)
+
+    def _check_early_enough(self, conversation: Conversation, due_seconds: int) -> None:
+        """If the bot has set its time, its work item comes up by then."""
+        session = self.sessions[conversation.session]
+        touched = max(session.touched, self._true(conversation.last_accessed))
+        ends = touched + self._expire_after(session) + 2 * SKEW
+        if session.kept:
+            ends = max(ends, self._true(session.kept) + SKEW)
+        due = self._true(datetime.fromtimestamp(due_seconds, UTC))
+        if session.own and due > ends:
+            self._violated(f"session {session.id} is looked at {due - ends:g} s late")
 
     def _check_lists(self, conversation: Conversation) -> None:
         """Whoever wrote in a live session finds it in the list that an erasure goes by."""

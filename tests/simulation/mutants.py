@@ -18,6 +18,7 @@ import pytest
 from botbuilder.schema import Activity
 
 import shared.connector.turn_messages
+import shared.domain.conversation
 import shared.expiry.expire
 import shared.expiry.sweep
 import shared.expiry.warn
@@ -29,6 +30,7 @@ from shared.domain.conversation import Conversation
 from shared.domain.errors import ConflictError
 from shared.domain.identity import Address
 from shared.domain.policy import Policy
+from shared.domain.times import CLOCK_SKEW
 from shared.domain.timing import Timing
 from shared.domain.users import UserRow
 from shared.domain.work import DueRow
@@ -65,6 +67,8 @@ from tests.simulation.scenario import (
     messages_at_expiry,
     no_words,
     old_notices,
+    old_sessions,
+    own_timing,
     paced_notices,
     replayed_as_the_user_returns,
     short_timeout,
@@ -721,6 +725,17 @@ async def _no(*_: object) -> bool:
     return False
 
 
+def _no_step_earlier(*_: object) -> bool:
+    return False
+
+
+_deadline = Conversation.deadline
+
+
+def _deadline_of_the_timing_alone(self: Conversation, timing: Timing) -> datetime:
+    return _deadline(replace(self, own=None), timing)
+
+
 MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "turn commits without If-Match": (
         anything,
@@ -961,6 +976,30 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         lambda: OnTheWire("users", unconditional(_on_user_rows)),
     ),
     "due rows of later sessions erased": (erasures, _due_rows_of_later_sessions_erased),
+    "rows that end early deleted at once": (
+        own_timing,
+        lambda: InTheCode(Expirer, "_stays_until", lambda *_: None),
+    ),
+    "writes that still count forgotten by the next session": (
+        own_timing,
+        lambda: InTheCode(
+            Conversation, "writes_count_until", lambda self, _: self.last_accessed - CLOCK_SKEW
+        ),
+    ),
+    "due row not moved up to the bot's own time": (
+        own_timing,
+        lambda: InTheCode(Turns, "_comes_earlier", _no_step_earlier),
+    ),
+    "the bot's own time not stored": (own_timing, lambda: OnTheWire(hidden_columns="Timing")),
+    "a time to be kept not heeded": (
+        own_timing,
+        lambda: InTheCode(Conversation, "deadline", _deadline_of_the_timing_alone),
+    ),
+    "ended for its age in the middle of an exchange": (
+        old_sessions,
+        lambda: InTheCode(shared.domain.conversation, "MAX_GUARD", timedelta(0)),
+    ),
+    "a session begun anew by each use": (old_sessions, lambda: OnTheWire(hidden_columns="BegunAt")),
     "an act that may be refused saved as a use": (
         no_words,
         lambda: InTheCode(Conversation, "kept_alive", lambda self, now, _: self.used_at(now)),

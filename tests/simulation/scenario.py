@@ -15,7 +15,7 @@ from botbuilder.core import TurnContext
 from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes
 
-from shared.authors import end_conversation
+from shared.authors import end_conversation, expiry
 from shared.cli.dead_letters import Selection, replay
 from shared.connector import limits as sending
 from shared.connector import limits_file
@@ -40,7 +40,7 @@ from shared.storage.table_store import CONTROL, TableStore
 from shared.storage.tables import Table
 from shared.turn.turn import Turns
 from tests.bot_in_memory import CHANNEL, FunctionBot, activity, anonymous
-from tests.simulation.invariants import Act, Promises, TurnSpec, reply
+from tests.simulation.invariants import SKEW, Act, Promises, TurnSpec, reply
 from tests.simulation.loop import ORIGIN, Process
 from tests.simulation.world import (
     SHORT_SECONDS,
@@ -91,6 +91,7 @@ class Scenario:
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
         warn_before: how long before the deadline users are warned.
         notify_within: users are told only so long after its last use; None: at any time.
+        max_age: how long a session lasts at most; None: for ever.
         expire_after: the timeout.
         channels: the conversations of the type `channel`, by name; the others are personal.
         channels_expire_after: the timeout of these; None: as of the others.
@@ -117,6 +118,7 @@ class Scenario:
     max_notice_age_seconds: float | None = None
     warn_before: tuple[timedelta, ...] = ()
     notify_within: timedelta | None = None
+    max_age: timedelta | None = None
     expire_after: timedelta = EXPIRE_AFTER
     channels: frozenset[str] = frozenset()
     channels_expire_after: timedelta | None = None
@@ -173,6 +175,7 @@ class Simulation:
             expire_after=self._expire_after,
             notices_on=scenario.notices_on,
             max_notice_age_seconds=self._max_notice_age_seconds,
+            max_age=scenario.max_age,
         )
         self.world.watcher = self.promises
         self._start_processes()
@@ -252,6 +255,7 @@ class Simulation:
             everywhere,
             warn_before=self.scenario.warn_before,
             notify_within=self.scenario.notify_within,
+            max_age=self.scenario.max_age,
         )
         return Policy(timing, [override] if in_channels else [])
 
@@ -444,6 +448,10 @@ class Simulation:
         if turn.seconds:
             await asyncio.sleep(turn.seconds)
         answer = reply(turn.activity, counted, seen["user"], seen["private"])
+        if turn.timeout:
+            expiry.set(context, expire_after=timedelta(seconds=turn.timeout))
+        if turn.kept_for:
+            expiry.keep_until(context, self.world.now + timedelta(seconds=turn.kept_for + SKEW))
         if turn.ends:
             end_conversation(context)
             self.promises.bot_ends(turn.name, answer)
@@ -918,6 +926,58 @@ def warnings(chance: random.Random) -> Scenario:
     )
 
 
+def own_timing(chance: random.Random) -> Scenario:
+    """The bot gives conversations times of their own; sessions have an age, now and then."""
+    talks = ["talk0", "talk1"]
+    turns = [_turn(chance, n, ["ann", "ann", "bob"], talks) for n in range(6)]
+    turns = [
+        replace(
+            turn,
+            bags=chance.choice(("c", "cu", "cu", turn.bags)),
+            timeout=chance.choice((0, 0, 20, 40, 400)),
+            kept_for=chance.choice((0, 0, 0, 0, 60, 300)),
+        )
+        for turn in turns
+    ]
+    count = chance.choice((1, 2, 3))
+    before, after = turns[:count], turns[3 : 3 + chance.choice((1, 2, 3))]
+    return Scenario(
+        before=before,
+        idle_seconds=chance.choice((0, 15, 23.5, 43.5, 99, 103.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in after],
+        sweeps=_sweeps(chance, (1, 2, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            refusals=chance.choice((0, 0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 1, 2)),
+            jump_seconds=(4, 23.5, 43.5),
+        ),
+        max_age=chance.choice((None, None, timedelta(seconds=50), timedelta(seconds=150))),
+    )
+
+
+def old_sessions(chance: random.Random) -> Scenario:
+    """Sessions reach their greatest age while users write."""
+    turns = [_turn(chance, n, ["ann"], ["talk0"]) for n in range(1 + chance.choice((1, 2, 3)))]
+    turns = [replace(turn, bags=chance.choice(("c", "c", "cu"))) for turn in turns]
+    return Scenario(
+        before=turns[:1],
+        idle_seconds=chance.choice((43.5, 51, 63.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in turns[1:]],
+        sweeps=_sweeps(chance, (1, 2, 3)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((1, 2)),
+            jump_seconds=(4, 12, 23.5),
+        ),
+        max_age=timedelta(seconds=60),
+    )
+
+
 def short_timeout(chance: random.Random) -> Scenario:
     """A session is over before a crashed turn would be given up; its activity comes again."""
     turns = [_turn(chance, n, ["ann"], ["talk0", "talk1"]) for n in range(chance.choice((1, 3)))]
@@ -1076,6 +1136,8 @@ KINDS: Sequence[Kind] = (
     short_timeout,
     two_types,
     warnings,
+    own_timing,
+    old_sessions,
     old_notices,
     fanned_out,
     kept_ids,

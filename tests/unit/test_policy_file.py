@@ -167,7 +167,7 @@ def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Re
     assert str(raised.value) == (
         "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
         " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
-        " warn_before, notify, notify_within, override"
+        " warn_before, notify, notify_within, max_age, override"
     )
     assert raised.value.without_values == (
         "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
@@ -301,21 +301,21 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
     tmp_path: Path, lines: Lines
 ) -> None:
     file = tmp_path / "mine.toml"
-    warned = 'warn_before = ["60s", "30s"]'
-    file.write_text(FILE.replace('expire_after = "1h"', warned), "utf-8")
+    text = FILE.replace('expire_after = "1h"', 'warn_before = ["60s", "30s"]')
+    file.write_text(text + 'max_age = "2h"\n', "utf-8")
     said, say = lines
     await policies.check(str(file), say)
     assert [re.split(" {2,}", line) for line in said] == [
-        ["channel", "type", "expire_after", "warn_before", "notify", "notify_within"],
-        ["msteams", "personal", "8h", "1m, 30s", "yes", "at any time"],
-        ["msteams", "groupChat", "8h", "never", "no", "at any time"],
-        ["msteams", "channel", "90s", "never", "no", "at any time"],
-        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d"],
-        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d"],
-        ["slack", "channel", "90s", "never", "no", "1d"],
-        ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time"],
-        ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time"],
-        ["any other", "channel", "90s", "1m, 30s", "yes", "at any time"],
+        ["channel", "type", "expire_after", "warn_before", "notify", "notify_within", "max_age"],
+        ["msteams", "personal", "8h", "1m, 30s", "yes", "at any time", "none"],
+        ["msteams", "groupChat", "8h", "never", "no", "at any time", "none"],
+        ["msteams", "channel", "90s", "never", "no", "at any time", "none"],
+        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h"],
+        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h"],
+        ["slack", "channel", "90s", "never", "no", "1d", "2h"],
+        ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time", "none"],
+        ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time", "none"],
+        ["any other", "channel", "90s", "1m, 30s", "yes", "at any time", "none"],
     ]
 
 

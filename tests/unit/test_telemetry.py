@@ -5,7 +5,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -22,14 +23,23 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from scripts.processes import ROOT
 from shared import telemetry
 from shared.connector.client import ConnectorError
+from shared.domain.policy import Override
 from shared.expiry.metrics import record_sweep
 from shared.expiry.report import OUTCOMES, SweepReport
 from shared.expiry.run import SweepRunner
 from shared.settings.expiry import ExpirySettings
 from shared.storage.observed_table import ObservedTable
-from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
+from tests.bot_in_memory import (
+    BotInMemory,
+    FunctionBot,
+    activity,
+    anonymous,
+    count_in_conversation,
+)
 from tests.memory_table import MemoryTable
 from tests.stores_in_memory import StoresInMemory
+
+PAUSES = "expiry.turn.idle_seconds"
 
 _exporter = InMemorySpanExporter()
 _reader = InMemoryMetricReader()
@@ -186,6 +196,121 @@ async def test_a_sweep_that_did_not_get_through_says_so(report: SweepReport, end
     assert after["expiry.backlog.age",] == 7.5
 
 
+def pauses() -> dict[tuple[str, ...], tuple[int, float]]:
+    """Number and sum in seconds of all pauses, by channel, type, what ended them and `up_to`."""
+    found = measured().items()
+    return {key[1:]: (at.count, at.sum) for key, at in found if key[0] == PAUSES}
+
+
+async def new_pauses(act: Awaitable[object]) -> dict[tuple[str, ...], tuple[int, float]]:
+    before = pauses()
+    await act
+    return {
+        key: (count - before.get(key, (0, 0))[0], total - before.get(key, (0, 0))[1])
+        for key, (count, total) in pauses().items()
+        if before.get(key) != (count, total)
+    }
+
+
+async def test_a_pause_is_from_one_act_of_a_user_to_the_next(bot: BotInMemory) -> None:
+    assert await new_pauses(bot.say("one", id="m1")) == {}  # the first word ends no pause
+    bot.clock.sleep(50)
+    assert await new_pauses(bot.say("two", id="m2")) == {
+        ("directline", "personal", "user", "60"): (1, 50)
+    }
+    assert await new_pauses(bot.say("two", id="m2")) == {}  # a copy
+    bot.clock.sleep(60)
+    assert await new_pauses(bot.say(None, type="typing")) == {}  # sent by the client
+    reaction = {"type": "messageReaction", "reactionsAdded": [{"type": "like"}]}
+    assert await new_pauses(bot.say(None, **reaction)) == {
+        ("directline", "personal", "user", "60"): (1, 60)
+    }
+
+
+async def test_a_pause_close_to_the_expiry_is_counted_although_its_time_is_saved_first(
+    bot: BotInMemory,
+) -> None:
+    await bot.say()
+    bot.clock.sleep(99)
+    assert await new_pauses(bot.say()) == {("directline", "personal", "user", "120"): (1, 99)}
+
+
+async def test_a_pause_before_a_turn_that_has_to_wait_is_counted_once(bot: BotInMemory) -> None:
+    await bot.say()
+    bot.clock.sleep(99)
+    message, received_at = activity(), bot.clock()
+
+    async def wait_and_take() -> None:
+        await bot.turns.keep_alive(message, received_at)
+        bot.clock.sleep(20)
+        await bot.turns.take(message, anonymous(), received_at)
+
+    assert await new_pauses(wait_and_take()) == {("directline", "personal", "user", "120"): (1, 99)}
+
+
+async def test_who_is_back_after_the_deadline_ends_a_pause_that_the_expiry_then_does_not(
+    bot: BotInMemory,
+) -> None:
+    await bot.say()
+    bot.clock.sleep(200)
+    assert await new_pauses(bot.say()) == {("directline", "personal", "user", "300"): (1, 200)}
+    assert await new_pauses(bot.sweep()) == {}
+    bot.clock.sleep(120)
+    bot.connector.refuse = lambda _: ConnectorError("not now", status=503)
+    assert await new_pauses(bot.sweep()) == {}  # its notice is to be tried again
+    bot.connector.refuse = lambda _: None
+    bot.clock.sleep(5)
+    assert await new_pauses(bot.say()) == {("directline", "personal", "user", "300"): (1, 125)}
+    bot.clock.sleep(20)
+    assert await new_pauses(bot.sweep()) == {}
+
+
+async def test_a_pause_that_nobody_ended_is_counted_once_when_the_session_is_over(
+    bot: BotInMemory,
+) -> None:
+    await bot.say()
+    bot.clock.sleep(3 * 86400)
+    bot.connector.refuse = lambda _: ConnectorError("no", status=400)
+    assert await new_pauses(bot.sweep()) == {
+        ("directline", "personal", "expiry", "259200"): (1, 3 * 86400)
+    }
+    [letter] = await bot.dead_letters()
+    assert await bot.store.replay(letter, bot.clock())
+    bot.connector.refuse = lambda _: None
+    bot.clock.sleep(200)
+    assert await new_pauses(bot.sweep()) == {}
+    await bot.say()
+    bot.clock.sleep(40 * 86400)
+    [(key, (count, _))] = (await new_pauses(bot.sweep())).items()
+    assert (key, count) == (("directline", "personal", "expiry", "more"), 1)
+
+
+async def test_a_session_in_which_no_user_spoke_has_no_pause() -> None:
+    bot = BotInMemory(FunctionBot(count_in_conversation))
+    added = {"type": "conversationUpdate", "membersAdded": [{"id": "ann"}]}
+    await bot.say(None, **added)
+    assert bot.keys() == ["c", "d"]
+    bot.clock.sleep(50)
+    assert await new_pauses(bot.say()) == {}
+
+
+async def test_channels_and_types_are_those_that_are_known(bot: BotInMemory) -> None:
+    mine = Override(channels=frozenset({"mine"}), expire_after=timedelta(seconds=500))
+    own = BotInMemory(FunctionBot(count_in_conversation), overrides=[mine])
+    in_channel = {"id": "c", "conversationType": "channel", "isGroup": True}
+    acts: dict[tuple[str, str], dict[str, Any]] = {
+        ("mine", "channel"): {"channelId": "mine", "conversation": in_channel},
+        ("other", "groupChat"): {
+            "channelId": "made-up",
+            "conversation": {"id": "g", "isGroup": True},
+        },
+    }
+    for names, fields in acts.items():
+        await own.say(**fields)
+        own.clock.sleep(20)
+        assert await new_pauses(own.say(**fields)) == {(*names, "user", "30"): (1, 20)}
+
+
 class _Ingestion(BaseHTTPRequestHandler):
     """What Application Insights is to its exporter."""
 
@@ -258,7 +383,7 @@ def run_app(folder: Path, then: str, address: str = "", first: str = "") -> str:
         check=False,
         timeout=60,
     )
-    assert done.returncode == (-9 if then == _KILL else 0), done.stderr
+    assert done.returncode == (-9 if then.endswith(_KILL) else 0), done.stderr
     return done.stdout + done.stderr
 
 
@@ -271,6 +396,42 @@ def test_spans_and_metrics_are_sent_and_the_log_is_not_although_the_process_is_k
     assert spans == ["turn"]
     assert "expiry.turns" in metrics
     assert "this goes to the host" not in json.dumps(received)
+
+
+_PAUSES = """
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from shared.domain.conversation import Conversation
+from shared.domain.identity import Address, ConversationKey
+from shared.domain.policy import Policy
+from shared.domain.reference import Reference
+from shared.domain.timing import Timing
+from shared.expiry.pauses import ended_by_user
+
+now = datetime.now(UTC)
+begun = Conversation.begun(ConversationKey("sms", "talk"), Address("s000", "0" * 32), now)
+row = replace(begun, reference=Reference("sms", "https://channel.example/", "talk"))
+for seconds in 1000, 1100, 5000:
+    ended_by_user(row, now + timedelta(seconds=seconds), Policy(Timing(timedelta(hours=1))))
+"""
+
+
+def test_application_insights_gets_number_and_sum_of_the_pauses_of_each_bucket(
+    ingestion: tuple[str, list[Any]], tmp_path: Path
+) -> None:
+    address, received = ingestion
+    run_app(tmp_path, _PAUSES + _FLUSH + _KILL, address)
+    found = {
+        data["properties"]["up_to"]: (data["properties"], metric["count"], metric["value"])
+        for data in (item["data"]["baseData"] for item in received)
+        for metric in data.get("metrics", ())
+        if metric["name"] == PAUSES
+    }
+    whose = {"channel": "sms", "type": "personal", "ended": "user"}
+    assert found == {
+        "1200": ({**whose, "up_to": "1200"}, 2, 2100.0),
+        "5400": ({**whose, "up_to": "5400"}, 1, 5000.0),
+    }
 
 
 def test_what_is_sent_leaves_no_line_in_the_log(

@@ -10,7 +10,7 @@ from shared.cli.explain import Explain
 from shared.domain.conversation import Status
 from shared.domain.identity import user_hash
 from shared.domain.policy import Policy
-from shared.domain.timing import Timing
+from shared.domain.timing import NEVER, OwnTiming, Timing
 from shared.settings.expiry import read_policy
 from tests.bot_in_memory import CHANNEL, BotInMemory, FunctionBot, count_in_conversation
 
@@ -142,3 +142,31 @@ async def test_an_erasure_is_no_conversation_and_a_rest_is_named() -> None:
     await bot.erasure.erase(CHANNEL, "bob")
     assert user_hash(CHANNEL, "bob") not in str(await operator.next_ones(9))
     assert operator.said[0].endswith("cleaned up  the rest of one that is gone")
+
+
+async def test_what_the_bots_code_has_set_is_said_to_be_from_there() -> None:
+    operator = Operator("max_age = '7d'")
+    until = operator.bot.clock() + timedelta(seconds=500)
+    await operator.bot.say()
+    row = await operator.bot.row()
+    assert row
+    own = OwnTiming(timedelta(seconds=50), notify=False, keep_until=until)
+    await operator.bot.store.save(replace(row, own=own))
+    found = await operator.explain()
+    assert found["expire_after"] == "50s  (the bot's code)"
+    assert found["notify"] == "no  (the bot's code)"
+    assert found["max_age"] == "7d  (the text, line 1)"
+    assert found["keep_until"] == f"{until:%Y-%m-%d %H:%M:%SZ}"
+    assert found["expires at"].endswith("(in 8 min)")
+
+
+async def test_a_conversation_that_never_expires_is_only_looked_at() -> None:
+    operator = Operator()
+    await operator.bot.say()
+    row = await operator.bot.row()
+    assert row
+    await operator.bot.store.save(replace(row, own=OwnTiming(NEVER)))
+    found = await operator.explain()
+    assert found["expire_after"] == "never  (the bot's code)"
+    assert found["expires at"] == "never"
+    assert found["next"] == "it is only looked at, because it never expires"

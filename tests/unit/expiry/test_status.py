@@ -14,6 +14,7 @@ import api_function
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import Address
 from shared.domain.sweep_record import SweepRecord
+from shared.domain.timing import Timing
 from shared.domain.work import DueRow
 from shared.expiry.report import record_of
 from shared.expiry.status import Schedule, Status, gather_status, is_recent
@@ -49,6 +50,27 @@ async def test_a_recent_sweep_and_nothing_overdue_is_good(bot: BotInMemory) -> N
     status = await status_of(bot)
     assert status.verdict == ("good", "Everything expires on time")
     assert status.waiting == {"up to 1 min": 0, "1 to 5 min": 1}
+
+
+async def test_who_is_warned_is_counted_apart_until_a_sweep_finds_them_back() -> None:
+    warned = Timing(timedelta(seconds=1000), (timedelta(seconds=300),))
+    bot = BotInMemory(FunctionBot(count_in_conversation), warned)
+    for name in "back", "silent":
+        await bot.say(conversation={"id": name})
+    assert (await status_of(bot)).by_time_left["warned"] == 0
+    bot.clock.sleep(710)
+    await bot.sweep()
+    await bot.say(conversation={"id": "new"})
+    await bot.say(conversation={"id": "back"})
+    status = await status_of(bot)
+    assert (status.warned, status.waiting["5 to 15 min"], status.overdue) == (2, 1, 0)
+    assert status.as_json()["warned"] == 2
+    bot.clock.sleep(400)
+    status = await status_of(bot)
+    assert (status.warned, status.overdue) == (0, 2)
+    await bot.sweep()
+    status = await status_of(bot)
+    assert (status.warned, sum(status.waiting.values()), status.overdue) == (0, 2, 0)
 
 
 @pytest.mark.parametrize(("age", "health"), [(LATE_AFTER, "good"), (LATE_AFTER + 1, "bad")])

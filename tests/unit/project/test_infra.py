@@ -274,10 +274,10 @@ def test_queries_name_metrics_and_attributes_that_exist_and_the_workbook_shows_a
     assert named <= instruments()
     assert {name for name in instruments() if f'\\"{name}\\"' in WORKBOOK} == instruments()
     attributes = {name for q in queries() for name in re.findall(r"customDimensions\.(\w+)", q)}
-    assert attributes == {"ended", "outcome", "status"}
+    assert attributes == {"ended", "outcome", "status", "up_to"}
     sources = source_of_shared()
     for query in queries():
-        for value in re.findall(r"(?:ended|outcome) (?:==|in) \(?((?:\"\w+\"(?:, )?)+)", query):
+        for value in re.findall(r"(?:[Ee]nded|outcome) (?:==|in) \(?((?:\"\w+\"(?:, )?)+)", query):
             for word in re.findall(r'"(\w+)"', value):
                 assert f'"{word}"' in sources, word
 
