@@ -13,7 +13,7 @@ from shared.domain.errors import StoreError
 from shared.domain.identity import ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import ConversationStore
-from shared.domain.timing import FAR_FUTURE, NEVER
+from shared.domain.timing import FAR_FUTURE, NEVER, QuietHours
 from shared.domain.work import DueRow
 from shared.expiry.status import FAR, duration
 from shared.expiry.sweep import SHARDS_AT_ONCE
@@ -77,6 +77,7 @@ class Explain:
             "warn_before": ", ".join(map(in_units, timing.warnings)) or "never",
             "notify": "yes" if timing.notify and self.is_notice_on else "no",
             "notify_within": _or_any(timing.notify_within),
+            "quiet_hours": _hours(timing.quiet_hours),
             "expires at": "never" if deadline == FAR_FUTURE else self._moment(deadline),
             "looked at": ", ".join(self._moment(_due(row)) for row in due_rows),
             "next": self._next(conversation, min(due_rows, key=_due, default=None)),
@@ -141,6 +142,12 @@ class Explain:
 
 def _due(row: DueRow) -> datetime:
     return datetime.fromtimestamp(row.due_seconds, UTC)
+
+
+def _hours(hours: QuietHours | None) -> str:
+    if hours is None or hours.begins == hours.ends:
+        return "none"
+    return f"{hours.begins:%H:%M} to {hours.ends:%H:%M}, {hours.zone} or the user's own zone"
 
 
 def _or_never(timeout: timedelta) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,10 @@ expire_after = "90s"
 channel = "slack"
 notify_within = "24h"
 """
+
+
+def _hours(begins: str, ends: str, zone: str) -> str:
+    return f'quiet_hours = {{ from = "{begins}", to = "{ends}", time_zone = "{zone}" }}'
 
 
 def policy_in(text: str) -> Policy:
@@ -98,6 +102,14 @@ def test_where_nothing_is_said_all_is_as_without_a_policy(value: str) -> None:
             "line 1: warn_before is 'soon'; it must be a time like '5m', ",
         ),
         ("warn_before = [" + '"5m",' * 11 + "]", "it must be a time like '5m', or a list of such"),
+        ('max_age = "a week"', "line 1: max_age is 'a week'; it must be a whole number of s, m"),
+        ("quiet_hours = true", "line 1: quiet_hours is True; it must be { from = '22:00', to = "),
+        ('quiet_hours = { from = "22:00" }', "it must be { from = '22:00', to = '07:00', time_zo"),
+        (_hours("24:00", "07:00", "UTC"), "line 1: quiet_hours is {'from': '24:00', 'to': '07:00"),
+        (_hours("7:00", "08:00", "UTC"), "it must be { from = '22:00', to = '07:00', time_zone ="),
+        (_hours("07:00", "07:00", "UTC"), "it must be { from = '22:00', to = '07:00', time_zone "),
+        (_hours("22:00", "07:00", "Rome"), "it must be { from = '22:00', to = '07:00', time_zone"),
+        (_hours("22:00", "07:00", "../x"), "it must be { from = '22:00', to = '07:00', time_zone"),
         ("\nnotify = 1", "line 2: notify is 1; it must be true or false"),
         ('notify = "no"', "line 1: notify is 'no'; it must be true or false"),
         (
@@ -166,7 +178,7 @@ def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Re
     assert str(raised.value) == (
         "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
         " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
-        " warn_before, notify, notify_within, max_age, override"
+        " warn_before, notify, notify_within, max_age, quiet_hours, override"
     )
     assert raised.value.without_values == (
         "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
@@ -252,6 +264,27 @@ def test_the_example_of_the_docs_is_taken(read: Read) -> None:  # noqa: F811
     )
     assert personal.warnings == (timedelta(hours=1), timedelta(minutes=10))
     assert (channel.expire_after, channel.notify) == (timedelta(hours=8), False)
+
+
+def test_quiet_hours_can_be_set_and_taken_back() -> None:
+    text = f"""
+        max_age = "7d"
+        {_hours("22:00", "07:00", "Europe/Rome")}
+        [[override]]
+        channel = "slack"
+        quiet_hours = false
+    """
+    night = datetime(2026, 11, 25, 23, tzinfo=UTC)
+    found = {
+        channel: policy_in(text).of_type(channel, ConversationType.PERSONAL)
+        for channel in ("msteams", "slack")
+    }
+    assert all(each.max_age == timedelta(days=7) for each in found.values())
+    ends = {
+        channel: each.quiet_hours and each.quiet_hours.end_at(night, None)
+        for channel, each in found.items()
+    }
+    assert ends == {"msteams": datetime(2026, 11, 26, 6, tzinfo=UTC), "slack": None}
 
 
 def test_where_the_timer_is_off_nobody_is_warned(read: Read) -> None:  # noqa: F811
