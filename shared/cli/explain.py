@@ -13,7 +13,7 @@ from shared.domain.errors import StoreError
 from shared.domain.identity import ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import ConversationStore
-from shared.domain.timing import FAR_FUTURE, NEVER
+from shared.domain.timing import FAR_FUTURE, NEVER, QuietHours
 from shared.domain.work import DueRow
 from shared.expiry.status import FAR, duration
 from shared.expiry.sweep import SHARDS_AT_ONCE
@@ -81,6 +81,7 @@ class Explain:
             "warn_before": ", ".join(map(in_units, warnings)) or "never",
             "notify": "yes" if is_told else "no",
             "notify_within": _or_any(timing.notify_within),
+            "quiet_hours": hours(timing.quiet_hours),
             "expires at": "never" if deadline == FAR_FUTURE else self._moment(deadline),
             "looked at": ", ".join(self._moment(_due(row)) for row in due_rows),
             "next": self._next(conversation, min(due_rows, key=_due, default=None)),
@@ -145,6 +146,13 @@ class Explain:
 
 def _due(row: DueRow) -> datetime:
     return datetime.fromtimestamp(row.due_seconds, UTC)
+
+
+def hours(quiet: QuietHours | None) -> str:
+    """Quiet hours as people read them."""
+    if quiet is None or quiet.begins == quiet.ends:
+        return "none"
+    return f"{quiet.begins:%H:%M} to {quiet.ends:%H:%M}, {quiet.zone} or the user's own zone"
 
 
 def _or_never(timeout: timedelta) -> str:

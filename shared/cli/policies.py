@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from shared.cli.explain import hours
 from shared.domain.policy import Rules
 from shared.domain.reference import ConversationType
 from shared.domain.timing import Timing
@@ -17,7 +18,7 @@ from shared.settings.policy_file import PolicyFile, in_units
 Say = Callable[[str], None]
 
 ANY_OTHER = "any other"  # no channel's id
-_VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age")
+_VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age", "quiet_hours")
 
 
 async def check(file: str, say: Say) -> None:
@@ -47,10 +48,11 @@ def _said(timing: Timing) -> Iterator[str]:
     yield "yes" if timing.notify else "no"
     yield in_units(timing.notify_within) if timing.notify_within else "at any time"
     yield in_units(timing.max_age) if timing.max_age else "none"
+    yield hours(timing.quiet_hours)
 
 
 def _line(*values: str) -> str:
-    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {}".format(*values)
+    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {:7}  {}".format(*values)
 
 
 def rules_or_end(file: str, say: Say) -> Rules:

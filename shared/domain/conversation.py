@@ -87,9 +87,9 @@ class Conversation:
     this session, so it ends without a notice. `kept_until`: the session is not over before,
     whatever becomes of the turn that said so. `moved`: a notice was refused at the address that the
     channel gave, and another address replaced it. `own` is what the bot's code has set for its
-    time. `begun_at` is when its session began, if that matters. `bags` are the stored ones, if they
-    are in a document. `own_rows` are entries of further users, which the next save writes as rows
-    of their own; `has_own_rows`: there may be such rows.
+    time. `begun_at` is when its session began, and `time_zone` its user's, if that matters. `bags`
+    are the stored ones, if they are in a document. `own_rows` are entries of further users, which
+    the next save writes as rows of their own; `has_own_rows`: there may be such rows.
     """
 
     address: Address
@@ -114,6 +114,7 @@ class Conversation:
     kept_until: datetime | None = None
     own: OwnTiming | None = None
     begun_at: datetime | None = None
+    time_zone: str | None = None
     own_rows: Mapping[str, Participant] = field(default_factory=dict)
     has_own_rows: bool = False
     bags: Bags | None = field(default=None, compare=False)
@@ -159,6 +160,11 @@ class Conversation:
     def has_user_writes(self) -> bool:
         """Whether it names a write of a user's state, or a row of its own may."""
         return self.has_own_rows or any(each.writer for each in self.users.values())
+
+    def quiet_hours_end(self, now: datetime, timing: Timing) -> datetime | None:
+        """When its users may be told something again; None: now."""
+        hours = timing.quiet_hours
+        return hours.end_at(now, self.time_zone) if hours else None
 
     def steps(self, timing: Timing) -> Sequence[datetime]:
         """When its users are warned, and then its deadline."""

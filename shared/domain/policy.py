@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from shared.domain.conversation import Conversation
 from shared.domain.reference import ConversationType
-from shared.domain.timing import Timing
+from shared.domain.timing import QuietHours, Timing
 
 _ANY_OTHER = ""  # no channel's id
 
@@ -25,6 +25,7 @@ class Override:
         notify: whether their users are told; None: as before this override.
         notify_within: how long after its last use they are told; None: as before this override.
         max_age: how long a session may last; None: as before this override.
+        quiet_hours: when nobody is told anything; None: as before this override.
         sources: see `Timing`; of the values that are not None.
     """
 
@@ -35,6 +36,7 @@ class Override:
     notify: bool | None = None
     notify_within: timedelta | None = None
     max_age: timedelta | None = None
+    quiet_hours: QuietHours | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def holds_for(self, channel: str, type_: ConversationType) -> bool:
@@ -51,6 +53,7 @@ class Override:
             notify=timing.notify if self.notify is None else self.notify,
             notify_within=self.notify_within or timing.notify_within,
             max_age=self.max_age or timing.max_age,
+            quiet_hours=self.quiet_hours or timing.quiet_hours,
             sources={**timing.sources, **self.sources},
         )
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from shared.domain.times import MAX_GUARD
 
@@ -16,6 +17,54 @@ FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 TIME_TO_ANSWER = timedelta(seconds=20)
 
 
+# The longest name of a time zone is a third of that.
+_LONGEST_ZONE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """Hours of each day in which nobody is told anything.
+
+    Attributes:
+        begins: a time of day; the same as `ends`: there are no such hours.
+        ends: a time of day, that of the next day if it is before `begins`.
+        zone: of these times, where the user's own is not known.
+    """
+
+    begins: time
+    ends: time
+    zone: tzinfo
+
+    def end_at(self, now: datetime, zone: str | None) -> datetime | None:
+        """When the quiet hours of this moment end; None: it is in none.
+
+        Args:
+            now: an aware time.
+            zone: the user's, from outside: any text, or None.
+        """
+        local = now.astimezone(zone_of(zone) or self.zone)
+        at = local.time()
+        if self.begins < self.ends:
+            is_quiet, ends_today = self.begins <= at < self.ends, True
+        else:
+            is_quiet = (at >= self.begins or at < self.ends) and self.begins != self.ends
+            ends_today = at < self.ends
+        if not is_quiet:
+            return None
+        day = local.date() if ends_today else local.date() + timedelta(days=1)
+        return datetime.combine(day, self.ends, local.tzinfo).astimezone(UTC)
+
+
+def zone_of(name: str | None) -> tzinfo | None:
+    """The time zone of this name; None if there is none, whatever the text is."""
+    if not name or len(name) > _LONGEST_ZONE:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """The rules for the time of one conversation. Every decision about its expiry takes this.
@@ -26,6 +75,7 @@ class Timing:
         notify: whether its users are told when it expires.
         notify_within: they are told only so long after its last use; None: at any time.
         max_age: how long its session may last, however much it is used; None: no limit.
+        quiet_hours: when its users are not told anything; None: there are no such hours.
         sources: where each of these values stands, by its name, for people who ask why.
     """
 
@@ -34,6 +84,7 @@ class Timing:
     notify: bool = True
     notify_within: timedelta | None = None
     max_age: timedelta | None = None
+    quiet_hours: QuietHours | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property

@@ -6,7 +6,7 @@
                  ── another sweep was first ──────────────────────────► leave it
                  ── re-filed ─────────────────────────────────────────► send the warning
             ── expired, and leased by another sweep ──────────────────► leave it
-            ── idle, its channel takes no more notices for now ────────► CLAIM and re-file at once
+            ── idle, in quiet hours, or its channel takes no more now ─► CLAIM and re-file at once
             ── idle: CLAIM (one conditional write: state gone, leased)
                  ── write refused: the user is back, or another sweep ► leave it
                  ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
@@ -188,6 +188,10 @@ class Expirer:
         now = self._now()
         if self._is_silent(conversation, now) or self._is_too_old(conversation, now):
             await self._expire(conversation, row)  # nothing to send, so nothing to wait for
+            return
+        quiet_until = conversation.quiet_hours_end(now, self._policy.of(conversation))
+        if quiet_until:
+            await self._tell_later(conversation, row, (quiet_until - now).total_seconds())
             return
         slot = await self._slots.wait_for(conversation)
         if slot is None:

@@ -91,7 +91,8 @@ class Warner:
         stages = sum(step <= until for step in conversation.steps(timing)[:-1])
         moved = conversation.moved_on(row, read_at, timing, max(stages, warned))
         can_answer = conversation.deadline(timing) - self._now() >= TIME_TO_ANSWER
-        is_wanted = self._send_warning is not None and not conversation.quiet
+        is_quiet = conversation.quiet or conversation.quiet_hours_end(self._now(), timing)
+        is_wanted = self._send_warning is not None and not is_quiet
         if stages > warned and can_answer and is_wanted:
             await self._warn_in_turn(conversation, row, moved)
         else:

@@ -7,14 +7,23 @@ out is as without the file. Only apps with a policy load this module.
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, time, timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from shared.domain.policy import Override, Rules
 from shared.domain.reference import ConversationType
+from shared.domain.timing import QuietHours, zone_of
 from shared.settings.group import MAX_SECONDS, MistakesError
 
 _MOST_OVERRIDES = 100
@@ -22,6 +31,24 @@ _LONGEST_VALUE = 60  # characters of a wrong value that a message repeats
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 _DURATION_SCHEMA = {"type": "string", "pattern": f"^{_DURATION.pattern}$"}
+
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
+_TIME_SCHEMA = {"type": "string", "pattern": f"^{_TIME_OF_DAY.pattern}$"}
+_QUIET_SCHEMA = {
+    "anyOf": [
+        {"const": False},
+        {
+            "type": "object",
+            "properties": {
+                "from": _TIME_SCHEMA,
+                "to": _TIME_SCHEMA,
+                "time_zone": {"type": "string"},
+            },
+            "required": ["from", "to", "time_zone"],
+            "additionalProperties": False,
+        },
+    ]
+}
 
 # What each value must be.
 _MUST_BE = {
@@ -32,6 +59,7 @@ _MUST_BE = {
     "notify": "true or false",
     "notify_within": "a whole number of s, m, h or d, like '24h'; from '1s' to ten years",
     "max_age": "a whole number of s, m, h or d, like '7d'; from '1s' to ten years",
+    "quiet_hours": "{ from = '22:00', to = '07:00', time_zone = 'Europe/Rome' }, or false",
     "override": f"a list of tables, each under [[override]], and {_MOST_OVERRIDES} at most",
 }
 
@@ -64,6 +92,26 @@ _Duration = Annotated[
     timedelta,
     BeforeValidator(duration),
     WithJsonSchema(_DURATION_SCHEMA),
+]
+
+
+def _quiet_hours(value: object) -> QuietHours:
+    if value is False:
+        return QuietHours(time(0), time(0), UTC)
+    if not isinstance(value, dict) or value.keys() != {"from", "to", "time_zone"}:
+        raise ValueError("no quiet hours")
+    begins, ends = (
+        time.fromisoformat(each) if _TIME_OF_DAY.fullmatch(each) else None
+        for each in (str(value["from"]), str(value["to"]))
+    )
+    zone = zone_of(str(value["time_zone"]))
+    if begins is None or ends is None or begins == ends or zone is None:
+        raise ValueError("no quiet hours")
+    return QuietHours(begins, ends, zone)
+
+
+_Quiet = Annotated[
+    InstanceOf[QuietHours], BeforeValidator(_quiet_hours), WithJsonSchema(_QUIET_SCHEMA)
 ]
 
 
@@ -101,6 +149,11 @@ class _Values(BaseModel):
         default=None,
         description="How long a session may last, however much it is used; else for ever.",
     )
+    quiet_hours: _Quiet | None = Field(
+        default=None,
+        description="When nobody is told anything, in the user's own time zone where the channel"
+        " says it; else never.",
+    )
 
     def as_override(self, sources: Mapping[str, str], **whose: Any) -> Override:
         """The same as a value of the domain."""
@@ -112,6 +165,7 @@ class _Values(BaseModel):
             notify=self.notify,
             notify_within=self.notify_within,
             max_age=self.max_age,
+            quiet_hours=self.quiet_hours,
             sources=sources,
             **whose,
         )

@@ -55,6 +55,7 @@ TRACKING = (
     "KeptUntil",
     "Timing",
     "BegunAt",
+    "TimeZone",
     "Bags",
     "BagsToken",
 )
@@ -120,6 +121,7 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "KeptUntil": conversation.kept_until,
         "Timing": _timing_json(conversation.own),
         "BegunAt": conversation.begun_at,
+        "TimeZone": conversation.time_zone,
         "Bags": conversation.bags and conversation.bags.id,
         "BagsToken": (conversation.bags and conversation.bags.token) or None,
         **chunks(conversation.state, "State"),
@@ -166,6 +168,7 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             kept_until=columns.time_or_none("KeptUntil"),
             own=_own_timing(columns),
             begun_at=columns.time_or_none("BegunAt"),
+            time_zone=columns.text_or_none("TimeZone"),
             bags=_bags(columns, session),
             etag=row.etag,
         )

@@ -48,7 +48,7 @@ from shared.domain.identity import Address, ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
-from shared.domain.timing import Bounds, OwnTiming
+from shared.domain.timing import Bounds, OwnTiming, zone_of
 from shared.domain.work import DueRow
 from shared.expiry.pauses import ended_by_user
 from shared.state.codec import StateDecodeError
@@ -672,8 +672,12 @@ class Turns:
         session = replace(session, own=own)
         if begun.is_new or begun.effect is Effect.OPENS:
             session = replace(session, quiet=begun.effect is not Effect.OPENS)
-        if session.begun_at is None and self._policy.of(session).max_age:
+        timing = self._policy.of(session)
+        if session.begun_at is None and timing.max_age:
             session = replace(session, begun_at=session.last_accessed)
+        if timing.quiet_hours and not activity.conversation.is_group:
+            zone = activity.local_timezone
+            session = replace(session, time_zone=zone if zone_of(zone) else session.time_zone)
         return session
 
     def _ends(self, context: TurnContext) -> bool:

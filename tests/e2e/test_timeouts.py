@@ -1,10 +1,12 @@
 """Timeouts over HTTP: those of a policy; a change undoes nothing that was saved."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests import texts
 from tests.bots import notebook_bot, timing_bot
 from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running_bot
 from tests.fake_channel import FakeChannel
@@ -112,3 +114,24 @@ async def test_the_bots_own_code_sets_the_time_of_a_conversation(  # noqa: PLR09
         assert counts[:2] == [len(words) + 1 if stays else 1, len(words) + 1]
         source = "the bot's code" if stays and words[-1] != "wait" else "ExpireAfterSeconds"
         assert counts[2] == source
+
+
+async def test_in_quiet_hours_of_the_user_data_go_and_the_notice_waits(
+    settings: dict[str, str], channel: FakeChannel, rows: StoredRows, tmp_path: Path
+) -> None:
+    begins = datetime.now(UTC) - timedelta(hours=1)
+    ends = begins + timedelta(hours=2)
+    policy = (
+        f'quiet_hours = {{ from = "{begins:%H:%M}", to = "{ends:%H:%M}", time_zone = "UTC" }}\n'
+    )
+    async with running_bot(settings | {"ExpiryPolicy": policy}, tmp_path, bot=notebook_bot) as bot:
+        at_night, by_day = User(bot, channel), User(bot, channel)
+        by_day.fields = {"localTimezone": "Pacific/Kiritimati"}  # 14 hours ahead
+        for user in at_night, by_day:
+            await user.say("one")
+        await rows.let_time_pass(seconds=EXPIRE_AFTER + 10)
+        report = await bot.sweep()
+        assert "expired 2, notified 1, told later 1" in report
+        assert EXPIRED not in at_night.heard[-1]
+        assert EXPIRED in by_day.heard[-1]
+        assert texts.WELCOME_BACK in await at_night.say("two")

@@ -16,7 +16,7 @@ from shared.domain.identity import Address, user_hash
 from shared.domain.placeholders import is_placeholder
 from shared.domain.store import ConversationStore
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
-from shared.domain.timing import TIME_TO_ANSWER, OwnTiming
+from shared.domain.timing import TIME_TO_ANSWER, OwnTiming, QuietHours
 from shared.expiry.expire import GIVE_UP_AFTER
 from shared.state import codec
 from shared.storage.table_rows import dead_letter_of, joined_chunks, user_named_in
@@ -211,6 +211,7 @@ class Promises:
         notices_on: whether users are told.
         max_notice_age_seconds: they are told at most so long after the expiry; None: at any time.
         max_age: how long a session lasts at most; None: for ever.
+        quiet_hours: in which nobody is told anything; None: there are none.
     """
 
     def __init__(
@@ -225,8 +226,10 @@ class Promises:
         notices_on: bool,
         max_notice_age_seconds: float | None = None,
         max_age: timedelta | None = None,
+        quiet_hours: QuietHours | None = None,
     ) -> None:
         self._max_age = max_age
+        self._quiet_hours = quiet_hours
         self.sessions: dict[str, Session] = {}
         self._world = world
         self._store = store
@@ -389,6 +392,7 @@ class Promises:
 
     def _sends(self, request: Request) -> None:
         data = request.body.get("channelData") or {}
+        self._check_quiet_hours(data)
         if "warnedSession" in data:
             self._warns(request, self.sessions[data["warnedSession"]])
             return
@@ -434,6 +438,13 @@ class Promises:
             if is_same and not earlier.is_surely_not_seen:
                 self._violated(f"warning {stage} comes twice in one silence")
         session.warnings.append(Warned(request, stage, since))
+
+    def _check_quiet_hours(self, data: Mapping[str, Any]) -> None:
+        """Nobody is told anything in them, but for what was on its way when they began."""
+        hours, now = self._quiet_hours, self._world.now
+        moments = (now, now - CLOCK_SKEW, now - timedelta(seconds=UNDISTURBED))
+        if data and hours and all(hours.end_at(each, None) for each in moments):
+            self._violated("somebody is told something in quiet hours")
 
     def _check_age(self, session: Session) -> None:
         limit = self._max_notice_age_seconds

@@ -70,6 +70,7 @@ from tests.simulation.scenario import (
     old_sessions,
     own_timing,
     paced_notices,
+    quiet_hours,
     replayed_as_the_user_returns,
     short_timeout,
     slow_sweeps,
@@ -729,6 +730,17 @@ def _no_step_earlier(*_: object) -> bool:
     return False
 
 
+_quiet_hours_end = Conversation.quiet_hours_end
+
+
+def _of_warnings_only(self: Conversation, now: datetime, timing: Timing) -> datetime | None:
+    return None if self.is_stale(now, timing) else _quiet_hours_end(self, now, timing)
+
+
+def _of_notices_only(self: Conversation, now: datetime, timing: Timing) -> datetime | None:
+    return _quiet_hours_end(self, now, timing) if self.is_stale(now, timing) else None
+
+
 _deadline = Conversation.deadline
 
 
@@ -976,6 +988,14 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         lambda: OnTheWire("users", unconditional(_on_user_rows)),
     ),
     "due rows of later sessions erased": (erasures, _due_rows_of_later_sessions_erased),
+    "a notice in quiet hours": (
+        quiet_hours,
+        lambda: InTheCode(Conversation, "quiet_hours_end", _of_warnings_only),
+    ),
+    "a warning in quiet hours": (
+        quiet_hours,
+        lambda: InTheCode(Conversation, "quiet_hours_end", _of_notices_only),
+    ),
     "rows that end early deleted at once": (
         own_timing,
         lambda: InTheCode(Expirer, "_stays_until", lambda *_: None),

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -29,7 +29,7 @@ from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.domain.policy import Override, Policy
 from shared.domain.reference import ConversationType
-from shared.domain.timing import Timing
+from shared.domain.timing import QuietHours, Timing
 from shared.expiry.fan_out import FanOut, shard_of
 from shared.expiry.notice import SendNotice, Slot
 from shared.expiry.report import SweepReport
@@ -92,6 +92,7 @@ class Scenario:
         warn_before: how long before the deadline users are warned.
         notify_within: users are told only so long after its last use; None: at any time.
         max_age: how long a session lasts at most; None: for ever.
+        quiet_hours: in which nobody is told anything; None: there are none.
         expire_after: the timeout.
         channels: the conversations of the type `channel`, by name; the others are personal.
         channels_expire_after: the timeout of these; None: as of the others.
@@ -119,6 +120,7 @@ class Scenario:
     warn_before: tuple[timedelta, ...] = ()
     notify_within: timedelta | None = None
     max_age: timedelta | None = None
+    quiet_hours: QuietHours | None = None
     expire_after: timedelta = EXPIRE_AFTER
     channels: frozenset[str] = frozenset()
     channels_expire_after: timedelta | None = None
@@ -176,6 +178,7 @@ class Simulation:
             notices_on=scenario.notices_on,
             max_notice_age_seconds=self._max_notice_age_seconds,
             max_age=scenario.max_age,
+            quiet_hours=scenario.quiet_hours,
         )
         self.world.watcher = self.promises
         self._start_processes()
@@ -256,6 +259,7 @@ class Simulation:
             warn_before=self.scenario.warn_before,
             notify_within=self.scenario.notify_within,
             max_age=self.scenario.max_age,
+            quiet_hours=self.scenario.quiet_hours,
         )
         return Policy(timing, [override] if in_channels else [])
 
@@ -926,6 +930,13 @@ def warnings(chance: random.Random) -> Scenario:
     )
 
 
+def quiet_hours(chance: random.Random) -> Scenario:
+    """As `warnings`, and in some minutes nobody is told anything."""
+    begins = chance.choice((0, 1, 2))
+    hours = QuietHours(time(12, begins), time(12, begins + chance.choice((1, 2))), UTC)
+    return replace(warnings(chance), quiet_hours=hours)
+
+
 def own_timing(chance: random.Random) -> Scenario:
     """The bot gives conversations times of their own; sessions have an age, now and then."""
     talks = ["talk0", "talk1"]
@@ -1136,6 +1147,7 @@ KINDS: Sequence[Kind] = (
     short_timeout,
     two_types,
     warnings,
+    quiet_hours,
     own_timing,
     old_sessions,
     old_notices,

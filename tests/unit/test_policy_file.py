@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from jsonschema import Draft202012Validator
 from scripts import local_settings
 from scripts.processes import ROOT
 from shared.cli import policies
+from shared.cli.explain import hours
 from shared.domain.policy import Override, Policy
 from shared.domain.reference import ConversationType
-from shared.domain.timing import Timing
+from shared.domain.timing import QuietHours, Timing
 from shared.settings import SettingsError
 from shared.settings import expiry as expiry_settings
 from shared.settings.expiry import read_policy
@@ -43,6 +44,10 @@ expire_after = "90s"
 channel = "slack"
 notify_within = "24h"
 """
+
+
+def _hours(begins: str, ends: str, zone: str) -> str:
+    return f'quiet_hours = {{ from = "{begins}", to = "{ends}", time_zone = "{zone}" }}'
 
 
 def policy_in(text: str) -> Policy:
@@ -100,6 +105,14 @@ def test_where_nothing_is_said_all_is_as_without_a_policy(value: str) -> None:
             "line 1: warn_before is 'soon'; it must be a time like '5m', ",
         ),
         ("warn_before = [" + '"5m",' * 11 + "]", "it must be a time like '5m', or a list of such"),
+        ('max_age = "a week"', "line 1: max_age is 'a week'; it must be a whole number of s, m"),
+        ("quiet_hours = true", "line 1: quiet_hours is True; it must be { from = '22:00', to = "),
+        ('quiet_hours = { from = "22:00" }', "it must be { from = '22:00', to = '07:00', time_zo"),
+        (_hours("24:00", "07:00", "UTC"), "line 1: quiet_hours is {'from': '24:00', 'to': '07:00"),
+        (_hours("7:00", "08:00", "UTC"), "it must be { from = '22:00', to = '07:00', time_zone ="),
+        (_hours("07:00", "07:00", "UTC"), "it must be { from = '22:00', to = '07:00', time_zone "),
+        (_hours("22:00", "07:00", "Rome"), "it must be { from = '22:00', to = '07:00', time_zone"),
+        (_hours("22:00", "07:00", "../x"), "it must be { from = '22:00', to = '07:00', time_zone"),
         ("\nnotify = 1", "line 2: notify is 1; it must be true or false"),
         ('notify = "no"', "line 1: notify is 'no'; it must be true or false"),
         (
@@ -168,7 +181,7 @@ def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Re
     assert str(raised.value) == (
         "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
         " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
-        " warn_before, notify, notify_within, max_age, override"
+        " warn_before, notify, notify_within, max_age, quiet_hours, override"
     )
     assert raised.value.without_values == (
         "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
@@ -254,6 +267,7 @@ def snippets() -> dict[str, str]:
     }
 
 
+NIGHT = "22:00 to 07:00, Europe/Rome or the user's own zone"
 # What the docs say of each: a channel, a type of conversation, and what holds there.
 SAID: dict[str, list[tuple[str, str, dict[str, object]]]] = {
     "The file": [
@@ -269,11 +283,21 @@ SAID: dict[str, list[tuple[str, str, dict[str, object]]]] = {
         ("whatsapp", "personal", {"expire_after": "23h", "notify_within": "1d"}),
         ("webchat", "personal", {"expire_after": "30s", "notify_within": None}),
     ],
+    "Quiet hours": [
+        (
+            "webchat",
+            "personal",
+            {"quiet_hours": "22:00 to 07:00, Europe/Rome or the user's own zone"},
+        ),
+        ("webchat", "groupChat", {"quiet_hours": "none"}),
+    ],
     "A longest time": [("webchat", "personal", {"expire_after": "30m", "max_age": "7d"})],
 }
 
 
 def as_in_the_file(value: object) -> object:
+    if isinstance(value, QuietHours):
+        return hours(value)
     if isinstance(value, tuple):
         return [in_units(each) for each in value]
     return in_units(value) if isinstance(value, timedelta) else value
@@ -301,6 +325,27 @@ def test_on_ones_own_machine_a_newcomer_is_warned_and_told_within_a_minute(
     policy = read(DEVELOPMENT, **example | {"StateStore": store}).policy
     assert policy.first_step_after == timedelta(seconds=30)
     assert policy.longest == timedelta(seconds=60)
+
+
+def test_quiet_hours_can_be_set_and_taken_back() -> None:
+    text = f"""
+        max_age = "7d"
+        {_hours("22:00", "07:00", "Europe/Rome")}
+        [[override]]
+        channel = "slack"
+        quiet_hours = false
+    """
+    night = datetime(2026, 11, 25, 23, tzinfo=UTC)
+    found = {
+        channel: policy_in(text).of_type(channel, ConversationType.PERSONAL)
+        for channel in ("msteams", "slack")
+    }
+    assert all(each.max_age == timedelta(days=7) for each in found.values())
+    ends = {
+        channel: each.quiet_hours and each.quiet_hours.end_at(night, None)
+        for channel, each in found.items()
+    }
+    assert ends == {"msteams": datetime(2026, 11, 26, 6, tzinfo=UTC), "slack": None}
 
 
 def test_where_the_timer_is_off_nobody_is_warned(read: Read) -> None:  # noqa: F811
@@ -339,20 +384,25 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
 ) -> None:
     file = tmp_path / "mine.toml"
     text = FILE.replace('expire_after = "1h"', 'warn_before = ["60s", "30s"]')
-    file.write_text(text + 'max_age = "2h"\n', "utf-8")
+    text += 'max_age = "2h"\n'
+    text += 'quiet_hours = { from = "22:00", to = "07:00", time_zone = "Europe/Rome" }\n'
+    file.write_text(text, "utf-8")
     said, say = lines
     await policies.check(str(file), say)
-    assert [re.split(" {2,}", line) for line in said] == [
-        ["channel", "type", "expire_after", "warn_before", "notify", "notify_within", "max_age"],
-        ["msteams", "personal", "8h", "1m, 30s", "yes", "at any time", "none"],
-        ["msteams", "groupChat", "8h", "never", "no", "at any time", "none"],
-        ["msteams", "channel", "90s", "never", "no", "at any time", "none"],
-        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h"],
-        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h"],
-        ["slack", "channel", "90s", "never", "no", "1d", "2h"],
-        ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time", "none"],
-        ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time", "none"],
-        ["any other", "channel", "90s", "1m, 30s", "yes", "at any time", "none"],
+    assert [re.sub(" {2,}", " | ", line) for line in said] == [
+        (
+            "channel | type | expire_after | warn_before | notify | notify_within | max_age"
+            " | quiet_hours"
+        ),
+        "msteams | personal | 8h | 1m, 30s | yes | at any time | none | none",
+        "msteams | groupChat | 8h | never | no | at any time | none | none",
+        "msteams | channel | 90s | never | no | at any time | none | none",
+        f"slack | personal | ExpireAfterSeconds | 1m, 30s | yes | 1d | 2h | {NIGHT}",
+        f"slack | groupChat | ExpireAfterSeconds | never | no | 1d | 2h | {NIGHT}",
+        f"slack | channel | 90s | never | no | 1d | 2h | {NIGHT}",
+        "any other | personal | ExpireAfterSeconds | 1m, 30s | yes | at any time | none | none",
+        "any other | groupChat | ExpireAfterSeconds | 1m, 30s | yes | at any time | none | none",
+        "any other | channel | 90s | 1m, 30s | yes | at any time | none | none",
     ]
 
 

@@ -149,7 +149,8 @@ async def test_an_erasure_is_no_conversation_and_a_rest_is_named() -> None:
 
 
 async def test_what_the_bots_code_has_set_is_said_to_be_from_there() -> None:
-    operator = Operator("max_age = '7d'")
+    hours = "{ from = '22:00', to = '07:00', time_zone = 'Europe/Rome' }"
+    operator = Operator(f"max_age = '7d'\nquiet_hours = {hours}")
     until = operator.bot.clock() + timedelta(seconds=500)
     await operator.bot.say()
     row = await operator.bot.row()
@@ -160,6 +161,8 @@ async def test_what_the_bots_code_has_set_is_said_to_be_from_there() -> None:
     assert found["expire_after"] == "50s  (the bot's code)"
     assert found["notify"] == "no  (the bot's code)"
     assert found["max_age"] == "7d  (the text, line 1)"
+    said = "22:00 to 07:00, Europe/Rome or the user's own zone  (the text, line 2)"
+    assert found["quiet_hours"] == said
     assert found["keep_until"] == f"{until:%Y-%m-%d %H:%M:%SZ}"
     assert found["expires at"].endswith("(in 8 min)")
 

@@ -1,7 +1,7 @@
 """Timeouts that differ by channel and type of conversation, in turns and in sweeps."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, time, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from shared.connector.client import ConnectorError
 from shared.domain.policy import Override
 from shared.domain.reference import ConversationType
-from shared.domain.timing import Timing
+from shared.domain.timing import QuietHours, Timing
 from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_every_bag
 from tests.memory_table import MemoryTable
@@ -179,3 +179,72 @@ async def test_a_policy_that_stays_is_noted_once() -> None:
     await bot.sweep(with_timeout=True)
     assert await bot.store.control() == before
     assert before.range_ahead(bot.clock()) is None
+
+
+# The clock of the tests begins at 12:00 UTC.
+LUNCH = Override(quiet_hours=QuietHours(time(12, 1), time(13), UTC))
+
+
+async def test_in_quiet_hours_data_go_in_time_and_users_are_told_after_them() -> None:
+    bot = bot_with(LUNCH)
+    await bot.say(**PERSONAL)
+    bot.clock.sleep(103)
+    report = await bot.sweep()
+    assert (report.expired, report.told_later, report.notified) == (1, 1, 0)
+    row = await bot.row("personal")
+    assert row
+    assert row.state == b""
+    bot.clock.sleep(3600 - 103 - 1)
+    assert (await bot.sweep()).notified == 0
+    bot.clock.sleep(4)
+    assert (await bot.sweep()).notified == 1
+    assert bot.keys() == []
+
+
+async def test_who_comes_back_in_quiet_hours_starts_over_and_is_not_told_later() -> None:
+    bot = bot_with(LUNCH)
+    await bot.say(**PERSONAL)
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert (await bot.say(**PERSONAL))[0] == texts.WELCOME_BACK
+    for _ in range(100):
+        bot.clock.sleep(20)
+        await bot.say(**PERSONAL)
+        await bot.sweep()
+    assert texts.EXPIRED not in bot.connector.texts
+
+
+async def test_in_quiet_hours_nobody_is_warned() -> None:
+    bot = bot_with(LUNCH, Override(warn_before=(timedelta(seconds=40), timedelta(seconds=25))))
+    await bot.say(**PERSONAL)
+    bot.clock.sleep(62)
+    assert (await bot.sweep()).warned == 0
+    bot.clock.sleep(3600)
+    assert (await bot.sweep()).notified == 1
+
+
+@pytest.mark.parametrize(
+    ("zone", "where", "told"),
+    [
+        ("Asia/Tokyo", PERSONAL, 1),
+        ("Europe/London", PERSONAL, 0),
+        ("Nowhere/Land", PERSONAL, 0),
+        ("Asia/Tokyo", {"conversation": {"id": "talk", "isGroup": True}}, 0),
+    ],
+)
+async def test_the_users_own_zone_counts_but_not_in_a_group(
+    zone: str, where: dict[str, Any], told: int
+) -> None:
+    bot = bot_with(LUNCH)
+    await bot.say(localTimezone=zone, **where)
+    await bot.say(**where)  # which names no zone
+    bot.clock.sleep(103)
+    assert (await bot.sweep()).notified == told
+
+
+async def test_without_quiet_hours_the_zone_is_not_stored() -> None:
+    bot = bot_with()
+    await bot.say(localTimezone="Asia/Tokyo")
+    row = await bot.row()
+    assert row
+    assert row.time_zone is None
