@@ -32,9 +32,9 @@ test-like-flex: install ## expiry, sending and fan-out with a process for each g
 test-own-bot: install ## in a copy with an echo bot in shared/bot and without the sample: lint, types, quick tests
 	$(VENV_PYTHON) -m tests.own_bot $(PYTEST_AT_ONCE) tests/unit tests/e2e/test_messages.py tests/e2e/test_local_run.py
 
-test-browser: install ## the status page in Debian's Chromium, installed if it is missing
+test-browser: install ## chats with warnings, and the status page, in Debian's Chromium, installed if it is missing
 	@test -x /usr/bin/chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
-	$(VENV_PYTHON) -m pytest tests/browser/test_status_page.py
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile tests/browser
 
 status: install ## how expiry is doing: of the storage in the environment, or else of `make run`
 	@$(VENV_PYTHON) -m scripts.with_local_settings python -m shared.cli status

@@ -22,6 +22,7 @@ from scripts import azurite, cosmos, install, local_settings, processes
 from scripts.processes import ROOT
 
 PLAYGROUND = ROOT / "node_modules" / "@microsoft" / "m365agentsplayground" / "cli.js"
+POLICY_FILE = "expiry_policy.toml"
 LOOPBACK_ONLY = ROOT / "scripts" / "loopback_only.js"  # the Playground has no option for it
 PLAYGROUND_PORT = 26150
 OLDEST_FUNC = (4, 15)
@@ -70,6 +71,8 @@ def read_settings() -> dict[str, str]:
     settings = local_settings.environment_with(local_settings.read_values(ROOT))
     if settings.get("FUNCTIONS_WORKER_RUNTIME") != "python":
         sys.exit(f'{local_settings.NAME} must have "FUNCTIONS_WORKER_RUNTIME": "python".')
+    if (ROOT / POLICY_FILE).exists() and settings.get("ExpiryPolicy") not in (None, POLICY_FILE):
+        print(f"{POLICY_FILE} is not used: ExpiryPolicy in {local_settings.NAME} says otherwise.")
     return settings
 
 

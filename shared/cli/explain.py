@@ -66,6 +66,10 @@ class Explain:
         because = {**timing.sources, "state": f"session {conversation.session}"}
         if not self.is_notice_on:
             because["notify"] = "ExpiryNotice"
+        is_told = timing.notify and self.is_notice_on
+        warnings = timing.warnings if is_told else ()
+        if not is_told:
+            because["warn_before"] = because["notify"]
         for name, value in {
             "conversation": conversation.readable_key,
             "type": where.type if where else "not known yet",
@@ -74,8 +78,8 @@ class Explain:
             "expire_after": _or_never(timing.expire_after),
             "keep_until": _utc(own.keep_until) if own and own.keep_until else "no such time",
             "max_age": in_units(timing.max_age) if timing.max_age else "none",
-            "warn_before": ", ".join(map(in_units, timing.warnings)) or "never",
-            "notify": "yes" if timing.notify and self.is_notice_on else "no",
+            "warn_before": ", ".join(map(in_units, warnings)) or "never",
+            "notify": "yes" if is_told else "no",
             "notify_within": _or_any(timing.notify_within),
             "quiet_hours": _hours(timing.quiet_hours),
             "expires at": "never" if deadline == FAR_FUTURE else self._moment(deadline),

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from shared.settings.policy_file import PolicyFile, in_units
 Say = Callable[[str], None]
 
 ANY_OTHER = "any other"  # no channel's id
+_VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age")
 
 
 async def check(file: str, say: Say) -> None:
@@ -33,14 +34,23 @@ async def check(file: str, say: Say) -> None:
         SettingsError: the app's policy, or another setting, is wrong.
     """
     policy = rules_or_end(file, say).over(Timing(timedelta(0)))
-    say(f"{'channel':15}  {'type':10}  {'expires after':18}  told")
+    say(_line("channel", "type", *_VALUES))
     for channel in *policy.channels, ANY_OTHER:
         for type_ in ConversationType:
-            timing = policy.of_type(channel, type_)
-            within = f"within {in_units(timing.notify_within)}" if timing.notify_within else "yes"
-            told = within if timing.notify else "no"
-            after = in_units(timing.expire_after) if timing.expire_after else "ExpireAfterSeconds"
-            say(f"{channel:15}  {type_:10}  {after:18}  {told}")
+            say(_line(channel, type_, *_said(policy.of_type(channel, type_))))
+
+
+def _said(timing: Timing) -> Iterator[str]:
+    """What people read of each of the `_VALUES`."""
+    yield in_units(timing.expire_after) if timing.expire_after else "ExpireAfterSeconds"
+    yield ", ".join(map(in_units, timing.warn_before if timing.notify else ())) or "never"
+    yield "yes" if timing.notify else "no"
+    yield in_units(timing.notify_within) if timing.notify_within else "at any time"
+    yield in_units(timing.max_age) if timing.max_age else "none"
+
+
+def _line(*values: str) -> str:
+    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {}".format(*values)
 
 
 def rules_or_end(file: str, say: Say) -> Rules:

@@ -9,9 +9,9 @@ from botbuilder.schema import (
     ActionTypes,
     Activity,
     ActivityTypes,
+    Attachment,
     CardAction,
     ConversationReference,
-    HeroCard,
     InputHints,
     SuggestedActions,
 )
@@ -85,16 +85,24 @@ def warning_for(
     said = texts.say("warning", conversation.locale, remaining=_rounded(left))
     warning = _message(to, said)
     title = texts.say("stay", conversation.locale).text
-    button = CardAction(
-        type=ActionTypes.message_back, title=title, text=title, display_text=title, value=STAY
-    )
     if to.channel == "msteams":  # it shows suggested actions in personal chats only
-        warning.attachments = [CardFactory.hero_card(HeroCard(buttons=[button]))]
+        warning.attachments = [_card(title)]
     else:
+        button = CardAction(
+            type=ActionTypes.message_back, title=title, text=title, display_text=title, value=STAY
+        )
         warning.suggested_actions = SuggestedActions(actions=[button])
     if to.channel in _CHANNEL_DATA_IS_OURS:
         warning.channel_data = {"warnedSession": conversation.session}
     return warning
+
+
+def _card(title: str) -> Attachment:
+    """A card with one button. Not a hero card: the Playground does not send who presses there."""
+    button = {"type": "Action.Submit", "title": title, "data": STAY}
+    return CardFactory.adaptive_card(
+        {"type": "AdaptiveCard", "version": "1.0", "body": [], "actions": [button]}
+    )
 
 
 def _message(to: Reference, said: Said) -> Activity:

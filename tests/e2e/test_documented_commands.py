@@ -11,6 +11,7 @@ import re
 import shlex
 import signal
 import sys
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -77,6 +78,9 @@ RUN: dict[str, str] = {
     'python -m shared.cli explain msteams "19:ab@thread.v2"': ASKED,
     "python -m shared.cli conversations --limit 3": ASKED,
     "python -m shared.cli policy check": ASKED,
+    "python -m shared.cli policy check expiry_policy.toml": (
+        "test_documented_commands.py::test_the_policy_of_the_docs_is_checked"
+    ),
     "python -m shared.cli simulate expiry_policy.toml --from pauses.csv --regret 30m": (
         "test_documented_commands.py::test_the_pauses_of_a_query_are_simulated"
     ),
@@ -260,6 +264,7 @@ async def by_hand(clone: Path) -> AsyncIterator[dict[str, str]]:
     copy, storage, host, chat = (command for command, where in RUN.items() if where == BY_HAND)
     settings = {
         **settings_on(azurite.connection_string(first_port)),
+        "ExpiryPolicy": "warn_before = []",  # the timer of these tests comes too seldom to warn
         "PORT": str(port),
         "CHAT_PORT": str(run.PLAYGROUND_PORT + 200),
     }
@@ -306,10 +311,39 @@ async def test_the_settings_of_a_local_run_are_taken_from_its_file(
     assert "overdue" in said or "ok    storage" in said
 
 
-async def test_the_pauses_of_a_query_are_simulated(tmp_path: Path) -> None:
+def policy_of_the_docs(folder: Path) -> tuple[Path, str]:
+    """The first policy of its page as a file, and the page."""
     page = (ROOT / "docs/policy.md").read_text("utf-8")
-    (policy,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    (tmp_path / "expiry_policy.toml").write_text(policy)
+    policy, *_ = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    file = folder / "expiry_policy.toml"
+    file.write_text(policy)
+    return file, page
+
+
+async def test_the_policy_of_the_docs_is_checked(tmp_path: Path) -> None:
+    file, page = policy_of_the_docs(tmp_path)
+    command = f"PYTHONPATH={ROOT} " + next(each for each in RUN if " check expiry_" in each)
+    said = await output_of(command, tmp_path, {})
+    assert f"```text\n{said}```" in page
+    wrong = file.read_text().replace('after = "8h"', 'afer = "8h"').replace("false", '"no"')
+    file.write_text(wrong)
+    said = await output_of(f"! {command}", tmp_path, {})
+    assert f"```text\n{said}```" in page
+
+
+async def test_the_policy_comes_as_base64_to_azd(tmp_path: Path) -> None:
+    file, page = policy_of_the_docs(tmp_path)
+    azd = tmp_path / "azd"
+    azd.write_text('#!/bin/sh\nprintf %s "$4"\n')
+    azd.chmod(0o755)
+    (command,) = re.findall(r"^azd env set EXPIRY_POLICY .*$", page, re.MULTILINE)
+    said = await output_of(f"PATH={tmp_path}:$PATH; {command}", tmp_path, {})
+    form, _, text = said.partition(":")
+    assert (form, b64decode(text)) == ("base64", file.read_bytes())
+
+
+async def test_the_pauses_of_a_query_are_simulated(tmp_path: Path) -> None:
+    _, page = policy_of_the_docs(tmp_path)
     # The columns of the query, with the header that an export has.
     columns = re.findall(r"(\w+) = (?:sum|tostring|tolong)\(", page)
     assert sorted(columns) == ["channel", "ended", "pauses", "seconds", "type"]

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -22,7 +23,12 @@ def start_run(**environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "scripts.run"],
         cwd=processes.ROOT,
-        env={**os.environ, "ExpirySchedule": "0 0 0 1 1 *", **environment},
+        env={
+            **os.environ,
+            "ExpirySchedule": "0 0 0 1 1 *",
+            "ExpiryPolicy": "warn_before = []",  # a timer that comes so seldom cannot warn
+            **environment,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -155,6 +161,40 @@ def test_local_settings_that_func_could_not_use_are_named(
     (tmp_path / "local.settings.json").write_text(text)
     with pytest.raises(SystemExit, match=r"^local.settings.json .*" + reason):
         run.read_settings()
+
+
+def test_local_settings_that_are_there_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    for name in ("ExpireAfterSeconds", "ExpiryPolicy"):
+        monkeypatch.delenv(name, raising=False)
+    older = {"FUNCTIONS_WORKER_RUNTIME": "python", "ExpireAfterSeconds": "30"}
+    file = tmp_path / "local.settings.json"
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": older}))
+    before = file.read_bytes()
+    settings = run.read_settings()
+    assert (settings["ExpireAfterSeconds"], settings.get("ExpiryPolicy")) == ("30", None)
+    assert file.read_bytes() == before
+    assert capsys.readouterr().out == ""
+
+
+def test_a_policy_of_ones_own_that_the_local_settings_hide_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "local.settings.example.json").write_bytes(
+        (processes.ROOT / "local.settings.example.json").read_bytes()
+    )
+    (tmp_path / "expiry_policy.toml").touch()
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.delenv("ExpiryPolicy", raising=False)
+    run.read_settings()
+    assert capsys.readouterr().out == (
+        "expiry_policy.toml is not used: ExpiryPolicy in local.settings.json says otherwise.\n"
+    )
+    monkeypatch.setenv("ExpiryPolicy", "expiry_policy.toml")
+    run.read_settings()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("folder", ["node_modules/.bin", "elsewhere"])

@@ -64,24 +64,31 @@ def start_playground(bot: RunningBot, port: int, folder: Path) -> subprocess.Pop
 
 
 @asynccontextmanager
-async def playground(bot: RunningBot, folder: Path) -> AsyncIterator[Chat]:
+async def playground(bot: RunningBot, folder: Path) -> AsyncIterator[str]:
+    """A Playground that speaks to a bot; its address."""
     port = next(port for port in range(FIRST_PORT, LAST_PORT) if run.is_free(port))
     process = start_playground(bot, port, folder)
     try:
         await until(lambda: run.answers(port, "/_debug/ping"))
-        async with ClientSession(f"http://localhost:{port}") as http:
-            async with http.get("/_internal/v1/config") as answer:
-                config = (await answer.json())["config"]
-            chat = Chat(http, config["personalChat"]["id"], config["currentUser"]["id"])
-            async with (
-                http.ws_connect("/_ws_conversation/v1/conversations/stream") as stream,
-                asyncio.TaskGroup() as listening,
-            ):
-                listening.create_task(chat.listen(stream))
-                yield chat
-                await stream.close()
+        yield f"http://localhost:{port}"
     finally:
         await asyncio.to_thread(processes.stop, process)
+
+
+@asynccontextmanager
+async def personal_chat(playground: str) -> AsyncIterator[Chat]:
+    """The chat of a Playground at an address."""
+    async with ClientSession(playground) as http:
+        async with http.get("/_internal/v1/config") as answer:
+            config = (await answer.json())["config"]
+        chat = Chat(http, config["personalChat"]["id"], config["currentUser"]["id"])
+        async with (
+            http.ws_connect("/_ws_conversation/v1/conversations/stream") as stream,
+            asyncio.TaskGroup() as listening,
+        ):
+            listening.create_task(chat.listen(stream))
+            yield chat
+            await stream.close()
 
 
 @pytest.fixture(params=["tables", "cosmos"])
@@ -96,7 +103,11 @@ async def test_after_a_silence_the_notice_comes_by_itself_and_the_next_message_s
     azure_tables: Tables, settings: dict[str, str], tmp_path: Path
 ) -> None:
     rows = StoredRows(azure_tables, settings)
-    async with running_bot(settings, tmp_path) as bot, playground(bot, tmp_path) as chat:
+    async with (
+        running_bot(settings, tmp_path) as bot,
+        playground(bot, tmp_path) as address,
+        personal_chat(address) as chat,
+    ):
         await chat.say("hello")
         await until(lambda: len(chat.shown) == 1)
         await chat.say("Bus")

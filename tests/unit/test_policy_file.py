@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from scripts import local_settings
 from scripts.processes import ROOT
 from shared.cli import policies
 from shared.domain.policy import Override, Policy
@@ -18,6 +19,7 @@ from shared.settings import SettingsError
 from shared.settings import expiry as expiry_settings
 from shared.settings.expiry import read_policy
 from shared.settings.group import MistakesError
+from shared.settings.policy_file import in_units
 from tests.unit.test_settings import COSMOS, DEVELOPMENT, Read, read  # noqa: F401 - a fixture
 
 HALF_AN_HOUR = timedelta(minutes=30)
@@ -254,16 +256,63 @@ def test_a_warning_comes_in_time_and_not_to_who_has_just_written(
         read(DEVELOPMENT, **given)
 
 
-def test_the_example_of_the_docs_is_taken(read: Read) -> None:  # noqa: F811
-    page = (ROOT / "docs/policy.md").read_text("utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    settings = read(DEVELOPMENT, ExpirySchedule="0 * * * * *", ExpiryPolicy=example)
-    personal, channel = (
-        settings.policy.of_type("msteams", ConversationType(each))
-        for each in ("personal", "channel")
-    )
-    assert personal.warnings == (timedelta(hours=1), timedelta(minutes=10))
-    assert (channel.expire_after, channel.notify) == (timedelta(hours=8), False)
+def snippets() -> dict[str, str]:
+    """What is TOML in the docs about the policy, by its heading."""
+    sections = (ROOT / "docs/policy.md").read_text("utf-8").split("\n## ")
+    return {
+        section.partition("\n")[0]: "".join(re.findall(r"```toml\n(.*?)```", section, re.DOTALL))
+        for section in sections
+        if "```toml" in section
+    }
+
+
+# What the docs say of each: a channel, a type of conversation, and what holds there.
+SAID: dict[str, list[tuple[str, str, dict[str, object]]]] = {
+    "The file": [
+        ("webchat", "personal", {"expire_after": "30m", "warnings": ["5m"], "notify": True}),
+        ("msteams", "personal", {"expire_after": "8h", "warnings": ["1h", "10m"], "notify": True}),
+        ("msteams", "channel", {"expire_after": "8h", "warnings": [], "notify": False}),
+    ],
+    "Warnings": [
+        ("webchat", "personal", {"warnings": ["15m", "5m"]}),
+        ("sms", "personal", {"warnings": [], "notify": True}),
+    ],
+    "A channel that takes messages in a window only": [
+        ("whatsapp", "personal", {"expire_after": "23h", "notify_within": "1d"}),
+        ("webchat", "personal", {"expire_after": "30s", "notify_within": None}),
+    ],
+    "A longest time": [("webchat", "personal", {"expire_after": "30m", "max_age": "7d"})],
+}
+
+
+def as_in_the_file(value: object) -> object:
+    if isinstance(value, tuple):
+        return [in_units(each) for each in value]
+    return in_units(value) if isinstance(value, timedelta) else value
+
+
+def test_each_snippet_of_the_docs_is_held_to_what_they_say() -> None:
+    assert SAID.keys() == snippets().keys()
+
+
+@pytest.mark.parametrize("heading", SAID)
+def test_a_snippet_of_the_docs_does_what_they_say(read: Read, heading: str) -> None:  # noqa: F811
+    policy = snippets()[heading]
+    settings = read(DEVELOPMENT, ExpirySchedule="0 * * * * *", ExpiryPolicy=policy)
+    for channel, type_, values in SAID[heading]:
+        timing = settings.policy.of_type(channel, ConversationType(type_))
+        assert {name: as_in_the_file(getattr(timing, name)) for name in values} == values
+
+
+@pytest.mark.parametrize("store", ["tables", "cosmos"])
+def test_on_ones_own_machine_a_newcomer_is_warned_and_told_within_a_minute(
+    read: Read,  # noqa: F811
+    store: str,
+) -> None:
+    example = local_settings.read_json(ROOT / "local.settings.example.json")["Values"]
+    policy = read(DEVELOPMENT, **example | {"StateStore": store}).policy
+    assert policy.first_step_after == timedelta(seconds=30)
+    assert policy.longest == timedelta(seconds=60)
 
 
 def test_quiet_hours_can_be_set_and_taken_back() -> None:
@@ -322,19 +371,21 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
     tmp_path: Path, lines: Lines
 ) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text(FILE.replace('expire_after = "1h"', ""), "utf-8")
+    text = FILE.replace('expire_after = "1h"', 'warn_before = ["60s", "30s"]')
+    file.write_text(text + 'max_age = "2h"\n', "utf-8")
     said, say = lines
     await policies.check(str(file), say)
-    assert [line.split() for line in said[1:]] == [
-        ["msteams", "personal", "8h", "yes"],
-        ["msteams", "groupChat", "8h", "no"],
-        ["msteams", "channel", "90s", "no"],
-        ["slack", "personal", "ExpireAfterSeconds", "within", "1d"],
-        ["slack", "groupChat", "ExpireAfterSeconds", "no"],
-        ["slack", "channel", "90s", "no"],
-        ["any", "other", "personal", "ExpireAfterSeconds", "yes"],
-        ["any", "other", "groupChat", "ExpireAfterSeconds", "yes"],
-        ["any", "other", "channel", "90s", "yes"],
+    assert [re.split(" {2,}", line) for line in said] == [
+        ["channel", "type", "expire_after", "warn_before", "notify", "notify_within", "max_age"],
+        ["msteams", "personal", "8h", "1m, 30s", "yes", "at any time", "none"],
+        ["msteams", "groupChat", "8h", "never", "no", "at any time", "none"],
+        ["msteams", "channel", "90s", "never", "no", "at any time", "none"],
+        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h"],
+        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h"],
+        ["slack", "channel", "90s", "never", "no", "1d", "2h"],
+        ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time", "none"],
+        ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", "yes", "at any time", "none"],
+        ["any other", "channel", "90s", "1m, 30s", "yes", "at any time", "none"],
     ]
 
 

@@ -1,11 +1,14 @@
 """What `explain` and `conversations` say."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.processes import ROOT
 from shared.cli.explain import Explain
 from shared.domain.conversation import Status
 from shared.domain.identity import user_hash
@@ -84,10 +87,11 @@ async def test_without_a_policy_the_settings_decide() -> None:
 
 
 async def test_notices_that_are_off_are_said_to_be() -> None:
-    operator = Operator(is_notice_on=False)
+    operator = Operator('warn_before = "30s"', is_notice_on=False)
     await operator.bot.say()
     found = await operator.explain()
     assert found["notify"] == "no  (ExpiryNotice)"
+    assert found["warn_before"] == "never  (ExpiryNotice)"
     assert found["next"] == "it expires in silence"
 
 
@@ -173,3 +177,26 @@ async def test_a_conversation_that_never_expires_is_only_looked_at() -> None:
     assert found["expire_after"] == "never  (the bot's code)"
     assert found["expires at"] == "never"
     assert found["next"] == "it is only looked at, because it never expires"
+
+
+def normal(said: str) -> str:
+    """The same, but for ids and times."""
+    said = re.sub(r"s\d{3}, key|[0-9a-f]{32}|[0-9a-f]{16}", "#", said)
+    return re.sub(r"\d{4}-\S+ \S+Z \(.*?\)", "then", said)
+
+
+async def test_the_docs_show_what_is_said(tmp_path: Path) -> None:
+    page = (ROOT / "docs/policy.md").read_text("utf-8")
+    (example, *_) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "expiry_policy.toml"
+    file.write_text(example, "utf-8")
+    operator = Operator(str(file))
+    for number, type_ in enumerate(("channel", "personal")):
+        conversation = {"id": f"19:a{'bc'[number]}@thread.v2", "conversationType": type_}
+        await operator.bot.say(channelId="msteams", conversation=conversation)
+        operator.bot.clock.sleep(3600)
+    await operator.about.one("msteams", "19:ab@thread.v2")
+    explained = "\n".join(operator.said)
+    next_ones = "\n".join(await operator.next_ones(3))
+    assert f"```text\n{normal(explained)}\n```" in normal(page)
+    assert f"```text\n{normal(next_ones)}\n```" in normal(page)

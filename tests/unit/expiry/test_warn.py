@@ -87,8 +87,13 @@ async def test_in_teams_the_button_is_on_a_card() -> None:
     assert (await bot.sweep()).warned == 1
     _, _, body = bot.connector.sent[-1]
     (card,) = body["attachments"]
-    assert card["contentType"] == "application/vnd.microsoft.card.hero"
-    assert card["content"]["buttons"][0]["value"] == {"expiry": "stay"}
+    assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
+    (button,) = card["content"]["actions"]
+    assert button == {
+        "type": "Action.Submit",
+        "title": "I'm still here",
+        "data": {"expiry": "stay"},  # what the value of the press is then
+    }
     assert "suggestedActions" not in body
 
 
