@@ -12,12 +12,12 @@ from shared.domain.timing import Timing
 from shared.settings import read_settings
 from shared.settings.expiry import read_policy
 from shared.settings.group import MistakesError
-from shared.settings.policy_file import PolicyFile, in_units
+from shared.settings.policy_file import PolicyFile, hours_in_words, in_units
 
 Say = Callable[[str], None]
 
 ANY_OTHER = "any other"  # no channel's id
-_VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age")
+_VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age", "quiet_hours")
 
 
 async def check(file: str, say: Say) -> None:
@@ -47,10 +47,11 @@ def _said(timing: Timing) -> Iterator[str]:
     yield "yes" if timing.notify else "no"
     yield in_units(timing.notify_within) if timing.notify_within else "at any time"
     yield in_units(timing.max_age) if timing.max_age else "none"
+    yield hours_in_words(timing.quiet_hours)
 
 
 def _line(*values: str) -> str:
-    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {}".format(*values)
+    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {:7}  {}".format(*values)
 
 
 def rules_or_end(file: str, say: Say) -> Rules:
