@@ -164,6 +164,12 @@ class NoticeSender:
             return slot
         return self._limits.confirm(conversation.reference, slot, within_seconds)
 
+    def begin(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
+        """See `Pace.begin`."""
+        if not conversation.reference:
+            return slot
+        return self._limits.begin(conversation.reference, slot, within_seconds)
+
     async def __call__(self, conversation: Conversation) -> NoticeResult:
         """Send one notice."""
         timing = self._policy.of(conversation) if self._policy else None
