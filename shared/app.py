@@ -89,7 +89,7 @@ class App:
         limits = SendingLimits(read_limits(settings.sending), budget=self.budget)
         self._texts = read_texts(settings.texts.file)
         notices = (
-            NoticeSender(connector, self._service_urls, limits, self._texts)
+            NoticeSender(connector, self._service_urls, limits, self._texts, policy)
             if settings.expiry.notice == "on"
             else None
         )

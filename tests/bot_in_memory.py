@@ -200,7 +200,9 @@ class BotInMemory:
         if self.cosmos and self.cosmos.alone:
             self.state_store = TimeToLiveStore(self.cosmos.conversations, self.cosmos.users, SHARDS)
         self.erasure = Erasure(self.state_store, self.clock)
-        self.notices = NoticeSender(self.connector, self.service_urls, no_limits())
+        self.notices = NoticeSender(
+            self.connector, self.service_urls, no_limits(), policy=self.policy
+        )
         self.turns = Turns(
             self.state_store,
             BufferingAdapter(

@@ -12,7 +12,16 @@ from scripts.processes import ROOT
 
 TESTS = [
     f"tests/e2e/test_{name}.py"
-    for name in ("expiry", "fan_out", "like_flex", "long_turns", "outcomes", "run_dry", "sending")
+    for name in (
+        "expiry",
+        "fan_out",
+        "like_flex",
+        "long_turns",
+        "one_budget",
+        "outcomes",
+        "run_dry",
+        "sending",
+    )
 ]
 
 

@@ -13,11 +13,11 @@ from shared.domain.errors import StoreError
 from shared.domain.identity import ConversationKey
 from shared.domain.policy import Policy
 from shared.domain.store import ConversationStore
-from shared.domain.timing import FAR_FUTURE, NEVER, QuietHours
+from shared.domain.timing import FAR_FUTURE, NEVER
 from shared.domain.work import DueRow
 from shared.expiry.status import FAR, duration
 from shared.expiry.sweep import SHARDS_AT_ONCE
-from shared.settings.policy_file import in_units
+from shared.settings.policy_file import hours_in_words, in_units
 
 Say = Callable[[str], None]
 
@@ -81,7 +81,8 @@ class Explain:
             "warn_before": ", ".join(map(in_units, warnings)) or "never",
             "notify": "yes" if is_told else "no",
             "notify_within": _or_any(timing.notify_within),
-            "quiet_hours": hours(timing.quiet_hours),
+            "quiet_hours": hours_in_words(timing.quiet_hours),
+            "time zone": conversation.time_zone or "not known",
             "expires at": "never" if deadline == FAR_FUTURE else self._moment(deadline),
             "looked at": ", ".join(self._moment(_due(row)) for row in due_rows),
             "next": self._next(conversation, min(due_rows, key=_due, default=None)),
@@ -146,13 +147,6 @@ class Explain:
 
 def _due(row: DueRow) -> datetime:
     return datetime.fromtimestamp(row.due_seconds, UTC)
-
-
-def hours(quiet: QuietHours | None) -> str:
-    """Quiet hours as people read them."""
-    if quiet is None or quiet.begins == quiet.ends:
-        return "none"
-    return f"{quiet.begins:%H:%M} to {quiet.ends:%H:%M}, {quiet.zone} or the user's own zone"
 
 
 def _or_never(timeout: timedelta) -> str:

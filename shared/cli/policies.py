@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from shared.cli.explain import hours
 from shared.domain.policy import Rules
 from shared.domain.reference import ConversationType
 from shared.domain.timing import Timing
 from shared.settings import read_settings
 from shared.settings.expiry import read_policy
 from shared.settings.group import MistakesError
-from shared.settings.policy_file import PolicyFile, in_units
+from shared.settings.policy_file import PolicyFile, hours_in_words, in_units
 
 Say = Callable[[str], None]
 
@@ -48,7 +47,7 @@ def _said(timing: Timing) -> Iterator[str]:
     yield "yes" if timing.notify else "no"
     yield in_units(timing.notify_within) if timing.notify_within else "at any time"
     yield in_units(timing.max_age) if timing.max_age else "none"
-    yield hours(timing.quiet_hours)
+    yield hours_in_words(timing.quiet_hours)
 
 
 def _line(*values: str) -> str:

@@ -77,6 +77,7 @@ class _Lane:
     next_at: float = float("-inf")  # the next slot, by the lane's clock
     waiting: int = 0  # notices that wait for their slots
     later_at: float = 0.0
+    free_at: float = float("-inf")  # when the next one may begin; on the process's clock
     closed_until: float = 0.0
     slowed_at: float = float("-inf")
 
@@ -111,6 +112,10 @@ class _Lane:
     def wait(self, at: float) -> float:
         """Seconds until a slot at this time of the lane's clock, if nothing changes."""
         return self.goes_from - self.read_at + max((at - self.time) / self.speed, 0.0)
+
+    def is_late(self, at: float, seconds: float) -> bool:
+        """Whether a slot was longer ago, as the clock goes now."""
+        return self.time - at > seconds * self.speed
 
     def give_up(self) -> None:
         """One who waits goes; after the last one, nobody need wait for their slots to pass."""
@@ -198,17 +203,14 @@ class SendingLimits:
         now = self.clock()
         lane = self._lane(reference, now)
         share = self._share(lane)
-        circuit = self._circuits.get(reference.service_url)
-        is_down = circuit is not None and circuit.is_open and not circuit.is_probed
-        if is_down or now < lane.closed_until:
+        closed_until = self._closed_until(lane, reference, now)
+        if closed_until is not None:
             lane.give_up()
-            return self._later(
-                lane, now, circuit.until if circuit and is_down else lane.closed_until
-            )
+            return self._later(lane, now, closed_until)
         if share is None or share.per_second == 0:  # it comes back, or others leave
             wait = _COMES_BACK_SECONDS
         else:
-            if lane.time - slot.at > min(lane.interval, _LATE_SECONDS * lane.speed):
+            if lane.is_late(slot.at, min(lane.interval / lane.speed, _LATE_SECONDS)):
                 # The process stood still. All who wait move by as much, or they would go at once.
                 lane.time = slot.at - self._any_phase(lane)
             wait = lane.wait(slot.at)
@@ -219,6 +221,35 @@ class SendingLimits:
             lane.waiting -= 1
             return Slot(0, at=slot.at)
         return Slot(_look_again(lane, wait), at=slot.at)
+
+    def begin(self, reference: Reference, slot: Slot, within_seconds: float) -> Slot:
+        """Look at a slot again just before the message goes: its claim may have taken long.
+
+        If storage answers late, it mostly answers many at once, of all processes. They go one by
+        one, at the pace that the share has now. Those that are on time are not delayed.
+        """
+        now = self.clock()
+        lane = self._lane(reference, now)
+        share = self._share(lane)
+        closed_until = self._closed_until(lane, reference, now)
+        if closed_until is not None:
+            return self._later(lane, now, closed_until)
+        if share is None or not lane.is_going:
+            return self._later(lane, now, now + within_seconds)
+        begins_at, free_at = slot.begins_at, lane.free_at
+        if begins_at is None or now - begins_at > _LATE_SECONDS:
+            begins_at = now if free_at - now <= _LATE_SECONDS else free_at
+            is_late = slot.at is not None and lane.is_late(slot.at, _LATE_SECONDS)
+            if is_late and now - free_at > _LATE_SECONDS:  # as those of other processes
+                begins_at += self._any_phase(lane) / lane.speed
+            free_at = max(begins_at, free_at) + lane.interval / lane.speed
+        wait = begins_at - now
+        if wait > within_seconds:
+            return self._later(lane, now, now + wait)
+        if free_at > lane.free_at:
+            lane.free_at = free_at
+            lane.time -= min(wait * lane.speed, lane.interval)  # those who wait come after it
+        return Slot(wait if wait > _A_MOMENT_SECONDS else 0, at=slot.at, begins_at=begins_at)
 
     async def before_reply(self, reference: Reference) -> None:
         """Wait for the limit of the reply's own conversation, if it is reached; then count it."""
@@ -291,6 +322,12 @@ class SendingLimits:
             logger.warning(
                 "sending: a service URL does not answer; probed in %.0f s", circuit.until - now
             )
+
+    def _closed_until(self, lane: _Lane, reference: Reference, now: float) -> float | None:
+        circuit = self._circuits.get(reference.service_url)
+        if circuit and circuit.is_open and not circuit.is_probed:
+            return circuit.until
+        return lane.closed_until if now < lane.closed_until else None
 
     def _later(self, lane: _Lane, now: float, earliest: float) -> Slot:
         interval = 1 / (lane.share.of_each * lane.recovered(now))

@@ -24,9 +24,11 @@ from shared.connector.operations import ConnectorClient
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.buttons import STAY
 from shared.domain.conversation import Conversation
+from shared.domain.policy import Policy
 from shared.domain.reference import Reference
+from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Slot, Verdict
-from shared.texts.languages import Said, Texts
+from shared.texts.languages import Key, Said, Texts
 from shared.texts.texts_file import read_texts
 
 # What each answer means. Source: Teams documentation, "Status codes from bot conversational APIs".
@@ -55,13 +57,19 @@ _ROUNDED_TO = ((2 * 86_400, 86_400), (2 * 3600, 3600), (120, 60), (0, 5))
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
 
 
-def notice_for(conversation: Conversation, to: Reference, texts: Texts) -> Activity:
+def notice_for(
+    conversation: Conversation, to: Reference, texts: Texts, timing: Timing | None = None
+) -> Activity:
     """The notice as an activity, in the language of whoever wrote last.
+
+    It says why: with its timing it is known whether the session has reached its greatest age.
 
     If clients can read channelData, it has the session's id: a client that gets the same notice
     twice can recognise it.
     """
-    notice = _message(to, texts.say("expired", conversation.locale))
+    is_too_old = timing is not None and conversation.ends_by_age(timing)
+    key: Key = "expired_max_age" if is_too_old else "expired"
+    notice = _message(to, texts.say(key, conversation.locale))
     if to.channel in _CHANNEL_DATA_IS_OURS:
         notice.channel_data = {"expiredSession": conversation.session}
     return notice
@@ -127,6 +135,7 @@ class NoticeSender:
         service_urls: the known addresses of tenants.
         limits: how fast the channels take notices.
         texts: the words; None: ours.
+        policy: which timing holds for which conversation; None: no session has a greatest age.
     """
 
     def __init__(
@@ -135,8 +144,10 @@ class NoticeSender:
         service_urls: ServiceUrls,
         limits: SendingLimits,
         texts: Texts | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._connector = connector
+        self._policy = policy
         self._service_urls = service_urls
         self._limits = limits
         self._texts = texts or read_texts()
@@ -153,10 +164,17 @@ class NoticeSender:
             return slot
         return self._limits.confirm(conversation.reference, slot, within_seconds)
 
+    def begin(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
+        """See `Pace.begin`."""
+        if not conversation.reference:
+            return slot
+        return self._limits.begin(conversation.reference, slot, within_seconds)
+
     async def __call__(self, conversation: Conversation) -> NoticeResult:
         """Send one notice."""
+        timing = self._policy.of(conversation) if self._policy else None
         return await self._tell(
-            "notice", conversation, lambda to: notice_for(conversation, to, self._texts)
+            "notice", conversation, lambda to: notice_for(conversation, to, self._texts, timing)
         )
 
     async def warn(self, conversation: Conversation, left: timedelta) -> NoticeResult:

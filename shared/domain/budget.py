@@ -48,11 +48,13 @@ class Member:
         name: of the process.
         until: it sends until then, on its own clock; None: a newer version says it in its own way.
         version: that was read; empty if it was never stored.
+        is_newer: whether a newer version wrote it: then it is left as it is.
     """
 
     name: str
     until: datetime | None
     version: str = ""
+    is_newer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,9 @@ class Rows:
     told: Sequence[Told] = ()
 
     def lapsed(self, now: datetime) -> Iterator[Member | Told]:
-        """The rows that nobody will write again."""
-        rows: list[Member | Told] = [*self.members, *self.told]
+        """The rows that nobody will write again, and that may be deleted."""
+        ours = [each for each in self.members if not each.is_newer]
+        rows: list[Member | Told] = [*ours, *self.told]
         for row in rows:
             if row.until is not None and row.until + KEPT_FOR < now:
                 yield row

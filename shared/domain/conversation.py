@@ -161,6 +161,10 @@ class Conversation:
         """Whether it names a write of a user's state, or a row of its own may."""
         return self.has_own_rows or any(each.writer for each in self.users.values())
 
+    def ends_by_age(self, timing: Timing) -> bool:
+        """Whether its greatest age ends it, and not its silence."""
+        return self.deadline(timing) < self.deadline(replace(timing, max_age=None))
+
     def quiet_hours_end(self, now: datetime, timing: Timing) -> datetime | None:
         """When its users may be told something again; None: now."""
         hours = timing.quiet_hours

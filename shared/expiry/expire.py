@@ -9,6 +9,7 @@
             ── idle, in quiet hours, or its channel takes no more now ─► CLAIM and re-file at once
             ── idle: CLAIM (one conditional write: state gone, leased)
                  ── write refused: the user is back, or another sweep ► leave it
+                 ── written too late for its slot, and none is near ──► re-file it at another time
                  ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
                  │                                                       then the due row
                  ── notice to be tried again ─────────────────────────► re-file at that time
@@ -34,7 +35,15 @@ from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW, LEASE, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
-from shared.expiry.notice import NoticeResult, Pace, SendNotice, SendWarning, Unlimited, Verdict
+from shared.expiry.notice import (
+    NoticeResult,
+    Pace,
+    SendNotice,
+    SendWarning,
+    Slot,
+    Unlimited,
+    Verdict,
+)
 from shared.expiry.pauses import ended_by_expiry
 from shared.expiry.report import SweepReport
 from shared.expiry.slots import Slots
@@ -187,18 +196,19 @@ class Expirer:
         """
         now = self._now()
         if self._is_silent(conversation, now) or self._is_too_old(conversation, now):
-            await self._expire(conversation, row)  # nothing to send, so nothing to wait for
+            await self._expire(conversation, row, Slot(0))  # nothing to send or to wait for
             return
         quiet_until = conversation.quiet_hours_end(now, self._policy.of(conversation))
         if quiet_until:
             await self._tell_later(conversation, row, (quiet_until - now).total_seconds())
             return
-        slot = await self._slots.wait_for(conversation)
-        if slot is None:
+        found = await self._slots.wait_for(conversation)
+        if found is None:
             return
+        slot, _ = found
         if slot.granted:
             async with self._work.sending():
-                await self._expire(conversation, row)
+                await self._expire(conversation, row, slot)
         else:
             await self._tell_later(conversation, row, slot.seconds)
 
@@ -238,7 +248,7 @@ class Expirer:
         limit = self._max_notice_age_seconds
         return limit is not None and self._lateness_seconds(conversation, at) > limit
 
-    async def _expire(self, conversation: Conversation, row: DueRow) -> None:
+    async def _expire(self, conversation: Conversation, row: DueRow, slot: Slot) -> None:
         claimed_at = self._now()
         try:
             claimed = await self._store.save(conversation.claimed(claimed_at))
@@ -246,23 +256,34 @@ class Expirer:
             self._report.came_back += 1
             return
         self._count_expired(conversation, claimed_at)
-        if self._report.stopped or self._now() - claimed_at >= LEASE / 2:
-            return  # delayed: when the channel answers, another sweep may hold the lease
+        if self._must_leave(claimed_at):
+            return
         if self._is_silent(conversation, claimed_at):
-            was_told = conversation.status is Status.EXPIRED and conversation.quiet
-            verdict = Verdict.NOT_WANTED
-            await (
-                self._settle(claimed, row, None)
-                if was_told
-                else self._conclude(claimed, row, NoticeResult(verdict))
-            )
+            if conversation.status is Status.EXPIRED and conversation.quiet:
+                await self._settle(claimed, row, None)  # it has ended, and was counted, before
+            else:
+                await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
             return
         if self._is_too_old(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
             return
+        begun = await self._slots.begin(claimed, slot)
+        if begun is None or self._must_leave(claimed_at):
+            return
+        if not begun.granted:
+            unsent = replace(claimed, attempts=conversation.attempts)
+            await self._tell_later(unsent, row, begun.seconds)
+            return
         async with self._work.idle():
             result = await self._send_notice(claimed)
         await self._conclude(claimed, row, result)
+
+    def _must_leave(self, claimed_at: datetime) -> bool:
+        """Whether a claim is too old: when the channel answers, another sweep may hold the lease.
+
+        Nor is anything sent once the sweep is stopped.
+        """
+        return self._report.stopped or self._now() - claimed_at >= LEASE / 2
 
     async def _conclude(self, claimed: Conversation, row: DueRow, result: NoticeResult) -> None:
         now = self._now()

@@ -58,11 +58,13 @@ class Slot:
         seconds: until it may go; if not `granted`, until it may ask again.
         granted: whether there is a slot for it.
         at: for the `Pace` only.
+        begins_at: the same.
     """
 
     seconds: float
     granted: bool = True
     at: float | None = None
+    begins_at: float | None = None
 
 
 class Pace(Protocol):
@@ -77,6 +79,12 @@ class Pace(Protocol):
         If it would have to wait longer than `within_seconds`, it is not granted any more.
         """
 
+    def begin(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
+        """The slot just before the message goes: as `confirm`, but all else is done by now.
+
+        Storage may have held up this one and others since it was confirmed.
+        """
+
 
 class Unlimited:
     """A `Pace` without limits."""
@@ -88,5 +96,10 @@ class Unlimited:
 
     def confirm(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
         """See `Pace.confirm`."""
+        del conversation, within_seconds
+        return slot
+
+    def begin(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
+        """See `Pace.begin`."""
         del conversation, within_seconds
         return slot

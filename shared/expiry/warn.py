@@ -23,7 +23,7 @@ from shared.domain.store import SweepStore
 from shared.domain.times import due_seconds
 from shared.domain.timing import TIME_TO_ANSWER
 from shared.domain.work import DueRow
-from shared.expiry.notice import NoticeResult, SendWarning, Verdict
+from shared.expiry.notice import NoticeResult, SendWarning, Slot, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.slots import Slots
 from shared.expiry.workload import Workload
@@ -100,10 +100,11 @@ class Warner:
 
     async def _warn_in_turn(self, conversation: Conversation, row: DueRow, moved: DueRow) -> None:
         """Warn when the warning may go. If that is not in this sweep, the row stays due."""
-        slot = await self._slots.wait_for(conversation)
-        if slot is None or not slot.granted:
+        found = await self._slots.wait_for(conversation)
+        if found is None or not found[0].granted:
             return
-        if slot.waited and await self._is_used(conversation):
+        slot, waited = found
+        if waited and await self._is_used(conversation):
             self._report.came_back += 1
             return
         if moved == row:  # only a move shows that the row is still there
@@ -114,7 +115,7 @@ class Warner:
             self._report.left_to_others += 1
             return
         async with self._work.sending():
-            await self._warn(conversation, moved)
+            await self._warn(conversation, moved, slot)
 
     async def _is_used(self, conversation: Conversation) -> bool:
         """Whether it is another session by now, or was used since it was read."""
@@ -124,7 +125,11 @@ class Warner:
             conversation.last_accessed,
         )
 
-    async def _warn(self, conversation: Conversation, moved: DueRow) -> None:
+    async def _warn(self, conversation: Conversation, moved: DueRow, slot: Slot) -> None:
+        begun = await self._slots.begin(conversation, slot)
+        if begun and not begun.granted:
+            await self._warn_later(conversation, moved, begun.seconds)
+            return
         left = self._left(conversation)
         if self._send_warning is None or left < TIME_TO_ANSWER or self._report.stopped:
             return

@@ -84,6 +84,13 @@ def in_units(duration: timedelta) -> str:
     return f"{seconds // size}{unit}"
 
 
+def hours_in_words(hours: QuietHours | None) -> str:
+    """Quiet hours for people: "22:00 to 07:00 Europe/Rome", or "none"."""
+    if hours is None or hours.begins == hours.ends:
+        return "none"
+    return f"{hours.begins:%H:%M} to {hours.ends:%H:%M} {hours.zone}"
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 

@@ -89,7 +89,9 @@ class TableBudget(BudgetStore):
                 raise ValueError("its key is of no known kind")
         except NewerRowError:
             # It may send, so it is a member; at worst, what others may send is too little.
-            return Member(name, _until_of(row), row.etag) if kind == _MEMBER else None
+            if kind != _MEMBER:
+                return None
+            return Member(name, _until_of(row), row.etag, is_newer=True)
         except StateUnreadableError as error:
             if row.key not in self._logged and len(self._logged) < _NAMES_REMEMBERED:
                 self._logged.add(row.key)

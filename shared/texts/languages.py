@@ -7,6 +7,7 @@ from shared.texts.durations import in_words
 
 Key = Literal[
     "expired",
+    "expired_max_age",
     "stay",
     "stayed",
     "something_went_wrong",

@@ -36,7 +36,7 @@ from shared.domain.users import UserRow
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
 from shared.expiry.fan_out import FanOut
-from shared.expiry.notice import NoticeResult, SendNotice, Verdict
+from shared.expiry.notice import NoticeResult, SendNotice, Slot, Verdict
 from shared.expiry.sweep import Sweep
 from shared.expiry.warn import Warner
 from shared.state.kept_ids import put_ids
@@ -427,7 +427,7 @@ def _warned_first() -> InTheCode:
     async def in_the_wrong_order(
         self: Warner, conversation: Conversation, row: DueRow, moved: DueRow
     ) -> None:
-        await self._warn(conversation, moved)
+        await self._warn(conversation, moved, Slot(0))
         with suppress(ConflictError):
             await self._store.warn(row, moved)
 

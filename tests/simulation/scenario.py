@@ -490,8 +490,16 @@ class _Notices(NoticeSender):
     def confirm(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
         """Timers of less than a second go off at any time here, so that is as good as now."""
         slot = super().confirm(conversation, slot, within_seconds)
-        is_now = slot.granted and slot.seconds < SHORT_SECONDS
-        return replace(slot, seconds=0) if is_now else slot
+        return _as_now(slot)
+
+    def begin(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
+        """The same."""
+        return _as_now(super().begin(conversation, slot, within_seconds))
+
+
+def _as_now(slot: Slot) -> Slot:
+    is_now = slot.granted and slot.seconds < SHORT_SECONDS
+    return replace(slot, seconds=0) if is_now else slot
 
 
 @dataclass(frozen=True)

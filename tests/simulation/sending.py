@@ -1,10 +1,12 @@
 """Many processes send to one channel, in virtual time: the real budget, limits, retries and rows.
 
 `python -m tests.simulation.sending` runs all scenarios, with as many seeds as `--seeds` says; the
-suite runs the small ones. What is not real: time, the network to the table and to the channel, and
-the sweep, which here is a number of rows that ask for slots as `Expirer` does.
+suite runs the small ones. The real `Expirer` handles each due row, in sweeps that follow each other
+without a pause. What is not real: time, the network to the tables and to the channel, and the
+conversations, which are all idle and in no table.
 
 A process may stand still, die, have a clock that is wrong by two seconds, and not get answers.
+Storage may stand still for all.
 Replies are sent evenly: with replies at random, thirty a second alone are above fifty in some
 second of a minute.
 """
@@ -19,23 +21,39 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import count
+from typing import Any, cast
 
 from typing_extensions import override
 
-from shared.connector.client import ConnectorError
+from shared.connector.client import Connector, ConnectorError
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import read_limits
+from shared.connector.notices import NoticeSender
 from shared.connector.retry import Retries
+from shared.connector.service_urls import ServiceUrls
+from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
+from shared.domain.identity import Address
+from shared.domain.policy import Policy
 from shared.domain.reference import Reference
+from shared.domain.times import CLOCK_SKEW
+from shared.domain.timing import Timing
+from shared.domain.work import DueRow
 from shared.expiry.budget import Budget
-from shared.expiry.notice import Slot
+from shared.expiry.expire import Expirer
+from shared.expiry.notice import NoticeResult, Slot, Verdict
+from shared.expiry.report import SweepReport
+from shared.expiry.workload import Workload
 from shared.settings.sending import SendingSettings
+from shared.state.erasure import Erasure
 from shared.storage.table_budget import TableBudget
+from shared.storage.table_store import TableStore
 from shared.storage.tables import Operation, Row, Table
+from shared.texts.texts_file import read_texts
 from tests.memory_table import MemoryTable
 
 LIMIT = 50  # a second, of each tenant
@@ -43,6 +61,8 @@ SWEEP_SECONDS = 45.0
 SETTLED_SECONDS = 30.0  # by then 64 processes that begin together have their shares
 _EPOCH = datetime(2026, 11, 30, tzinfo=UTC)
 _LIMITS = read_limits(SendingSettings())
+_POLICY = Policy(Timing(timedelta(minutes=30)))
+_TEXTS = read_texts()
 
 
 class _NoFiles(selectors.SelectSelector):
@@ -80,6 +100,7 @@ class Scenario:
         deaths: of workers.
         stalls: of workers.
         stall_seconds: how long each is.
+        storage_stalls: (from, for how many seconds): no request to storage is answered.
         mute: workers whose writes do not arrive after 20 s.
         lost: the part of storage requests that get no answer.
         skew: the most that a clock is wrong by.
@@ -96,6 +117,7 @@ class Scenario:
     deaths: int = 0
     stalls: int = 0
     stall_seconds: float = 30.0
+    storage_stalls: Sequence[tuple[float, float]] = ()
     mute: int = 0
     lost: float = 0.002
     skew: float = 1.0
@@ -177,7 +199,7 @@ class _Process:
         names = random.Random(f"{world.seed} {number}")
         self.random = random.Random(names.random())
         self.budget = world.make_budget(
-            TableBudget(_Network(world, self)),
+            TableBudget(_BudgetTable(world, self)),
             now=self.now,
             clock=self.clock,
             sleep=self.sleep,
@@ -187,6 +209,39 @@ class _Process:
         self.limits = world.make_limits(
             _LIMITS, self.clock, self.sleep, self.random, budget=self.budget
         )
+        self.store = _Store(world, self)
+        self._sweep: tuple[Expirer, Workload] | None = None
+
+    def sweep(self) -> tuple[Expirer, Workload]:
+        """The sweep that goes on; a new one if the last one is out of time."""
+        if self._sweep and self._sweep[1].seconds_left:
+            return self._sweep
+        work, report = _Work(self), SweepReport()
+        expirer = Expirer(
+            self.store,
+            self._tell,
+            None,
+            Erasure(self.store, self.now).finish,
+            policy=_POLICY,
+            now=self.now,
+            pace=NoticeSender(cast("Connector", None), ServiceUrls(), self.limits, _TEXTS),
+            max_notice_age_seconds=None,
+            randomness=self.random,
+            work=work,
+            report=report,
+        )
+        self._sweep = expirer, work
+        return self._sweep
+
+    async def _tell(self, conversation: Conversation) -> NoticeResult:
+        reference = conversation.reference
+        assert reference
+        sent_at = self.clock()
+        error = await self._world.send(self, str(reference.tenant), is_reply=False)
+        self.limits.answered(reference, sent_at, error)
+        if error:
+            return NoticeResult(Verdict.TRY_LATER, error.status, error.retry_after_seconds)
+        return NoticeResult(Verdict.DELIVERED, 200)
 
     def now(self) -> datetime:
         return _EPOCH + timedelta(seconds=self._world.now) + self._skew
@@ -202,24 +257,97 @@ class _Process:
             await asyncio.Event().wait()
 
 
-class _Network(Table):
-    """The way of one process to the table."""
+class _Work(Workload):
+    """A sweep's work, which stands still with its process."""
+
+    def __init__(self, process: _Process) -> None:
+        super().__init__(SWEEP_SECONDS, process.clock)
+        self._process = process
+
+    @asynccontextmanager
+    async def idle(self) -> AsyncIterator[None]:
+        async with super().idle():
+            yield
+            await self._process.sleep(0)
+
+
+class _Network:
+    """The way of one process to storage."""
 
     def __init__(self, world: "World", process: _Process) -> None:
         self._world, self._process = world, process
+
+    async def sent(self) -> tuple[bool, bool]:
+        """A request on its way; returns whether its answer gets lost, and whether it arrives."""
+        chance = self._world.random
+        loses = chance.random() < self._world.scenario.lost
+        await asyncio.sleep(chance.uniform(0.0025, 0.025))
+        for begin, seconds in self._world.scenario.storage_stalls:
+            if begin <= self._world.now < begin + seconds:
+                await asyncio.sleep(begin + seconds - self._world.now)
+        return loses, not loses or chance.random() < 0.5
+
+    async def answered(self, *, loses: bool) -> None:
+        """Its answer on its way back."""
+        await self._process.sleep(3 if loses else self._world.random.uniform(0.0025, 0.025))
+        if loses:
+            raise StorageUnavailableError("no answer")
+
+
+class _Store(TableStore):
+    """Conversations that are all idle, and whose users do not come back."""
+
+    def __init__(self, world: "World", process: _Process) -> None:
+        super().__init__(MemoryTable(), MemoryTable(), 1)
+        self._network = _Network(world, process)
+        self.told_later: set[str] = set()
+
+    async def load_tracking(self, address: Address) -> Conversation | None:
+        await self._request()
+        tenant, _, talk = address.key.partition(",")
+        reference = Reference("msteams", "https://teams/", talk, tenant=tenant)
+        return Conversation(address, "session", _EPOCH - timedelta(days=1), reference=reference)
+
+    async def save(self, conversation: Conversation, **_: Any) -> Conversation:
+        await self._request()
+        return conversation
+
+    async def settle(self, conversation: Conversation) -> None:
+        await self._request()
+
+    async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
+        self.told_later.add(row.address.key)
+        await self._request()
+
+    async def clean_up(
+        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
+    ) -> None:
+        await self._request()
+
+    async def _request(self) -> None:
+        loses, _ = await self._network.sent()
+        await self._network.answered(loses=loses)
+
+
+class _BudgetTable(Table):
+    """The way of one process to the table of the budget."""
+
+    def __init__(self, world: "World", process: _Process) -> None:
+        self._world, self._process = world, process
+        self._network = _Network(world, process)
 
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
         raise NotImplementedError
 
     async def write(self, operations: Sequence[Operation]) -> list[str]:
-        loses, arrives = await self._sent()
+        loses, arrives = await self._network.sent()
         if self._process.is_mute:
             loses, arrives = True, False
         try:
             if arrives:
                 return await self._world.table.write(operations)
         finally:
-            await self._answered(loses=loses)
+            await self._network.answered(loses=loses)
         return []
 
     async def query(
@@ -230,26 +358,14 @@ class _Network(Table):
         select: Sequence[str] = (),
         page_size: int = 500,
     ) -> AsyncIterator[list[Row]]:
-        loses, _ = await self._sent()
+        loses, _ = await self._network.sent()
         pages = [
             page
             async for page in self._world.table.query(partition, first, last, select, page_size)
         ]
-        await self._answered(loses=loses)
+        await self._network.answered(loses=loses)
         for page in pages:
             yield page
-
-    async def _sent(self) -> tuple[bool, bool]:
-        """On its way; returns whether its answer gets lost, and whether it arrives."""
-        chance = self._world.random
-        loses = chance.random() < self._world.scenario.lost
-        await asyncio.sleep(chance.uniform(0.0025, 0.025))
-        return loses, not loses or chance.random() < 0.5
-
-    async def _answered(self, *, loses: bool) -> None:
-        await self._process.sleep(3 if loses else self._world.random.uniform(0.0025, 0.025))
-        if loses:
-            raise StorageUnavailableError("no answer")
 
 
 class World:
@@ -360,29 +476,21 @@ class World:
                 self._start(self._row(worker, tenant, row))
 
     async def _row(self, worker: _Process, tenant: str, row: int) -> None:
-        """One due row after another, as `Expirer` handles them."""
-        limits, number = worker.limits, 0
-        while True:
-            number += 1
-            talk = f"{tenant} {row} {number}"
-            reference = Reference("msteams", "https://teams/", talk, tenant=tenant)
-            ends_at = worker.clock() + SWEEP_SECONDS
-            slot = limits.reserve(reference, SWEEP_SECONDS)
-            while slot.granted and slot.seconds > 0:
-                await worker.sleep(slot.seconds)
-                left = max(ends_at - worker.clock(), 0)
-                slot = limits.confirm(reference, slot, left)
-                if not slot.granted:
-                    slot = limits.reserve(reference, left)
-            if not slot.granted:
-                await worker.sleep(1)  # it is told later; the next row comes
-                continue
-            await worker.sleep(self.random.uniform(0.005, 0.05))  # the claim
-            sent_at = worker.clock()
-            error = await self._send(worker, tenant, is_reply=False)
-            limits.answered(reference, sent_at, error)
+        """One due row after another, as a sweep hands them to its `Expirer`."""
+        for number in count():
+            talk = Address("0", f"{tenant},{row} {number}")
+            expirer, work = worker.sweep()
+            async with work.waiting, work.sends:
+                pass
+            async with work.busy:
+                with suppress(StorageUnavailableError):
+                    due = DueRow(talk, "session", 0)
+                    await expirer.handle(due, worker.now() - CLOCK_SKEW, [])
+            if talk.key in worker.store.told_later:
+                worker.store.told_later.remove(talk.key)
+                await worker.sleep(1)
 
-    async def _send(
+    async def send(
         self, process: _Process, tenant: str, *, is_reply: bool
     ) -> ConnectorError | None:
         await asyncio.sleep(self.random.uniform(0.01, 0.06))
@@ -405,7 +513,7 @@ class World:
         async def send() -> None:
             await process.limits.before_reply(reference)
             sent_at = process.clock()
-            error = await self._send(process, "tenant 0", is_reply=True)
+            error = await self.send(process, "tenant 0", is_reply=True)
             process.limits.answered(reference, sent_at, error, is_reply=True)
             if error:
                 raise error
@@ -472,8 +580,16 @@ class Silent(Budget):
         pass
 
 
-class Hasty(SendingLimits):
-    """Catches up after it stood still."""
+class Blind(SendingLimits):
+    """Does not look again between the claim and the send."""
+
+    @override
+    def begin(self, reference: Reference, slot: Slot, within_seconds: float) -> Slot:
+        return Slot(0)
+
+
+class Hasty(Blind):
+    """Catches up after it stood still, too."""
 
     @override
     def confirm(self, reference: Reference, slot: Slot, within_seconds: float) -> Slot:
@@ -507,12 +623,22 @@ SMALL: Mapping[str, Scenario] = {
     "16, a step to 30 replies": Scenario(
         16, seconds=100, replies=_STEP, notices=_at_replies(30), step_at=40
     ),
-    "4, 10 tenants": Scenario(4, tenants=10, seconds=45),
+    "4, 5 tenants": Scenario(4, tenants=5, seconds=45),
     "2, the writes of one get lost": Scenario(2, mute=1, notices=35),
+    **{
+        f"{n}, storage stands still": Scenario(
+            n, seconds=120, storage_stalls=((30, 3), (60, 0.4), (90, 12)), notices=least
+        )
+        for n, least in ((1, 30), (16, 26), (64, 22))
+    },
+    "1, stands still for a moment": Scenario(1, stalls=1, stall_seconds=4, notices=35),
     "8, each stands still for a moment": Scenario(8, stalls=8, stall_seconds=4, notices=30),
 }
 LARGE: Mapping[str, Scenario] = {
-    **{f"{n}, 100 tenants": Scenario(n, tenants=100, seconds=60) for n in (1, 4, 16, 64)},
+    **{  # a sweep works on 16 rows at once, which is 150 notices a second here
+        f"{n}, 100 tenants": Scenario(n, tenants=100, seconds=60, notices=least)
+        for n, least in ((1, 1), (4, 4), (16, 20), (64, 37))
+    },
     **{
         f"{n}, a step to 30 replies": Scenario(
             n, seconds=100, replies=_STEP, notices=_at_replies(30), step_at=40

@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.connector.limits import SendingLimits
 from shared.expiry.budget import Budget
 from tests.simulation import sending
 from tests.simulation.sending import LIMIT, SMALL, World
@@ -29,9 +30,17 @@ def test_a_budget_without_one_of_its_rules_is_noticed(mutant: type[Budget], name
     assert World(SMALL[name], 0, mutant).run().worst > LIMIT
 
 
-def test_limits_that_catch_up_are_noticed() -> None:
-    scenario = SMALL["8, each stands still for a moment"]
-    assert World(scenario, 0, limits=sending.Hasty).run().worst > LIMIT
+@pytest.mark.parametrize(
+    ("mutant", "name"),
+    [
+        (sending.Hasty, "1, stands still for a moment"),
+        (sending.Blind, "16, storage stands still"),
+    ],
+)
+def test_limits_without_one_of_their_rules_are_noticed(
+    mutant: type[SendingLimits], name: str
+) -> None:
+    assert World(SMALL[name], 0, limits=mutant).run().worst > LIMIT
 
 
 def test_a_run_can_be_repeated() -> None:

@@ -1,5 +1,6 @@
 """When a notice or a reply may go, by a clock that is set by hand."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -470,3 +471,109 @@ async def test_a_message_of_the_authors_own_waits_for_its_share_as_notices_do(
     budget.fixed = share_of(10, starts_at=time.now + 12)
     with pytest.raises(ConnectorError, match="limit is used up"):
         await limits.before_notice(teams("b"), 10)
+
+
+# Between the claim and the send
+
+
+def begin_all(limits: SendingLimits, slots: Sequence[Slot]) -> list[Slot]:
+    return [limits.begin(teams(f"{n}"), slot, 5) for n, slot in enumerate(slots)]
+
+
+def granted_in_turn(limits: SendingLimits, time: Time, count: int) -> list[Slot]:
+    granted = [limits.reserve(teams(f"{n}"), 60) for n in range(count)]
+    confirmed = granted[:1]  # at once
+    for number, slot in enumerate(granted[1:], 1):
+        time.now += 1 / 49
+        confirmed.append(limits.confirm(teams(f"{number}"), slot, 60))
+    assert [slot.seconds for slot in confirmed] == [0] * count
+    return confirmed
+
+
+def test_messages_that_were_held_up_together_go_one_by_one(
+    limits: SendingLimits, time: Time
+) -> None:
+    held_up = granted_in_turn(limits, time, 16)
+    time.now += 3
+    begun = begin_all(limits, held_up)
+    seconds = [slot.seconds for slot in begun]
+    # A tenth of a second may come together: else a busy machine would wait for nothing.
+    assert seconds == pytest.approx([0] * 5 + [n / 49 for n in range(5, 16)])
+    time.now += seconds[-1]
+    assert limits.begin(teams("15"), begun[-1], 5).seconds == 0
+
+
+def test_a_slot_that_comes_next_waits_for_those_that_were_held_up(
+    limits: SendingLimits, time: Time
+) -> None:
+    held_up = granted_in_turn(limits, time, 16)
+    following = limits.reserve(teams("next"), 60)
+    time.now += following.seconds
+    begin_all(limits, held_up)
+    assert limits.confirm(teams("next"), following, 60).seconds > 5 / 49
+
+
+def test_who_begins_after_an_even_delay_goes_at_once(limits: SendingLimits, time: Time) -> None:
+    slot = limits.reserve(teams("0"), 60)
+    time.now += 0.5  # storage is slow, always
+    for number in range(100):
+        assert limits.begin(teams(f"{number}"), slot, 5).seconds == 0
+        time.now += 1 / 49
+
+
+def test_processes_that_storage_held_up_do_not_go_on_together(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    budget.fixed = share_of(1)
+    slot = limits.reserve(teams(), 60)
+    time.now += slot.seconds
+    slot = limits.confirm(teams(), slot, 60)
+    time.now += 3
+    begun = limits.begin(teams(), slot, 5)
+    assert 0 < begun.seconds < 1
+
+
+def test_who_stands_still_while_it_waits_to_begin_gets_another_place(
+    limits: SendingLimits, time: Time
+) -> None:
+    held_up = granted_in_turn(limits, time, 16)
+    time.now += 3
+    begun = begin_all(limits, held_up)
+    time.now += 3
+    assert [slot.seconds for slot in begin_all(limits, begun)][-1] > 5 / 49
+
+
+def test_nothing_begins_once_its_share_has_ended(
+    limits: SendingLimits, time: Time, budget: FixedBudget
+) -> None:
+    budget.fixed = share_of(10, ends_at=time.now + 5)
+    slot = limits.reserve(teams(), 60)
+    time.now += slot.seconds
+    assert limits.begin(teams(), slot, 5).granted
+    time.now += 6
+    assert not limits.begin(teams(), slot, 5).granted
+    budget.fixed = share_of(10, starts_at=time.now + 1)
+    assert not limits.begin(teams(), slot, 5).granted
+    budget.fixed = None
+    assert not limits.begin(teams(), slot, 5).granted
+
+
+def test_nothing_begins_while_its_channel_takes_nothing(limits: SendingLimits, time: Time) -> None:
+    slot = limits.reserve(teams(), 60)
+    answered(limits, teams(), refusal(429, retry_after_seconds=2))
+    assert not limits.begin(teams(), slot, 5).granted
+    time.now += 2
+    assert limits.begin(teams(), slot, 5).granted
+    fail(limits, teams(), 5)
+    assert not limits.begin(teams(), slot, 5).granted
+
+
+def test_who_would_wait_too_long_to_begin_is_told_later_and_takes_no_place(
+    limits: SendingLimits, time: Time
+) -> None:
+    held_up = granted_in_turn(limits, time, 16)
+    time.now += 3
+    begin_all(limits, held_up)
+    assert not limits.begin(teams("late"), held_up[-1], 0.1).granted
+    time.now += 16 / 49
+    assert limits.begin(teams("late"), held_up[-1], 0.1).seconds == 0

@@ -22,7 +22,7 @@ from shared.domain.reference import Reference
 from shared.domain.timing import Timing
 from shared.domain.work import DeadLetter
 from shared.expiry import sweep, workload
-from shared.expiry.notice import NoticeResult, Slot, Verdict
+from shared.expiry.notice import NoticeResult, Slot, Unlimited, Verdict
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.storage.table_store import TableStore
@@ -982,7 +982,7 @@ async def test_a_group_is_told_as_a_group() -> None:
 # Pace
 
 
-class FixedPace:
+class FixedPace(Unlimited):
     """Gives out the slots it was made with, then none but the first in line."""
 
     def __init__(self, *slots: Slot, then: Sequence[Slot] = ()) -> None:
@@ -1042,6 +1042,67 @@ async def test_a_lane_that_closes_while_a_place_is_waited_for_tells_later() -> N
     pace = FixedPace(Slot(0.01), nowhere, then=[Slot(0.01), nowhere])
     report = await bot.sweep(pace=pace)
     assert (report.told_later, report.notified, pace.then) == (1, 0, [])
+
+
+class HeldUp(FixedPace):
+    """Storage takes its time between a slot and its message."""
+
+    def __init__(self, *begun: Slot) -> None:
+        super().__init__()
+        self.begun = list(begun)
+
+    def begin(self, _: Conversation, __: Slot, within_seconds: float) -> Slot:
+        assert within_seconds <= 5
+        return self.begun.pop(0)
+
+
+async def test_a_claimed_notice_waits_for_some_moments_for_those_before_it() -> None:
+    bot = await idle_bot()
+    pace = HeldUp(Slot(0.01), Slot(0.01), Slot(0))
+    report = await bot.sweep(pace=pace)
+    assert (report.expired, report.notified, pace.begun) == (1, 1, [])
+
+
+async def test_a_claimed_notice_whose_place_is_gone_is_told_later_at_no_attempt() -> None:
+    bot = await idle_bot()
+    report = await bot.sweep(pace=HeldUp(Slot(0.01), Slot(50, granted=False)))
+    assert (report.expired, report.told_later, report.notified) == (1, 1, 0)
+    assert (report.retried_later, report.notice_failures) == (0, {})
+    row = await bot.row()
+    assert row
+    assert (row.status, row.attempts) == (Status.EXPIRED, 0)
+    bot.clock.sleep(40)
+    assert (await bot.sweep()).looked_at == 0
+    bot.clock.sleep(15)
+    report = await bot.sweep()
+    assert (report.expired, report.notified) == (0, 1)
+    assert bot.keys() == []
+
+
+async def test_a_user_who_returns_while_a_claimed_notice_waits_is_not_told_later() -> None:
+    bot = await idle_bot()
+
+    class Pace(HeldUp):
+        def begin(self, conversation: Conversation, slot: Slot, within_seconds: float) -> Slot:
+            if len(self.begun) == 2:
+                asyncio.get_running_loop().create_task(bot.say())
+            return super().begin(conversation, slot, within_seconds)
+
+    report = await bot.sweep(pace=Pace(Slot(0.5), Slot(50, granted=False)))
+    assert (report.expired, report.came_back, report.told_later) == (1, 1, 0)
+    bot.clock.sleep(60)
+    assert (await bot.sweep()).notified == 0
+
+
+async def test_a_sweep_that_is_stopped_while_a_claimed_notice_waits_does_not_send_it() -> None:
+    bot = counting_bot()
+    for number in range(2):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    bot.connector.refuse = refusing(401)
+    report = await bot.sweep(pace=HeldUp(Slot(0), Slot(600)))
+    assert report.stopped
+    assert (report.expired, report.notice_failures) == (2, {"401": 1})
 
 
 async def test_who_waits_for_a_place_holds_up_nobody_else() -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.connector.client import ConnectorError
 from shared.domain.conversation import Conversation
 from shared.domain.timing import Timing
-from shared.expiry.notice import Slot
+from shared.expiry.notice import Slot, Unlimited
 from shared.storage.observed_table import ObservedTable
 from tests import texts
 from tests.bot_in_memory import BotInMemory, FunctionBot, count_in_conversation
@@ -225,7 +225,7 @@ async def test_who_comes_back_while_a_warning_waits_for_its_slot_is_not_warned()
     bot.clock.sleep(705)
     here = bot
 
-    class Pace:
+    class Pace(Unlimited):
         def reserve(self, _: Conversation, __: float) -> Slot:
             return Slot(0.5)
 
@@ -245,6 +245,23 @@ async def test_who_comes_back_while_a_warning_waits_for_its_slot_is_not_warned()
     bot.store.load_tracking = load_tracking  # type: ignore[method-assign] # a user comes in
     report = await bot.sweep(pace=Pace())
     assert (report.warned, report.came_back) == (0, 1)
+
+
+async def test_a_warning_whose_place_is_gone_once_its_row_is_moved_goes_later() -> None:
+    bot = warning_bot(300)
+    await bot.say()
+    bot.clock.sleep(705)
+
+    class Pace(Unlimited):
+        def begin(self, _: Conversation, __: Slot, ___: float) -> Slot:
+            return Slot(20, granted=False)
+
+    report = await bot.sweep(pace=Pace())
+    assert (report.warned, report.retried_later) == (0, 1)
+    bot.clock.sleep(15)
+    assert (await bot.sweep()).looked_at == 0
+    bot.clock.sleep(10)
+    assert (await bot.sweep()).warned == 1
 
 
 async def test_a_warning_costs_two_requests_beside_the_range_query() -> None:

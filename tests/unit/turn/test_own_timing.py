@@ -372,6 +372,15 @@ async def test_a_session_ends_at_its_greatest_age_in_its_first_pause() -> None:
         bot.clock.sleep(50)
     bot.clock.sleep(2)
     assert (await bot.sweep()).expired == 1
+    assert bot.connector.texts[-1].startswith("This conversation has reached its time limit")
+
+
+async def test_who_is_silent_before_that_age_is_told_so() -> None:
+    bot = bot_that(timing=Timing(seconds(100), max_age=seconds(300)))
+    await bot.say()
+    bot.clock.sleep(102)
+    assert (await bot.sweep()).notified == 1
+    assert bot.connector.texts[-1] == texts.EXPIRED
 
 
 async def test_nobody_is_cut_off_in_the_middle_of_an_exchange() -> None:

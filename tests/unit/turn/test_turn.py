@@ -14,6 +14,8 @@ from botbuilder.schema import Activity, ActivityTypes
 
 from shared.authors import Effect, end_conversation
 from shared.connector.client import ConnectorError
+from shared.connector.limits import SendingLimits
+from shared.connector.limits_file import read_limits
 from shared.domain.conversation import Status
 from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.identity import user_hash
@@ -21,6 +23,9 @@ from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
 from shared.expiry import sweep
+from shared.expiry.budget import TOLD_FROM_REPLIES, Budget
+from shared.settings.sending import SendingSettings
+from shared.storage.table_budget import TableBudget
 from shared.storage.tables import Row
 from shared.turn import turn
 from shared.turn.effects import Effects
@@ -934,6 +939,26 @@ async def test_a_message_far_from_expiry_does_not() -> None:
     table.requests = 0
     await bot.say()
     assert table.requests == 2
+
+
+async def test_a_turn_that_sends_a_few_replies_makes_no_request_for_the_budget_of_all() -> None:
+    async def reply_often(self: FunctionBot, context: TurnContext) -> None:
+        for _ in range(TOLD_FROM_REPLIES - 1):
+            await context.send_activity("and")
+
+    bot = BotInMemory(FunctionBot(reply_often), conversations=(table := MemoryTable()))
+    budget = Budget(TableBudget(table), now=bot.clock, clock=lambda: bot.clock().timestamp())
+    bot.turns._adapter._limits = SendingLimits(read_limits(SendingSettings()), budget=budget)
+    await bot.say()
+    bot.clock.sleep(60)
+    for requests in 2, 3:  # with the next turn they are many, and told
+        table.requests = 0
+        assert len(await bot.say()) == TOLD_FROM_REPLIES - 1
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert table.requests == requests
+        bot.clock.sleep(2)
+    await budget.close()
 
 
 async def test_a_message_in_time_keeps_its_session_though_the_sweep_comes_during_the_turn() -> None:
