@@ -35,11 +35,13 @@ from shared.domain.policy import Policy
 from shared.domain.reference import Account, Reference
 from shared.domain.times import utc_now
 from shared.domain.timing import Timing
+from shared.expiry.budget import Budget
 from shared.expiry.garbage import full_collections_put_off, keep_what_is_there
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.settings.sending import SendingSettings
 from shared.state.erasure import Erasure
+from shared.storage.table_budget import TableBudget
 from shared.storage.table_store import TableStore
 from tests.fake_channel import Answer
 from tests.memory_table import MemoryTable
@@ -130,7 +132,8 @@ async def _chat(channel: Channel, connector: Connector, limits: SendingLimits) -
 async def _run(channel: Channel, notices: int) -> Outcome:
     store = TableStore(MemoryTable(), MemoryTable(), SHARDS)
     await _fill(store, channel, notices)
-    limits = SendingLimits(read_limits(SendingSettings()))
+    budget = Budget(TableBudget(MemoryTable()))  # as the app has, with nobody else in it
+    limits = SendingLimits(read_limits(SendingSettings()), budget=budget)
     connector = our_connector(channel)
     sender = NoticeSender(connector, ServiceUrls(), limits)
     held = begin_peak()
@@ -150,6 +153,7 @@ async def _run(channel: Channel, notices: int) -> Outcome:
     watch.cancel()
     chat.cancel()
     stall, replies = await asyncio.gather(watch, chat)
+    await budget.close()
     await connector.close()
     record = channel.fake.record()
     times = [each.at for each in record.requests if each.conversation_id.startswith("talk")]
