@@ -23,7 +23,7 @@ from shared.domain.times import CLOCK_SKEW
 
 # How long a member's row is good for: longer with many members, so that requests do not grow with
 # their square. It is renewed after about two fifths of that time.
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 5.0, 15.0
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 4.0, 15.0
 _SECONDS_A_ROW = 0.2
 _LONGEST = timedelta(seconds=_LONGEST_SECONDS)
 # No process writes a time that is further ahead; a row that says so is damaged.

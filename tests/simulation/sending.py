@@ -612,7 +612,7 @@ _SLOW_RAMP = ((10.0, 170.0, 0.0, 30.0), (170.0, 190.0, 30.0, 30.0))
 SMALL: Mapping[str, Scenario] = {
     **{f"{n} at work": Scenario(n) for n in (1, 4, 16, 64)},
     "16, some die": Scenario(16, seconds=120, deaths=4, notices=35),
-    "16, some stand still": Scenario(16, seconds=120, stalls=8, notices=34.5),
+    "16, some stand still": Scenario(16, seconds=120, stalls=8, notices=35),
     "16, lost answers": Scenario(16, lost=0.02, notices=35),
     "4, 10 replies a second": Scenario(
         4, replies=((5, 70, 10, 10),), notices=_at_replies(10), step_at=5

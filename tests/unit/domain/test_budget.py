@@ -196,7 +196,7 @@ def test_a_share_is_by_the_windows_own_seconds() -> None:
     assert (share.per_second, share.is_whole) == (15 / 2, True)
 
 
-@pytest.mark.parametrize(("rows", "seconds"), [(0, 5), (25, 5), (50, 10), (75, 15), (500, 15)])
+@pytest.mark.parametrize(("rows", "seconds"), [(0, 4), (20, 4), (50, 10), (75, 15), (500, 15)])
 def test_rows_are_good_for_longer_the_more_there_are(rows: int, seconds: float) -> None:
     members = [Member(f"{n}", NOW) for n in range(rows)]
     assert row_seconds(Rows(members)) == seconds

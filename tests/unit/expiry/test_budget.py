@@ -145,7 +145,7 @@ async def test_two_share_and_the_second_one_waits_for_the_firsts_old_view_to_end
     await settle()
     share = second.share(LANE, TEAMS)
     assert share
-    assert share.starts_at == 100 + 5 + 2
+    assert share.starts_at == 100 + 4 + 2
     assert per_second(first) == 39
     await time.pass_by(2)
     together = [per_second(first), per_second(second)]
