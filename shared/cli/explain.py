@@ -127,7 +127,7 @@ class Explain:
         deadline = conversation.deadline(timing)
         if conversation.status is Status.EXPIRED:
             lease = conversation.lease_until
-            if conversation.quiet:
+            if conversation.is_told:
                 return f"its row goes{f' after {_utc(lease)}' if lease else ''}"
             return f"its notice is tried{f' after {_utc(lease)}' if lease else ''}"
         if deadline == FAR_FUTURE:

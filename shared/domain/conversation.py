@@ -260,9 +260,9 @@ class Conversation:
             ended: the one before.
             timing: of the policy, without what its bot's code has set.
         """
-        # A sweep removes the entries for an expired row from its users' lists. And users' changes
-        # of their own state belong to the session that has ended, unless that was early.
-        is_listed = ended.status is Status.ACTIVE
+        # A sweep that settles an expired row removes the entries in its users' lists. And users'
+        # changes of their own state belong to the session that has ended, unless that was early.
+        is_listed = ended.status is Status.ACTIVE or ended.is_told
         still_count = self.last_accessed < ended.writes_count_until(timing) + CLOCK_SKEW
         users = {
             user: Participant(
@@ -321,14 +321,12 @@ class Conversation:
 
     def told(self, until: datetime) -> "Conversation":
         """The expired row after its end was told: until then, it says which writes still count."""
-        writers = {user: each.writer for user, each in self.users.items() if each.writer}
-        return replace(
-            self,
-            users={user: Participant(writer) for user, writer in writers.items()},
-            has_private=False,
-            lease_until=until,
-            quiet=True,
-        )
+        return replace(self, has_private=False, lease_until=until, quiet=True, attempts=0)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its end was told, and its row is only kept for the writes that it names."""
+        return self.status is Status.EXPIRED and self.quiet and not self.attempts
 
     def moved_to(self, service_url: str) -> "Conversation":
         """The row with another address to send to; done at most once in a session."""

@@ -221,7 +221,7 @@ class SweepStore(StateStore, DueRows, Protocol):
         """
 
     async def settle_later(self, conversation: Conversation, row: DueRow, until: datetime) -> None:
-        """As `settle`, but its row stays until then, and its work item moves there.
+        """Delete its private bags; its row stays until then, and its work item moves there.
 
         It names writes of users' states, which count although the session has ended early.
 

@@ -259,8 +259,8 @@ class Expirer:
         if self._must_leave(claimed_at):
             return
         if self._is_silent(conversation, claimed_at):
-            if conversation.status is Status.EXPIRED and conversation.quiet:
-                await self._settle(claimed, row, None)  # it has ended, and was counted, before
+            if conversation.is_told:
+                await self._settle(claimed, row, None)
             else:
                 await self._conclude(claimed, row, NoticeResult(Verdict.NOT_WANTED))
             return
@@ -328,7 +328,7 @@ class Expirer:
         self._work.stopped.set()
 
     async def _settle(self, claimed: Conversation, row: DueRow, verdict: Verdict | None) -> None:
-        """Delete what is left of it, now or later; None: its end was counted before."""
+        """Delete what is left of it, now or later; None: its end was told and counted before."""
         stays_until = self._stays_until(claimed)
         try:
             if stays_until:

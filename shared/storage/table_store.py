@@ -342,7 +342,8 @@ class TableStore(ConversationStore):
 
     @override
     async def settle_later(self, conversation: Conversation, row: DueRow, until: datetime) -> None:
-        await self._delete_what_hangs_on(conversation)
+        await self._delete_private_bags(conversation)
+        # The entries in its users' lists stay: by them an erasure finds the row.
         await self.retry_later(conversation.told(until), row, due_seconds(until))
 
     @override
@@ -381,10 +382,13 @@ class TableStore(ConversationStore):
                 await self._delete_listed(letter)  # nobody will write that letter any more
             raise
 
+    async def _delete_private_bags(self, conversation: Conversation) -> None:
+        if conversation.has_private and not conversation.has_own_rows:
+            await self._delete_private_of(conversation.address, conversation.session)
+
     async def _delete_what_hangs_on(self, conversation: Conversation) -> None:
         address = conversation.address
-        if conversation.has_private and not conversation.has_own_rows:
-            await self._delete_private_of(address, conversation.session)
+        await self._delete_private_bags(conversation)
         for user, participant in conversation.users.items():
             with suppress(ConflictError):  # the user is back, and listed anew
                 if participant.index_etag:

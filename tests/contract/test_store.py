@@ -457,7 +457,7 @@ async def test_a_row_that_ends_early_stays_until_then_with_what_still_counts(
     found = await store.load(saved.address)
     assert found
     assert (found.status, found.quiet, found.lease_until) == (Status.EXPIRED, True, until)
-    assert (found.users, found.has_private) == ({"ann": Participant("w1")}, False)
+    assert (found.users, found.has_private, found.is_told) == (users, False, True)
     (moved,) = await store.due_rows_of(saved.address)
     assert moved.due_seconds == due_seconds(until)
     assert (await store.load_private(found, "ann")).state == b""

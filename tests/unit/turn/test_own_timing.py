@@ -19,6 +19,7 @@ from shared.domain.timing import Bounds, OwnTiming, Timing
 from shared.storage.observed_table import ObservedTable
 from tests import texts
 from tests.bot_in_memory import (
+    CHANNEL,
     BotInMemory,
     Clock,
     FunctionBot,
@@ -226,6 +227,30 @@ async def test_what_is_left_of_an_early_end_goes_when_its_time_has_come() -> Non
     report = await bot.sweep()
     assert (report.finished_already, report.silent, report.expired) == (1, 0, 0)
     assert bot.connector.texts.count(texts.EXPIRED) == 1
+    assert bot.keys() == []
+
+
+async def test_an_erasure_finds_what_is_left_of_an_early_end() -> None:
+    bot = bot_that(timeout(20), count=count_in_every_bag)
+    await bot.say()
+    bot.clock.sleep(23)
+    await bot.sweep()
+    assert bot.keys() != []
+    receipt = await bot.erasure.erase(CHANNEL, "ann")
+    assert not receipt.left
+    await bot.sweep()
+    assert bot.keys() == []
+
+
+async def test_who_is_back_after_an_early_end_is_still_found_by_an_erasure() -> None:
+    bot = bot_that(timeout(20), count=count_in_every_bag)
+    await bot.say()
+    bot.clock.sleep(23)
+    await bot.sweep()
+    await bot.say()
+    assert not (await bot.erasure.erase(CHANNEL, "ann")).left
+    bot.clock.sleep(1000)
+    await bot.sweep()
     assert bot.keys() == []
 
 
