@@ -135,3 +135,21 @@ async def test_in_quiet_hours_of_the_user_data_go_and_the_notice_waits(
         assert EXPIRED not in at_night.heard[-1]
         assert EXPIRED in by_day.heard[-1]
         assert texts.WELCOME_BACK in await at_night.say("two")
+
+
+async def test_a_session_ends_at_its_greatest_age_and_says_why(
+    settings: dict[str, str], channel: FakeChannel, rows: StoredRows, tmp_path: Path
+) -> None:
+    policy = {"ExpiryPolicy": 'max_age = "20m"'}
+    async with running_bot(settings | policy, tmp_path, bot=notebook_bot) as bot:
+        busy, silent = User(bot, channel), User(bot, channel)
+        await silent.say_all("one", "two")
+        for _ in range(3):
+            await busy.say_all("on", "and on")
+            await rows.let_time_pass(seconds=410)
+            await bot.sweep()
+        assert EXPIRED in silent.heard[-1]
+        assert busy.heard[-1].startswith("This conversation has reached its time limit")
+        await rows.let_time_pass(seconds=EXPIRE_AFTER)
+        await bot.sweep()
+        assert await rows.keys() == []

@@ -4,6 +4,7 @@ The older one is a commit of this repository; where there is no history, there i
 """
 
 import io
+import json
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import pytest
 
 from scripts.processes import ROOT
 from shared.storage.table_account import Tables
+from tests.bots import timing_bot
 from tests.e2e.running_bot import (
     EXPIRED,
     WELCOME_BACK,
@@ -175,6 +177,44 @@ async def test_the_older_version_knows_no_warnings_and_ends_all_the_same_what_wa
         assert kinds == {silent.conversation: "", back.conversation: "cd"}
         assert not any(EXPIRED in text or WELCOME_BACK in text for text in back.heard)
         assert "Ann" in " ".join(await at(old, back).say("Ann") + await at(new, back).say("30"))
+
+
+async def test_the_older_version_knows_no_time_of_a_conversations_own_and_goes_by_the_policy(
+    older: Path,
+    storage_connection_string: str,
+    azure_tables: Tables,
+    channel: FakeChannel,
+    tmp_path: Path,
+) -> None:
+    settings = settings_on(storage_connection_string, ExpiryPolicy='max_age = "7d"')
+    rows = StoredRows(azure_tables, settings)
+    for name in "old", "new":
+        (tmp_path / name).mkdir()
+    async with (
+        running_older(settings, tmp_path / "old", older) as old,
+        running_bot(settings, tmp_path / "new", bot=timing_bot) as new,
+    ):
+        silent, back, kept = (User(new, channel) for _ in range(3))
+        for user in silent, back, kept:
+            await user.say("a day")
+        await at(old, back).say("by bus")  # which writes the row without what it does not know
+        await kept.say("never")
+        await rows.let_time_pass(seconds=610)
+        for bot in old, new:  # each goes by the due rows, and these say when the day is over
+            await bot.sweep()
+        assert [told(user) for user in (silent, back, kept)] == [0, 0, 0]
+        await rows.let_time_pass(days=1)
+        for bot in old, new:  # here the older version decides: by the policy
+            await bot.sweep()
+        assert [told(user) for user in (silent, back, kept)] == [1, 1, 1]
+        for user, counted in (silent, 2), (back, 2), (kept, 3):
+            await rows.let_time_pass_for(user.activity()["from"]["id"], days=1)
+            assert json.loads((await user.say("after"))[-1])[1] == counted
+
+
+def told(user: User) -> int:
+    """How often the user was told of an expiry."""
+    return sum(EXPIRED in text for text in user.heard)
 
 
 def warnings(user: User) -> int:
