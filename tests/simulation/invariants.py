@@ -3,6 +3,7 @@
 Times here are true time in seconds; what a process stamps is off by its clock's skew.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from shared.domain.identity import Address, user_hash
 from shared.domain.placeholders import is_placeholder
 from shared.domain.store import ConversationStore
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
-from shared.domain.timing import TIME_TO_ANSWER, OwnTiming, QuietHours
+from shared.domain.timing import NEVER, TIME_TO_ANSWER, OwnTiming, QuietHours
 from shared.expiry.expire import GIVE_UP_AFTER
 from shared.state import codec
 from shared.storage.table_rows import dead_letter_of, joined_chunks, user_named_in
@@ -64,7 +65,8 @@ class TurnSpec:
         counts: whether the bot counts it and answers; otherwise it leaves nothing and is silent.
         ends: the bot ends the conversation with it.
         keeps: the bot keeps the id of its answer in each bag that it counts in.
-        timeout: in seconds, the time that the bot gives the conversation with it; 0: none.
+        timeout: in seconds, the time that the bot gives the conversation with it; 0: none;
+            infinite: it never expires.
         kept_for: so many seconds the bot keeps the conversation from then on; 0: it does not.
         copy_of: the turn whose activity the channel sends once more with this one.
         seconds: how long the bot thinks about it.
@@ -82,6 +84,11 @@ class TurnSpec:
     keeps: bool = False
     timeout: float = 0
     kept_for: float = 0
+
+    @property
+    def expire_after(self) -> timedelta:
+        """The same as the bot's code has it."""
+        return NEVER if math.isinf(self.timeout) else timedelta(seconds=self.timeout)
 
     @property
     def effect(self) -> Effect:
@@ -554,7 +561,7 @@ class Promises:
         """The time that the bot sets holds from its turn's commit on, until another one's."""
         own = session.own or OwnTiming()
         if is_commit and spec.timeout:
-            own = replace(own, expire_after=timedelta(seconds=spec.timeout))
+            own = replace(own, expire_after=spec.expire_after)
         now = new.own or OwnTiming()
         if is_commit and spec.kept_for:
             until = self._received[spec.name] + spec.kept_for - SKEW

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -167,7 +168,12 @@ class Simulation:
         turns = [*scenario.before, *(turn for turn, _ in scenario.turns)]
         users = sorted({turn.user for turn in turns if "u" in turn.bags})
         self._asking = [TurnSpec(f"ask-{user}", user, f"own-{user}", "cu") for user in users]
-        turns += self._asking
+        # What never expires is to be over in the end, too.
+        lasting = {turn.conversation: turn.user for turn in turns if math.isinf(turn.timeout)}
+        self._ending = [
+            TurnSpec(f"end-{talk}", user, talk, "c", timeout=20) for talk, user in lasting.items()
+        ]
+        turns += [*self._asking, *self._ending]
         self.promises = Promises(
             self.world,
             self._store(self.conversations.memory, self.users.memory),
@@ -284,6 +290,7 @@ class Simulation:
         world = self.world
         world.note("from here on, all is well")
         self._budget_seconds = UNLIMITED_SECONDS
+        world.run_healthy(*(self._turn(turn, home) for turn in self._ending))
         asking = [self._turn(turn, home) for turn in self._asking]
         if self.scenario.ask_first:
             world.run_healthy(*asking)
@@ -453,7 +460,7 @@ class Simulation:
             await asyncio.sleep(turn.seconds)
         answer = reply(turn.activity, counted, seen["user"], seen["private"])
         if turn.timeout:
-            expiry.set(context, expire_after=timedelta(seconds=turn.timeout))
+            expiry.set(context, expire_after=turn.expire_after)
         if turn.kept_for:
             expiry.keep_until(context, self.world.now + timedelta(seconds=turn.kept_for + SKEW))
         if turn.ends:
@@ -953,7 +960,7 @@ def own_timing(chance: random.Random) -> Scenario:
         replace(
             turn,
             bags=chance.choice(("c", "cu", "cu", turn.bags)),
-            timeout=chance.choice((0, 0, 20, 40, 400)),
+            timeout=chance.choice((0, 0, 20, 40, 400, math.inf)),
             kept_for=chance.choice((0, 0, 0, 0, 60, 300)),
         )
         for turn in turns
