@@ -287,6 +287,13 @@ class BotInMemory:
         """Where the conversation is."""
         return self.state_store.address(ConversationKey(channel, conversation).hash)
 
+    async def expires_after(self, seconds: float) -> bool:
+        """Whether one expires then, and not a second before; clocks may differ by 2 s."""
+        self.clock.sleep(seconds + 1)
+        is_early = (await self.sweep()).expired
+        self.clock.sleep(1)
+        return not is_early and (await self.sweep()).expired == 1
+
     async def row(self, conversation: str = "talk") -> Conversation | None:
         """The conversation's row."""
         return await self.state_store.load(self.address(conversation))

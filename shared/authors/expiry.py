@@ -87,7 +87,7 @@ def set(  # noqa: A001 - read as expiry.set
         own = replace(own, notify=notify)
     timing = own.over(turn.policy)
     for each in own.warn_before or ():
-        if timing.expire_after - each < TIME_TO_ANSWER:
+        if not timing.has_room_for(each):
             raise ValueError(
                 f"warn_before has {each}; it must be {TIME_TO_ANSWER.seconds} s shorter than"
                 f" expire_after ({timing.expire_after}) or more: else users are warned who have"

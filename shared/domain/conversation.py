@@ -187,9 +187,11 @@ class Conversation:
         steps = self.steps(timing)
         return steps[min(warned, len(steps) - 1)]
 
-    def warned(self, row: DueRow) -> int:
-        """How many warnings there were since it was last used, as its work item says."""
-        return row.warned if row.warned_since == self.last_accessed else 0
+    def warned(self, *rows: DueRow) -> int:
+        """How many warnings there were since it was last used, as its work items say."""
+        return max(
+            (row.warned for row in rows if row.warned_since == self.last_accessed), default=0
+        )
 
     def moved_on(self, row: DueRow, read_at: datetime, timing: Timing, warned: int) -> DueRow:
         """Its work item at its next step, after so many warnings.

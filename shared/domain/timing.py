@@ -112,11 +112,11 @@ class Timing:
 
         Nobody is warned who has just written.
         """
-        if not self.notify:
-            return ()
-        return tuple(
-            each for each in self.warn_before if self.expire_after - each >= TIME_TO_ANSWER
-        )
+        return tuple(filter(self.has_room_for, self.warn_before)) if self.notify else ()
+
+    def has_room_for(self, warning: timedelta) -> bool:
+        """Whether a warning so long before the deadline leaves alone who has just written."""
+        return self.expire_after - warning >= TIME_TO_ANSWER
 
     def deadline(self, last_accessed: datetime) -> datetime:
         """When a session becomes stale that was last used at this time."""

@@ -93,13 +93,17 @@ def _without_time_to_tell(timing: Timing) -> str:
     )
 
 
-def _without_time_to_answer(timing: Timing, least: timedelta) -> str:
+def _least_warning(interval: timedelta) -> timedelta:
+    return TIME_TO_ANSWER + interval + CLOCK_SKEW
+
+
+def _without_time_to_answer(timing: Timing, interval: timedelta) -> str:
+    least = _least_warning(interval)
     shortest = min(timing.warn_before, default=least)
     if shortest >= least or not timing.notify:
         return ""
     to_answer, between, off = (
-        f"{each.total_seconds():.0f} s"
-        for each in (TIME_TO_ANSWER, least - TIME_TO_ANSWER - CLOCK_SKEW, CLOCK_SKEW)
+        f"{each.total_seconds():.0f} s" for each in (TIME_TO_ANSWER, interval, CLOCK_SKEW)
     )
     return (
         f"ExpiryPolicy: warn_before ({timing.sources.get('warn_before')}) is"
@@ -110,8 +114,7 @@ def _without_time_to_answer(timing: Timing, least: timedelta) -> str:
 
 
 def _warned_too_early(timing: Timing) -> str:
-    earliest = max(timing.warn_before, default=timedelta(0))
-    if timing.expire_after - earliest >= TIME_TO_ANSWER or not earliest or not timing.notify:
+    if not timing.notify or all(map(timing.has_room_for, timing.warn_before)):
         return ""
     return (
         f"ExpiryPolicy: warn_before ({timing.sources.get('warn_before')}) must be"
@@ -194,13 +197,13 @@ class ExpirySettings(SettingsGroup):
     def misfits(self) -> Iterable[str]:
         if self.rules == Rules():
             return ()
-        least_warning = self.least_warning
+        interval = self._interval
         mistakes = (
             mistake
             for timing in self.policy.timings
             for mistake in (
                 _without_time_to_tell(timing),
-                _without_time_to_answer(timing, least_warning),
+                _without_time_to_answer(timing, interval),
                 _warned_too_early(timing),
                 self._warns_nobody(timing),
             )
@@ -212,11 +215,15 @@ class ExpirySettings(SettingsGroup):
         return _NOBODY_WARNS if is_to_warn and self.timer_disabled else ""
 
     @property
+    def _interval(self) -> timedelta:
+        """The longest time between two sweeps."""
+        gaps = Ncrontab.read(self.schedule).gaps(datetime.now(UTC))
+        return timedelta(seconds=gaps.longest if gaps else 0)
+
+    @property
     def least_warning(self) -> timedelta:
         """How long before the deadline a warning comes at the latest, to be answered in time."""
-        gaps = Ncrontab.read(self.schedule).gaps(datetime.now(UTC))
-        interval = timedelta(seconds=gaps.longest if gaps else 0)
-        return TIME_TO_ANSWER + interval + CLOCK_SKEW
+        return _least_warning(self._interval)
 
     @property
     def policy(self) -> Policy:

@@ -265,7 +265,7 @@ class TableStore(ConversationStore):
         address = conversation.address
         operations = [self._conversation_write(conversation)]
         if due is not None:
-            warned = max(map(conversation.warned, instead_of), default=0)
+            warned = conversation.warned(*instead_of)
             since = conversation.last_accessed if warned else None
             row = DueRow(address, conversation.session, due, warned=warned, warned_since=since)
             operations.append(Operation("upsert", due_row(row)))

@@ -773,7 +773,7 @@ class Turns:
             trace=telemetry.traceparent(),
             has_private=session.has_private or bool(private),
         )
-        warned = max(map(session.warned, instead_of), default=0)
+        warned = session.warned(*instead_of)
         due = session.due(self._policy.of(session), warned) if is_due_anew else None
         return await self._store.save(session, due=due, instead_of=instead_of, private=private)
 

@@ -396,26 +396,8 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
         ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h", "none"],
         ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h", "none"],
         ["slack", "channel", "90s", "never", "no", "1d", "2h", "none"],
-        [
-            "any other",
-            "personal",
-            "ExpireAfterSeconds",
-            "1m, 30s",
-            "yes",
-            "at any time",
-            "none",
-            NIGHT,
-        ],
-        [
-            "any other",
-            "groupChat",
-            "ExpireAfterSeconds",
-            "1m, 30s",
-            "yes",
-            "at any time",
-            "none",
-            NIGHT,
-        ],
+        ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", *TOLD],
+        ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", *TOLD],
         ["any other", "channel", "90s", "1m, 30s", *TOLD],
     ]
 

@@ -66,19 +66,11 @@ def nothing(_: TurnContext) -> None:
     """An act that sets nothing."""
 
 
-async def expires_after(bot: BotInMemory, number: float) -> bool:
-    """Whether it expires then, and not a second before; clocks may differ by 2 s."""
-    bot.clock.sleep(number + 1)
-    is_early = (await bot.sweep()).expired
-    bot.clock.sleep(1)
-    return not is_early and (await bot.sweep()).expired == 1
-
-
 @pytest.mark.parametrize("number", [20, 500])
 async def test_a_conversation_gets_its_own_timeout(number: float) -> None:
     bot = bot_that(timeout(number))
     await bot.say()
-    assert await expires_after(bot, number)
+    assert await bot.expires_after(number)
     assert bot.connector.texts[-1] == texts.EXPIRED
     assert bot.keys() == []
 
@@ -89,9 +81,9 @@ async def test_a_later_turn_may_set_it_and_it_holds_until_the_session_ends(numbe
     await bot.say()
     await bot.say()
     await bot.say()
-    assert await expires_after(bot, number)
+    assert await bot.expires_after(number)
     await bot.say()
-    assert await expires_after(bot, 100)
+    assert await bot.expires_after(100)
 
 
 async def test_the_next_message_starts_over_by_the_own_time_too() -> None:
@@ -112,7 +104,7 @@ async def test_none_takes_back_what_was_set() -> None:
     row = await bot.row()
     assert row
     assert row.own is None
-    assert await expires_after(bot, 100)
+    assert await bot.expires_after(100)
 
 
 async def test_a_user_who_is_not_to_be_told_is_not_told() -> None:
@@ -161,7 +153,7 @@ async def test_never_ends_when_the_bot_says_so() -> None:
     bot.clock.sleep(10_000)
     await bot.sweep()
     await bot.say()
-    assert await expires_after(bot, 30)
+    assert await bot.expires_after(30)
 
 
 async def test_a_conversation_that_waits_for_us_is_kept() -> None:
@@ -170,7 +162,7 @@ async def test_a_conversation_that_waits_for_us_is_kept() -> None:
     bot.clock.sleep(500)
     assert (await bot.sweep()).expired == 0
     assert await bot.say() == ["2"]
-    assert await expires_after(bot, 500)
+    assert await bot.expires_after(500)
 
 
 async def test_the_wait_can_be_over_sooner() -> None:
@@ -180,7 +172,7 @@ async def test_the_wait_can_be_over_sooner() -> None:
     )
     await bot.say()
     await bot.say()
-    assert await expires_after(bot, 100)
+    assert await bot.expires_after(100)
 
 
 async def test_a_turn_that_the_bot_begins_sets_it_and_warns_nobody_twice() -> None:
@@ -424,7 +416,7 @@ async def test_the_own_time_does_not_outlast_the_greatest_age() -> None:
         timing=Timing(seconds(100), max_age=seconds(1000)),
     )
     await bot.say()
-    assert await expires_after(bot, 1000)
+    assert await bot.expires_after(1000)
 
 
 async def test_a_greatest_age_that_is_new_counts_from_the_next_use() -> None:
@@ -438,7 +430,7 @@ async def test_a_greatest_age_that_is_new_counts_from_the_next_use() -> None:
         users=old.users,
     )
     await new.say()
-    assert await expires_after(new, 50)
+    assert await new.expires_after(50)
 
 
 # The docs

@@ -33,21 +33,13 @@ def bot_with(*overrides: Override) -> BotInMemory:
     )
 
 
-async def expires_after(bot: BotInMemory, seconds: int) -> bool:
-    """Whether it expires then, and not a second before; clocks may differ by 2 s."""
-    bot.clock.sleep(seconds + 1)
-    is_early = (await bot.sweep()).expired
-    bot.clock.sleep(1)
-    return not is_early and (await bot.sweep()).expired == 1
-
-
 @pytest.mark.parametrize("seconds", [20, 250])
 async def test_a_type_has_its_own_timeout_in_sweeps(seconds: int) -> None:
     bot = bot_with(in_channels(seconds))
     await bot.say(**IN_CHANNEL)
-    assert await expires_after(bot, seconds)
+    assert await bot.expires_after(seconds)
     await bot.say(**PERSONAL)
-    assert await expires_after(bot, 100)
+    assert await bot.expires_after(100)
 
 
 @pytest.mark.parametrize(("idle", "answers"), [(19, ["2 2 2"]), (20, ["1 2 1"])])
@@ -145,7 +137,7 @@ async def test_a_shorter_timeout_holds_as_soon_as_an_activity_says_the_type(
     await bot.say(**first)
     await bot.say(**IN_CHANNEL)
     assert bot.keys().count("d") == 1
-    assert await expires_after(bot, 20)
+    assert await bot.expires_after(20)
     assert bot.keys() == []
 
 
