@@ -98,7 +98,7 @@ class App:
             connector, authentication.sdk, settings.identity.app_id, limits=limits
         )
         self._bot_seconds = settings.host.bot_seconds
-        self._bounds = settings.bounds_for_code
+        self._settings = settings
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
         self.sweeps = SweepRunner(
             stores,
@@ -131,7 +131,7 @@ class App:
             effects=loaded.effects,
             texts=self._texts,
             bot_seconds=self._bot_seconds,
-            bounds=self._bounds,
+            bounds=self._settings.bounds_for_code,
         )
 
     @cached_property
