@@ -132,6 +132,7 @@ class App:
             texts=self._texts,
             bot_seconds=self._bot_seconds,
             bounds=self._settings.bounds_for_code,
+            on_resumed=loaded.on_resumed,
         )
 
     @cached_property

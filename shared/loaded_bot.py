@@ -37,12 +37,15 @@ class LoadedBot(NamedTuple):
         effects: the effect of each activity on its session.
         middleware: runs around each turn, in this order.
         on_turn_error: is told what the bot raised, in place of the apology; None: the apology.
+        on_resumed: the bot's own method, which runs in place of it once a user has resumed a
+            conversation; None: nothing does.
     """
 
     bot: Bot
     effects: Effects
     middleware: tuple[Middleware, ...] = ()
     on_turn_error: Callable[[TurnContext, Exception], Awaitable[None]] | None = None
+    on_resumed: Callable[[TurnContext], Awaitable[None]] | None = None
 
     def at(self, adapter: BotAdapter) -> Bot:
         """Gives the adapter what it runs around the bot; returns the bot."""
@@ -79,7 +82,10 @@ def load_bot() -> LoadedBot:
     on_turn_error = getattr(module, "on_turn_error", None)
     if on_turn_error is not None and not callable(on_turn_error):
         raise BotError("on_turn_error", "is no function")
-    return LoadedBot(bot, effects, middleware, on_turn_error)
+    on_resumed = getattr(bot, "on_resumed", None)
+    if on_resumed is not None and not callable(on_resumed):
+        raise BotError("on_resumed", f"of the {type(bot).__name__} is no method")
+    return LoadedBot(bot, effects, middleware, on_turn_error, on_resumed)
 
 
 def _check(name: str, make: Callable[[], Any]) -> Any:

@@ -201,7 +201,7 @@ class BotInMemory:
             self.state_store = TimeToLiveStore(self.cosmos.conversations, self.cosmos.users, SHARDS)
         self.erasure = Erasure(self.state_store, self.clock)
         self.notices = NoticeSender(
-            self.connector, self.service_urls, no_limits(), policy=self.policy
+            self.connector, self.service_urls, no_limits(), policy=self.policy, now=self.clock
         )
         self.turns = Turns(
             self.state_store,
@@ -212,6 +212,7 @@ class BotInMemory:
             policy=self.policy,
             effects=self.effects,
             bot_seconds=self.bot_seconds,
+            on_resumed=getattr(self.bot, "on_resumed", None),
             now=self.clock,
         )
 

@@ -2,32 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from botbuilder.core import CardFactory
-from botbuilder.schema import (
-    ActionTypes,
-    Activity,
-    ActivityTypes,
-    Attachment,
-    CardAction,
-    ConversationReference,
-    InputHints,
-    SuggestedActions,
-)
+from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
 
 from shared import telemetry
+from shared.connector.buttons import add_button
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.operations import ConnectorClient
 from shared.connector.service_urls import ServiceUrls
-from shared.domain.buttons import STAY
+from shared.domain.buttons import STAY, resume_value
 from shared.domain.conversation import Conversation
 from shared.domain.policy import Policy
 from shared.domain.reference import Reference
+from shared.domain.times import utc_now
 from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Slot, Verdict
+from shared.texts.durations import rounded_down
 from shared.texts.languages import Key, Said, Texts
 from shared.texts.texts_file import read_texts
 
@@ -49,27 +42,37 @@ _VERDICTS = {
 # With a 403: the conversation is fine, but lives at another address.
 _WRONG_SERVICE_URL = "InvalidBotApiHost"
 
-# From so many seconds on, a time is rounded down to a multiple of so many.
-_ROUNDED_TO = ((2 * 86_400, 86_400), (2 * 3600, 3600), (120, 60), (0, 5))
-
 # Channels whose clients get channelData unchanged. Elsewhere it is the channel's own format: Slack
 # answers 400 "Invalid ChannelData" to fields that it does not know.
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
 
 
 def notice_for(
-    conversation: Conversation, to: Reference, texts: Texts, timing: Timing | None = None
+    conversation: Conversation,
+    to: Reference,
+    texts: Texts,
+    timing: Timing | None = None,
+    now: datetime | None = None,
 ) -> Activity:
     """The notice as an activity, in the language of whoever wrote last.
 
-    It says why: with its timing it is known whether the session has reached its greatest age.
+    It says why: with its timing it is known whether the session has reached its greatest age. If
+    the session may be resumed after `now`, it has a button for that.
 
     If clients can read channelData, it has the session's id: a client that gets the same notice
     twice can recognise it.
     """
     is_too_old = timing is not None and conversation.ends_by_age(timing)
     key: Key = "expired_max_age" if is_too_old else "expired"
-    notice = _message(to, texts.say(key, conversation.locale))
+    until = conversation.resume_until
+    if until and now and until > now:
+        remaining = rounded_down(until - now)
+        said = texts.say("expired_resumable", conversation.locale, remaining=remaining)
+        notice = _message(to, said)
+        title = texts.say("resume", conversation.locale).text
+        add_button(notice, to.channel, title, resume_value(conversation.session))
+    else:
+        notice = _message(to, texts.say(key, conversation.locale))
     if to.channel in _CHANNEL_DATA_IS_OURS:
         notice.channel_data = {"expiredSession": conversation.session}
     return notice
@@ -82,27 +85,12 @@ def warning_for(
 
     Its text says all, for channels without buttons.
     """
-    said = texts.say("warning", conversation.locale, remaining=_rounded(left))
+    said = texts.say("warning", conversation.locale, remaining=rounded_down(left))
     warning = _message(to, said)
-    title = texts.say("stay", conversation.locale).text
-    if to.channel == "msteams":  # it shows suggested actions in personal chats only
-        warning.attachments = [_card(title)]
-    else:
-        button = CardAction(
-            type=ActionTypes.message_back, title=title, text=title, display_text=title, value=STAY
-        )
-        warning.suggested_actions = SuggestedActions(actions=[button])
+    add_button(warning, to.channel, texts.say("stay", conversation.locale).text, STAY)
     if to.channel in _CHANNEL_DATA_IS_OURS:
         warning.channel_data = {"warnedSession": conversation.session}
     return warning
-
-
-def _card(title: str) -> Attachment:
-    """A card with one button. Not a hero card: the Playground does not send who presses there."""
-    button = {"type": "Action.Submit", "title": title, "data": STAY}
-    return CardFactory.adaptive_card(
-        {"type": "AdaptiveCard", "version": "1.0", "body": [], "actions": [button]}
-    )
 
 
 def _message(to: Reference, said: Said) -> Activity:
@@ -120,13 +108,6 @@ def _message(to: Reference, said: Said) -> Activity:
     )
 
 
-def _rounded(left: timedelta) -> int:
-    """Seconds, rounded down to what people say: nobody is told that there is more time."""
-    seconds = int(left.total_seconds())
-    size = next(each for at_least, each in _ROUNDED_TO if seconds >= at_least)
-    return seconds - seconds % size
-
-
 class NoticeSender:
     """Sends notices through the connector, and knows when: a `SendNotice` and a `Pace`.
 
@@ -136,6 +117,7 @@ class NoticeSender:
         limits: how fast the channels take notices.
         texts: the words; None: ours.
         policy: which timing holds for which conversation; None: no session has a greatest age.
+        now: the clock, in aware UTC.
     """
 
     def __init__(
@@ -145,7 +127,10 @@ class NoticeSender:
         limits: SendingLimits,
         texts: Texts | None = None,
         policy: Policy | None = None,
+        *,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._now = now
         self._connector = connector
         self._policy = policy
         self._service_urls = service_urls
@@ -174,7 +159,9 @@ class NoticeSender:
         """Send one notice."""
         timing = self._policy.of(conversation) if self._policy else None
         return await self._tell(
-            "notice", conversation, lambda to: notice_for(conversation, to, self._texts, timing)
+            "notice",
+            conversation,
+            lambda to: notice_for(conversation, to, self._texts, timing, self._now()),
         )
 
     async def warn(self, conversation: Conversation, left: timedelta) -> NoticeResult:

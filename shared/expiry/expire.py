@@ -31,9 +31,10 @@ from datetime import datetime, timedelta
 
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
+from shared.domain.identity import life_of
 from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
-from shared.domain.times import CLOCK_SKEW, LEASE, due_seconds
+from shared.domain.times import CLOCK_SKEW, LEASE, STAYS_LONGER, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import (
     NoticeResult,
@@ -148,14 +149,12 @@ class Expirer:
             self._report.failed += 1
             await self._store.discard(row.address, error.etag)
             conversation = None
-        if conversation is None or conversation.session != row.session:
+        if conversation is None:
             # The session ended without this row, and nothing else says what it left.
-            gone_at = self._now() if conversation is None else None
-            await self._store.clean_up(row, has_private=True, gone_at=gone_at)
-            if conversation is None:
-                self._report.finished_already += 1
-            else:
-                self._report.superseded += 1
+            await self._store.clean_up(row, has_private=True, gone_at=self._now())
+            self._report.finished_already += 1
+        elif conversation.session != row.session:
+            await self._handle_succeeded(conversation, row, touched)
         elif conversation.status is Status.EXPIRED:
             if conversation.lease_until and conversation.lease_until > self._now():
                 self._report.left_to_others += 1
@@ -165,6 +164,26 @@ class Expirer:
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
             await self._warner.handle(conversation, row, until, read_at, touched)
+
+    async def _handle_succeeded(
+        self, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
+    ) -> None:
+        """Clean up after a session in whose place another one is, unless it may be resumed."""
+        if row.is_told:
+            self._report.finished_already += 1
+        else:
+            self._report.superseded += 1
+        kept = conversation.kept
+        if kept and kept.session == row.session:
+            if kept.stays_until > self._now():
+                due = due_seconds(kept.stays_until)
+                touched.append((row, replace(row, due_seconds=due, is_told=True)))
+                return
+            await self._store.delete_kept(row.address, kept)
+            kept = None
+        # A session that was resumed, or may be, goes on with what its life has left.
+        lives = {conversation.life, kept and life_of(kept.session)}
+        await self._store.clean_up(row, has_private=life_of(row.session) not in lives)
 
     async def _mend(self, row: DueRow) -> None:
         """Replace a due row whose key is damaged, if it still names a session; else remove it."""
@@ -218,16 +237,21 @@ class Expirer:
         """Expire it now, and re-file it for the time when its notice may go: one transaction."""
         now = self._now()
         wait = timedelta(seconds=max(wait_seconds, 1))
-        claimed = replace(
-            conversation.claimed(now), lease_until=now + wait, attempts=conversation.attempts
-        )
+        claimed = conversation.claimed(now, self._policy.of(conversation))
+        claimed = replace(claimed, lease_until=now + wait, attempts=conversation.attempts)
         try:
             await self._store.retry_later(claimed, row, due_seconds(now + wait))
         except ConflictError:
             self._report.came_back += 1
             return
+        await self._forget_kept(conversation)
         self._count_expired(conversation, now)
         self._report.told_later += 1
+
+    async def _forget_kept(self, conversation: Conversation) -> None:
+        """Delete the session before this one, which can be resumed no more."""
+        if conversation.kept:
+            await self._store.delete_kept(conversation.address, conversation.kept)
 
     def _count_expired(self, conversation: Conversation, at: datetime) -> None:
         if conversation.status is Status.ACTIVE:
@@ -251,10 +275,13 @@ class Expirer:
     async def _expire(self, conversation: Conversation, row: DueRow, slot: Slot) -> None:
         claimed_at = self._now()
         try:
-            claimed = await self._store.save(conversation.claimed(claimed_at))
+            claimed = await self._store.save(
+                conversation.claimed(claimed_at, self._policy.of(conversation))
+            )
         except ConflictError:
             self._report.came_back += 1
             return
+        await self._forget_kept(conversation)
         self._count_expired(conversation, claimed_at)
         if self._must_leave(claimed_at):
             return
@@ -356,7 +383,19 @@ class Expirer:
         await self._store.clean_up(row, has_private=claimed.has_own_rows, gone_at=self._now())
 
     def _stays_until(self, claimed: Conversation) -> datetime | None:
-        """Until when its row must stay, if it ends early and names writes of users' states."""
+        """Until when its row must stay.
+
+        That is as long as it may be resumed. It also stays if it ends early and names writes of
+        users' states.
+        """
+        until = self._names_writes_until(claimed)
+        if claimed.resume_until:
+            # Even if that is over by now: only a claim takes its state away.
+            stays = claimed.resume_until + STAYS_LONGER
+            return max(until, stays) if until else stays
+        return until
+
+    def _names_writes_until(self, claimed: Conversation) -> datetime | None:
         if not claimed.has_user_writes:
             return None
         until = claimed.writes_count_until(self._policy.without_own(claimed))
@@ -365,7 +404,7 @@ class Expirer:
     async def _dead_letter(
         self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
     ) -> None:
-        stays_until = self._stays_until(claimed)
+        stays_until = self._names_writes_until(claimed)
         if stays_until:  # then it is tried once more
             await self._lease(claimed, row, stays_until)
             return

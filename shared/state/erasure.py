@@ -192,6 +192,7 @@ class Erasure:
         if conversation is None:
             await self._stop_first_turn(entry.address)
         elif conversation.is_personal(user):
+            await self._store.delete_kept(conversation.address, conversation.kept)
             await self._store.discard(conversation.address, conversation.etag)
             receipt.personal_conversations += 1
             for row in await self._store.due_rows_of(conversation.address):
@@ -200,7 +201,8 @@ class Erasure:
                 await self._store.clean_up(row, has_private=False)
                 receipt.due_rows += 1
         else:
-            await self._store.save(_without(conversation, user))
+            changed = replace(_without(conversation, user), kept=None)
+            await self._store.save(changed, forgetting=conversation.kept)
         if entry.session:
             # The sweep that was to write the letter may have done so, and deleted the conversation.
             receipt.dead_letters += await self._store.drop_listed(entry)
@@ -220,6 +222,7 @@ class Erasure:
             return await self._store.load(entry.address)
         except StateUnreadableError as error:
             # Its user cannot be read any more. The sweep would remove it, so it goes now.
+            await self._store.delete_kept(entry.address, None)
             await self._store.discard(entry.address, error.etag)
             return None
 

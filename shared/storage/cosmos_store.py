@@ -19,7 +19,13 @@ from uuid import uuid4
 
 from typing_extensions import override
 
-from shared.domain.conversation import Bags, Conversation, PrivateState, Status
+from shared.domain.conversation import (
+    Bags,
+    Conversation,
+    KeptSession,
+    PrivateState,
+    Status,
+)
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.domain.identity import Address
 from shared.domain.store import Check
@@ -80,7 +86,7 @@ class CosmosStore(InDocuments, TableStore):
             row = await super().load(address)
             if row is None or row.bags is None:
                 return row
-            bags = await self._read(row, row.bags)
+            bags = await self._read(row.bags, row.etag)
             if bags is not None:
                 return replace(row, state=bags.state, bags=bags)
             again = await self.load_tracking(address)
@@ -91,15 +97,30 @@ class CosmosStore(InDocuments, TableStore):
                     address.shard,
                     address.key,
                 )
-                return replace(row, status=Status.EXPIRED, bags=None)
+                return replace(row, status=Status.EXPIRED, resume_until=None, bags=None)
         raise ConflictError(f"conversation {address.shard}/{address.key} is busy")
 
-    async def _read(self, row: Conversation, bags: Bags) -> Bags | None:
+    async def _read(self, bags: Bags, etag: str) -> Bags | None:
         try:
             document = await self._documents.read(bags.id, bags.token)
         except StateUnreadableError as error:
-            raise StateUnreadableError(str(error), row.etag) from error
-        return bags_in(document, row) if document else None
+            raise StateUnreadableError(str(error), etag) from error
+        return bags_in(document, bags, etag) if document else None
+
+    @override
+    async def load_kept(self, conversation: Conversation) -> KeptSession | None:
+        kept = conversation.kept
+        if kept is None or kept.bags is None:
+            return await super().load_kept(conversation)
+        bags = await self._read(kept.bags, conversation.etag)
+        return replace(kept, state=bags.state, bags=bags) if bags else None
+
+    @override
+    async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
+        if kept and kept.bags:
+            await self._delete(kept.bags)
+        else:
+            await super().delete_kept(address, kept)
 
     async def save(
         self,
@@ -108,24 +129,32 @@ class CosmosStore(InDocuments, TableStore):
         due: int | None = None,
         instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
+        forgetting: KeptSession | None = None,
     ) -> Conversation:
         """See `StateStore.save`; the document's time to live begins anew."""
+        if conversation.state is None:  # what a sweep writes of one that may be resumed
+            return await super().save(conversation, due=due, instead_of=instead_of)
         before = conversation.bags
         bags = await self._written(conversation, private)
         is_another = (bags and bags.id) != (before and before.id)
         row = replace(conversation, state=_no_state(conversation), bags=bags)
         try:
-            saved = await super().save(row, due=due, instead_of=instead_of)
+            saved = await super().save(row, due=due, instead_of=instead_of, forgetting=forgetting)
         except ConflictError:
             if bags and is_another:
                 await self._delete_if_unnamed(conversation.address, bags)
             raise
         if before and is_another:
             await self._delete(before)
+        if forgetting and forgetting.bags:
+            await self._delete(forgetting.bags)
         return replace(saved, state=conversation.state, bags=bags)
 
     @override
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
+        if conversation.state is None:
+            await super().retry_later(conversation, row, due)
+            return
         await super().retry_later(replace(conversation, bags=None), row, due)
         if conversation.bags:
             await self._delete(conversation.bags)
@@ -169,7 +198,7 @@ class CosmosStore(InDocuments, TableStore):
         await TableStore.delete_private(self, address, user, make_sure)
         return had_bag
 
-    async def _delete_private_of(self, address: Address, session: str) -> None:
+    async def _delete_private_of(self, address: Address, life: str) -> None:
         """Nothing: private bags went with the document."""
 
     @override
@@ -186,14 +215,14 @@ class CosmosStore(InDocuments, TableStore):
             return None
         if (
             before
-            and before.session == conversation.session
+            and before.session == conversation.life
             and (before.state, before.private) == (state, kept)
         ):
             # Written although it is equal: its time to live counts from the last write.
             document = await self._documents.replace(_bags_document(before, conversation))
             return replace(before, token=document.token)
         document_id = f"{conversation.address.key}|{uuid4().hex}"
-        bags = Bags(document_id, conversation.session, state, kept)
+        bags = Bags(document_id, conversation.life, state, kept)
         document = _bags_document(bags, conversation)
         check_size({"id": document_id, "State": state, **private_states(kept)}, self._max_row_bytes)
         return replace(bags, token=(await self._documents.create(document)).token)
@@ -202,7 +231,9 @@ class CosmosStore(InDocuments, TableStore):
         row = None
         with suppress(StateUnreadableError):
             row = await self.load_tracking(address)
-        if row is None or row.bags is None or row.bags.id != bags.id:
+        named = row.bags if row else None
+        kept = row.kept.bags if row and row.kept else None
+        if bags.id not in [each.id for each in (named, kept) if each]:
             await self._delete(bags)
 
     async def _delete(self, bags: Bags) -> None:
