@@ -192,7 +192,10 @@ class Erasure:
         if conversation is None:
             await self._stop_first_turn(entry.address)
         elif conversation.is_personal(user):
-            await self._store.delete_kept(conversation.address, conversation.kept)
+            if conversation.kept:
+                conversation = await self._store.save(
+                    replace(conversation, kept=None), forgetting=conversation.kept
+                )
             await self._store.discard(conversation.address, conversation.etag)
             receipt.personal_conversations += 1
             for row in await self._store.due_rows_of(conversation.address):

@@ -111,7 +111,7 @@ class CosmosStore(InDocuments, TableStore):
     async def load_kept(self, conversation: Conversation) -> KeptSession | None:
         kept = conversation.kept
         if kept is None or kept.bags is None:
-            return await super().load_kept(conversation)
+            return kept and replace(kept, state=b"")
         bags = await self._read(kept.bags, conversation.etag)
         return replace(kept, state=bags.state, bags=bags) if bags else None
 
@@ -119,8 +119,6 @@ class CosmosStore(InDocuments, TableStore):
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
         if kept and kept.bags:
             await self._delete(kept.bags)
-        else:
-            await super().delete_kept(address, kept)
 
     async def save(
         self,
@@ -137,9 +135,10 @@ class CosmosStore(InDocuments, TableStore):
         before = conversation.bags
         bags = await self._written(conversation, private)
         is_another = (bags and bags.id) != (before and before.id)
-        row = replace(conversation, state=_no_state(conversation), bags=bags)
+        kept = conversation.kept and replace(conversation.kept, state=None)
+        row = replace(conversation, state=_no_state(conversation), bags=bags, kept=kept)
         try:
-            saved = await super().save(row, due=due, instead_of=instead_of, forgetting=forgetting)
+            saved = await super().save(row, due=due, instead_of=instead_of)
         except ConflictError:
             if bags and is_another:
                 await self._delete_if_unnamed(conversation.address, bags)

@@ -302,11 +302,8 @@ class TableStore(ConversationStore):
             operations.append(Operation("upsert", own_row(conversation, user, entry)))
         if kept and kept.state is not None and kept.bags is None:
             operations.append(Operation("upsert", kept_row(address, kept)))
-        elif forgetting and forgetting.bags is None:
-            # Not deleted: a sweep may have done so, and then the transaction would fail.
-            operations.append(
-                Operation("upsert", kept_row(address, replace(forgetting, state=b"")))
-            )
+        elif forgetting:
+            operations.append(Operation("delete", Row(address.shard, kept_row_key(address))))
         etag, *_ = await self._conversations.write(operations)
         for entry in conversation.own_rows.values():
             self._remember(entry.writer)
