@@ -449,9 +449,11 @@ class Conversation:
             attempts=self.attempts + 1,
             kept=None,
         )
-        if resume_until:
-            return claimed
-        return replace(claimed, state=b"", state_version="", replies=b"")
+        return claimed if resume_until else claimed.without_state()
+
+    def without_state(self) -> "Conversation":
+        """The expired row once nobody can resume it any more."""
+        return replace(self, state=b"", state_version="", replies=b"", resume_until=None)
 
     def told(self, until: datetime) -> "Conversation":
         """The expired row after its end was told; it stays until then."""

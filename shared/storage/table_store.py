@@ -373,8 +373,14 @@ class TableStore(ConversationStore):
         if not conversation.resume_until:
             await self._delete_private_bags(conversation)
         # The entries in its users' lists stay: by them an erasure finds the row.
-        told = conversation.told(until)
-        await self.retry_later(told, replace(row, is_told=True), due_seconds(until))
+        told, due = conversation.told(until), due_seconds(until)
+        row = replace(row, is_told=True)
+        try:
+            await self.retry_later(told, row, due)
+        except ConflictError:
+            # Perhaps only its work item has been moved meanwhile. Then there are two for a while.
+            moved = Operation("upsert", due_row(replace(row, due_seconds=due)))
+            await self._conversations.write([self._conversation_write(told), moved])
 
     @override
     async def settle(self, conversation: Conversation) -> None:

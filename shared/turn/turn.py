@@ -194,10 +194,11 @@ class _Begun:
     def forgets(self, kept: KeptSession | None, now: datetime) -> KeptSession | None:
         """The kept session that the row named, and does not name any more; None: there is none."""
         before = self.row.kept if self.row else None
+        if self.row and before and self.resumes:
+            return replace(before, bags=self.row.bags)  # of the session that is given up
         if before is None or before.until < now or (kept and kept.session == before.session):
             return None  # soon a sweep forgets it
-        # In a document, too, the state of one of both goes: of the one that was given up.
-        return replace(before, bags=self.row.bags) if self.row and self.resumes else before
+        return before
 
 
 class Turns:

@@ -291,6 +291,8 @@ class Promises:
     def bot_runs(self, turn: str, log: Sequence[str]) -> None:
         """The bot begins, in the session whose turns so far are these."""
         session = self._latest(self._commits[log[-1]][-1].session) if log else None
+        if self._turns[turn].act == "resume":
+            session = None  # it opens one
         self._started[turn] = Started(self._world.seconds, session)
         self._first_ran.setdefault(turn, self._world.seconds)
         self._thinking.add(turn)
@@ -456,11 +458,15 @@ class Promises:
             self._violated(f"{turn} says {text!r} twice")
         if not self._turns[turn].counts and text in _GREETINGS:
             return
-        commits = self._commits.get(self._turns[turn].activity, [])
-        mine = [commit for commit in commits if commit.by.name == turn]
         if text in (texts.RESUME_GONE, texts.STAYED):
             self._refuses_press(turn, text)
-        elif text in APOLOGIES:
+            return
+        self._says(request, turn, text)
+
+    def _says(self, request: Request, turn: str, text: str) -> None:
+        commits = self._commits.get(self._turns[turn].activity, [])
+        mine = [commit for commit in commits if commit.by.name == turn]
+        if text in APOLOGIES:
             self._apologised.add(turn)
             if commits and commits[-1].is_remembered:
                 self._violated(f"{turn} was committed, and asks to be sent again")
@@ -485,9 +491,18 @@ class Promises:
                 and session.kept_since < received
                 and until is not None
                 and self._true(until) > received + 2 * SKEW
+                and self._is_live_beside(session, received)
                 and not self._erasures
             ):
                 self._violated(f"{turn} is told that {pressed} is gone, and it is there")
+
+    def _is_live_beside(self, kept: Session, received: float) -> bool:
+        """Whether the session in its place, if there is one, is not over, too."""
+        row = self._load(kept.address)
+        if row is None or row.session == kept.id:
+            return True
+        here = self.sessions[row.session]
+        return received < here.touched + self._expire_after(here) - SKEW
 
     def _kept_until(self, session: Session) -> datetime | None:
         """Until when its row says that it may be resumed."""
@@ -566,11 +581,10 @@ class Promises:
     def _changed(
         self, request: Request, old: Conversation | None, new: Conversation | None
     ) -> None:
-        if new is not None and (old is None or new.session != old.session):
-            source = self._resumed_by(new)
-            if source:
-                self._resumed(request, source, old, new)
-                return
+        source = self._resumed_by(new) if new else None
+        if new and source:
+            self._resumed(request, source, old, new)
+            return
         if old is not None and (new is None or new.session != old.session):
             self._ended(request, old, replaced=new is not None)
         if new is None:
