@@ -66,6 +66,8 @@ class StateStore(Protocol):
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
         """Delete the state of a kept session of the conversation. It is no error if it is gone.
 
+        After that nobody can resume it; whoever was first has.
+
         Args:
             address: the conversation's.
             kept: as the conversation's row names it; None: that is not known.

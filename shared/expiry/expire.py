@@ -189,6 +189,8 @@ class Expirer:
                 touched.append((row, replace(row, due_seconds=due, is_told=True)))
                 return
             await self._store.delete_kept(row.address, kept)
+            # From now on nobody can resume it; but somebody may have done so.
+            conversation = await self._store.load_tracking(row.address) or conversation
             kept = None
         # A session that was resumed, or may be, goes on with what its life has left.
         lives = {conversation.life, kept and life_of(kept.session)}

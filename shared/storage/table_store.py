@@ -232,8 +232,12 @@ class TableStore(ConversationStore):
 
     @override
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
-        row = Row(address.shard, kept_row_key(address))
-        await _delete_known(self._conversations, row)
+        columns = [*_KEY, "SessionId"]
+        row = await self._conversations.get(address.shard, kept_row_key(address), columns)
+        if row is None or (kept and row.columns.get("SessionId") != life_of(kept.session)):
+            return
+        with suppress(ConflictError):  # by now it is another session's
+            await self._conversations.write([Operation("delete", _known(row))])
 
     @override
     async def load_user(self, user: str) -> UserRow | None:

@@ -1086,6 +1086,36 @@ def resumed(chance: random.Random) -> Scenario:
     )
 
 
+def resumed_as_it_is_given_up(chance: random.Random) -> Scenario:
+    """A notice fails for good at the moment when its user resumes the session."""
+    turn = replace(_turn(chance, 1, ["ann"], ["talk0"]), act="resume")
+    return Scenario(
+        before=[_turn(chance, 0, ["ann"], ["talk0"])],
+        idle_seconds=103.5,
+        turns=[(turn, chance.choice(PROCESSES))],
+        sweeps=_sweeps(chance, (1,)),
+        skews={},
+        limits=Limits(refusals=1),
+        resume_within=timedelta(seconds=400),
+    )
+
+
+def resumed_for_long(chance: random.Random) -> Scenario:
+    """A turn that resumes a session from beside another takes longer than that is kept."""
+    turns = [replace(_turn(chance, n, ["ann"], ["talk0"]), bags="cp") for n in range(4)]
+    turns[2] = replace(turns[2], act="resume")
+    return Scenario(
+        before=turns[:1],
+        idle_seconds=103.5,
+        kept_seconds=chance.choice((0, 20)),
+        turns=[(turn, PROCESSES[n]) for n, turn in enumerate(turns[1 : chance.choice((3, 4))])],
+        sweeps=_sweeps(chance, (1, 2)),
+        skews={},
+        limits=Limits(jumps=4, jump_seconds=(12, 61, 103.5), jump_weight=4),
+        resume_within=timedelta(seconds=40),
+    )
+
+
 def old_notices(chance: random.Random) -> Scenario:
     """Sweeps come late, or notices fail: some are too old by then, by one of two rules."""
     age, within = chance.choice(((60, None), (None, EXPIRE_AFTER + timedelta(seconds=60))))
@@ -1230,7 +1260,13 @@ KINDS: Sequence[Kind] = (
 # State in Cosmos DB is erased by documents, of which the container here has no index.
 ONLY_IN_TABLES: Sequence[Kind] = (erasures,)
 # What `anything` and the others show once in some hundred thousand seeds.
-RARE: Sequence[Kind] = (bots_own_turns, erased_and_back, replayed_as_the_user_returns)
+RARE: Sequence[Kind] = (
+    bots_own_turns,
+    erased_and_back,
+    replayed_as_the_user_returns,
+    resumed_as_it_is_given_up,
+    resumed_for_long,
+)
 PROCESSES = ("P0", "P1", "P2")
 
 
