@@ -45,6 +45,8 @@ _WRONG_SERVICE_URL = "InvalidBotApiHost"
 # Channels whose clients get channelData unchanged. Elsewhere it is the channel's own format: Slack
 # answers 400 "Invalid ChannelData" to fields that it does not know.
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
+# So late may a notice be, and still name all the time that it offers: not "23 hours" of 24.
+_BEING_SENT = timedelta(seconds=10)
 
 
 def notice_for(
@@ -66,7 +68,8 @@ def notice_for(
     key: Key = "expired_max_age" if is_too_old else "expired"
     until = conversation.resume_until
     if until and now and until > now:
-        remaining = rounded_down(until - now)
+        left = until - now + _BEING_SENT
+        remaining = rounded_down(min(left, until - (conversation.expired_at or now)))
         said = texts.say("expired_resumable", conversation.locale, remaining=remaining)
         notice = _message(to, said)
         title = texts.say("resume", conversation.locale).text
