@@ -115,6 +115,16 @@ class BufferingAdapter(OlderAdapter):
         caller.claims_identity = self.create_claims_identity(self._app_id)
         return caller
 
+    async def sign_out(self, channel_id: str, user_id: str, connection_name: str) -> None:
+        """Sign a user out of a connection, outside of a turn.
+
+        Raises:
+            Exception: the token service has refused, or does not answer.
+        """
+        identity = self.create_claims_identity(self._app_id)
+        client = await self.bot_framework_authentication.create_user_token_client(identity)
+        await client.sign_out_user(user_id, connection_name, channel_id)
+
     async def create_conversation_in(
         self, service_url: str, parameters: ConversationParameters
     ) -> str:

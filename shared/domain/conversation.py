@@ -426,7 +426,9 @@ class Conversation:
             has_own_rows=True,
         )
 
-    def claimed(self, now: datetime, timing: Timing | None = None) -> "Conversation":
+    def claimed(
+        self, now: datetime, timing: Timing | None = None, *, keeps_state: bool = False
+    ) -> "Conversation":
         """The row after a sweep's claim: expired, and leased to that sweep.
 
         Its state is gone, but for one that may be resumed: then it stays as it is in the row.
@@ -434,11 +436,12 @@ class Conversation:
         Args:
             now: an aware time.
             timing: what holds for it; None: it may not be resumed.
+            keeps_state: its state stays until its end is told, because a hook reads it.
         """
         resume_until = self.resume_until
         if self.status is Status.ACTIVE:
             resume_until = self.resumable_until(now, timing) if timing else None
-        elif resume_until and resume_until + STAYS_LONGER <= now:
+        elif resume_until and resume_until + STAYS_LONGER <= now and not keeps_state:
             resume_until = None
         claimed = replace(
             self,
@@ -449,14 +452,12 @@ class Conversation:
             attempts=self.attempts + 1,
             kept=None,
         )
-        if resume_until:
-            return claimed
-        return replace(claimed, state=b"", state_version="", replies=b"")
+        return claimed if resume_until or keeps_state else _without_state(claimed)
 
     def told(self, until: datetime) -> "Conversation":
         """The expired row after its end was told; it stays until then."""
-        has_private = self.has_private and self.resume_until is not None
-        return replace(self, has_private=has_private, lease_until=until, quiet=True, attempts=0)
+        told = replace(self, lease_until=until, quiet=True, attempts=0)
+        return told if self.resume_until else replace(_without_state(told), has_private=False)
 
     @property
     def is_told(self) -> bool:
@@ -471,6 +472,10 @@ class Conversation:
 
 # The private bags of a session that began beside a kept one.
 _OTHER_PLACE = "2"
+
+
+def _without_state(conversation: Conversation) -> Conversation:
+    return replace(conversation, state=b"", state_version="", replies=b"")
 
 
 def _looked_at(step: datetime, now: datetime) -> datetime:

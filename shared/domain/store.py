@@ -111,8 +111,8 @@ class StateStore(Protocol):
         """Write the conversation over the version it was read at, with private bags and own rows.
 
         If it is new beside a kept session whose state is given, that is written, too; of the one
-        that it is `forgetting` the state goes. One that was read without its state, and may be
-        resumed, keeps that: then only what a sweep changes is written.
+        that it is `forgetting` the state goes. An expired one that was read without its state keeps
+        that: then only what a sweep changes is written.
 
         `due` (Unix seconds) files a due row in the same transaction: for a new session, or
         `instead_of` those that an existing one has; then it says what they say of warnings.
