@@ -65,6 +65,9 @@ class BufferingAdapter(OlderAdapter):
         super().__init__(_OwnConnector(connector, authentication), app_id)
         self._retries = retries or Retries()
         self._limits = limits
+        self._tokens = _UserTokenClientOnDemand(
+            authentication, self.create_claims_identity(self._app_id)
+        )
 
     async def prepare(
         self,
@@ -121,9 +124,7 @@ class BufferingAdapter(OlderAdapter):
         Raises:
             Exception: the token service has refused, or does not answer.
         """
-        identity = self.create_claims_identity(self._app_id)
-        client = await self.bot_framework_authentication.create_user_token_client(identity)
-        await client.sign_out_user(user_id, connection_name, channel_id)
+        await self._tokens.sign_out_user(user_id, connection_name, channel_id)
 
     async def create_conversation_in(
         self, service_url: str, parameters: ConversationParameters

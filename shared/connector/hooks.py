@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from shared.connector.outbound import wire_form
 from shared.domain.conversation import Conversation
 from shared.domain.policy import Policy
 from shared.domain.reference import Reference
+from shared.expiry.budget import LEAVES_AFTER_SECONDS
 from shared.expiry.notice import Hooks, NoticeResult, SendNotice, SendWarning, Verdict
 from shared.state import codec
 from shared.state.state_data import StateData
@@ -98,12 +100,27 @@ class AuthorsHooks:
             logger.error("sweep: conversation %s: %s; %s does not run", where, error, name)  # noqa: TRY400 - it says all
             return None
         try:
-            async with asyncio.timeout(self._seconds) as limit:
+            async with self._staying(conversation), asyncio.timeout(self._seconds) as limit:
                 return _checked(await hook(ending))
         except Exception:  # the author's code may raise anything
             why = f"took more than {self._seconds:g} s" if limit.expired() else "failed"
             logger.exception("sweep: conversation %s: %s %s; our words go", where, name, why)
             return None
+
+    @asynccontextmanager
+    async def _staying(self, conversation: Conversation) -> AsyncIterator[None]:
+        """Hold what this process may send, for a hook that takes seconds."""
+
+        async def stay() -> None:
+            while self._notices:
+                await asyncio.sleep(LEAVES_AFTER_SECONDS / 2)
+                self._notices.stay(conversation)
+
+        staying = asyncio.create_task(stay())
+        try:
+            yield
+        finally:
+            staying.cancel()
 
     async def _ending(self, conversation: Conversation, to: Reference) -> EndingConversation:
         packed = conversation.state or b""

@@ -186,6 +186,11 @@ class NoticeSender:
             return slot
         return self._limits.begin(conversation.reference, slot, within_seconds)
 
+    def stay(self, conversation: Conversation) -> None:
+        """Keep this process among those that send, while what is to go is still made."""
+        if conversation.reference:
+            self._limits.stay(conversation.reference)
+
     async def __call__(
         self, conversation: Conversation, own: OwnWords | None = None
     ) -> NoticeResult:
