@@ -103,13 +103,13 @@ class App:
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
         # Without the bot's code: hooks see JSON data.
         state_data = StateData(stores.for_turns(), policy=policy, now=utc_now)
-        hooks = AuthorsHooks(
+        self._hooks = AuthorsHooks(
             *load_hooks(),
             notices=notices,
             services=HookServices(state_data, self._adapter),
             policy=policy,
             now=utc_now,
-        )
+        ).hooks
         self.sweeps = SweepRunner(
             stores,
             settings.expiry,
@@ -117,7 +117,7 @@ class App:
             self.erasure.finish,
             policy=policy,
             send_warning=notices.warn if notices else None,
-            hooks=hooks.hooks,
+            hooks=self._hooks,
             pace=notices,
             fan_out=fan_out,
         )
@@ -144,6 +144,7 @@ class App:
             bot_seconds=self._bot_seconds,
             bounds=self._settings.bounds_for_code,
             on_resumed=loaded.on_resumed,
+            on_expired=self._hooks.on_expired if self._stores.has_rows else None,
         )
 
     @cached_property

@@ -228,6 +228,7 @@ class BotInMemory:
             effects=self.effects,
             bot_seconds=self.bot_seconds,
             on_resumed=getattr(self.bot, "on_resumed", None),
+            on_expired=self.authors_hooks.hooks.on_expired,
             now=self.clock,
         )
 

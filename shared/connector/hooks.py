@@ -97,14 +97,14 @@ class AuthorsHooks:
         try:
             ending = await self._ending(conversation, conversation.reference)
         except codec.StateDecodeError as error:
-            logger.error("sweep: conversation %s: %s; %s does not run", where, error, name)  # noqa: TRY400 - it says all
+            logger.error("hooks: conversation %s: %s; %s does not run", where, error, name)  # noqa: TRY400 - it says all
             return None
         try:
             async with self._staying(conversation), asyncio.timeout(self._seconds) as limit:
                 return _checked(await hook(ending))
         except Exception:  # the author's code may raise anything
             why = f"took more than {self._seconds:g} s" if limit.expired() else "failed"
-            logger.exception("sweep: conversation %s: %s %s; our words go", where, name, why)
+            logger.exception("hooks: conversation %s: %s %s; our words go", where, name, why)
             return None
 
     @asynccontextmanager

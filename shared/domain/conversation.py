@@ -268,6 +268,15 @@ class Conversation:
         """Whether it was made of a dead letter, which does not know its session's turns."""
         return self.expired_at is not None and self.expired_at <= self.last_accessed
 
+    @property
+    def concerns_hooks(self) -> bool:
+        """Whether the author's code is told of its end.
+
+        Not if no user has spoken. Nor if it was made of a dead letter: that has no state, and the
+        author's code was told before.
+        """
+        return self.reference is not None and not self.quiet and not self.is_replayed
+
     def needs_guard(self, now: datetime, timing: Timing) -> bool:
         """Whether its expiry is so close that a sweep might come before the turn's commit."""
         return self.guard_begins(timing) <= now

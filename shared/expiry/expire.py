@@ -269,13 +269,7 @@ class Expirer:
         return conversation.claimed(now, timing, keeps_state=keeps_state)
 
     def _has_hook(self, conversation: Conversation) -> bool:
-        """Whether the author's code is told of its expiry.
-
-        Not if no user has spoken. Nor if it was made of a dead letter: that has no state, and the
-        author's code was told before.
-        """
-        is_worth_it = conversation.reference and not conversation.quiet
-        return bool(self._on_expired and is_worth_it and not conversation.is_replayed)
+        return self._on_expired is not None and conversation.concerns_hooks
 
     async def _how_to_tell(self, claimed: Conversation) -> SendNotice:
         """What sends the notice, in the author's words if there are any.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
@@ -11,10 +12,12 @@ import pytest
 from botbuilder.core import TurnContext
 from botbuilder.schema import Activity, ActivityTypes, Attachment, ChannelAccount
 
+from scripts.processes import ROOT
 from shared.authors.ending import EndingConversation
+from shared.connector.adapter import BufferingAdapter
 from shared.connector.client import ConnectorError
 from shared.domain.conversation import Status
-from shared.domain.errors import StorageUnavailableError
+from shared.domain.errors import ConflictError, StorageUnavailableError
 from shared.domain.timing import QuietHours, Timing
 from shared.loaded_bot import LoadedHooks
 from shared.state import state_types
@@ -78,6 +81,14 @@ def hooked(
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+
+
+async def never(_: EndingConversation) -> None:
+    await asyncio.Event().wait()
+
+
+async def fails(_: EndingConversation) -> None:
+    raise RuntimeError("the author's own mistake")
 
 
 async def test_it_sees_the_conversation_as_it_was(where: Callable[[], InCosmos | None]) -> None:
@@ -256,13 +267,74 @@ async def test_who_comes_before_the_notice_begins_anew_and_has_nothing_to_resume
     bot.clock.sleep(103)
     await bot.sweep()
     assert await bot.say("resume") == [texts.WELCOME_BACK, "1 2 1"]
-    bot.clock.sleep(103)
-    await bot.sweep()
-    assert seen.states == [{"count": 1}] * 2
+    assert seen.states == [{"count": 1}] * 2  # nobody knows whether the sweep came so far
     bot.clock.sleep(3600)
     await bot.sweep()
+    assert seen.states == [{"count": 1}] * 3
     assert bot.connector.texts[-1] == "Goodbye"
     assert bot.keys() == []
+
+
+async def test_who_comes_before_the_sweep_finds_what_it_has_kept(
+    where: Callable[[], InCosmos | None],
+) -> None:
+    seen = Seen("Goodbye")
+
+    async def keep(conversation: EndingConversation) -> Any:
+        await conversation.update_user_state(lambda bag: bag.update(count=bag["count"] + 10))
+        return await seen(conversation)
+
+    bot = hooked(keep, RESUMABLE, where=where)
+    await bot.say()
+    bot.clock.sleep(103)
+    *_, answer = await bot.say()
+    assert answer == "1 12 1"
+    assert seen.states == [{"count": 1}]
+    assert seen.conversations[0].can_resume
+    await bot.sweep()
+    assert await bot.say() == ["2 13 2"]
+    assert len(seen.states) == 1
+
+
+@pytest.mark.parametrize("hook", [fails, never])
+async def test_a_mistake_in_it_costs_no_turn(hook: Any, caplog: pytest.LogCaptureFixture) -> None:
+    bot = hooked(hook, hook_seconds=0.01)
+    await bot.say()
+    bot.clock.sleep(103)
+    assert await bot.say() == [texts.WELCOME_BACK, "1 2 1"]
+    assert len(errors(caplog)) == 1
+
+
+async def test_a_turn_that_runs_again_runs_it_once() -> None:
+    seen, table = Seen(), FaultyTable(MemoryTable())
+    bot = hooked(seen, conversations=table)
+    await bot.say()
+    bot.clock.sleep(103)
+
+    async def refuse() -> None:
+        raise ConflictError("another writer was first")
+
+    table.before = do_once("write replace c|", refuse)
+    assert await bot.say() == [texts.WELCOME_BACK, "1 2 1"]
+    assert isinstance(bot.bot, FunctionBot)
+    assert bot.bot.runs == 3
+    assert seen.states == [{"count": 1}]
+
+
+@pytest.mark.parametrize("what", [{"type": "event", "name": "read"}, {"type": "typing"}])
+async def test_what_opens_no_session_leaves_it_to_the_sweep(what: dict[str, Any]) -> None:
+    async def only_messages(bot: FunctionBot, context: TurnContext) -> None:
+        if context.activity.type == ActivityTypes.message:
+            await count_in_every_bag(bot, context)
+
+    seen = Seen()
+    bot = hooked(seen, on_turn=only_messages)
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.take(activity(None, **what))
+    assert seen.states == []
+    await bot.sweep()
+    assert seen.states == [{"count": 1}]
 
 
 async def test_who_comes_while_it_is_claimed_is_not_told(
@@ -275,7 +347,7 @@ async def test_who_comes_while_it_is_claimed_is_not_told(
     table.after = do_once("write merge c|", bot.say)
     report = await bot.sweep()
     assert (report.expired, report.left_to_others, report.notified) == (1, 1, 0)
-    assert seen.states == []
+    assert seen.states == [{"count": 1}]  # in the turn
     assert bot.connector.texts == ["1 1 1", texts.WELCOME_BACK, "1 2 1"]
 
 
@@ -360,14 +432,6 @@ async def test_a_hook_that_is_gone_leaves_no_state(where: Callable[[], InCosmos 
 # What goes wrong in it
 
 
-async def never(_: EndingConversation) -> None:
-    await asyncio.Event().wait()
-
-
-async def fails(_: EndingConversation) -> None:
-    raise RuntimeError("the author's own mistake")
-
-
 async def test_one_that_takes_too_long_is_cancelled_and_our_words_go(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -382,7 +446,7 @@ async def test_one_that_takes_too_long_is_cancelled_and_our_words_go(
     address = bot.address()
     assert len(errors(caplog)) == 2
     assert (
-        f"sweep: conversation {address.shard}/{address.key}: on_expired took more than 0.01 s;"
+        f"hooks: conversation {address.shard}/{address.key}: on_expired took more than 0.01 s;"
         " our words go"
     ) in errors(caplog)
 
@@ -397,7 +461,7 @@ async def test_one_that_raises_is_logged_without_names_and_our_words_go(
     assert bot.connector.texts[-1] == texts.EXPIRED
     address = bot.address()
     assert errors(caplog) == [
-        f"sweep: conversation {address.shard}/{address.key}: on_expired failed; our words go"
+        f"hooks: conversation {address.shard}/{address.key}: on_expired failed; our words go"
     ]
     assert "the author's own mistake" in caplog.text
     assert "ann" not in caplog.text
@@ -669,3 +733,40 @@ async def test_without_a_hook_the_claim_takes_the_state_away() -> None:
     table.before = note
     await bot.sweep()
     assert writes[0] == "write replace c"
+
+
+# The docs
+
+
+async def order_tea(bot: FunctionBot, context: TurnContext) -> None:
+    for bag, name in (bot.conversation, "order"), (bot.user, "open_order"):
+        order = bag.create_property(name)
+        await context.send_activity(str(await order.get(context)))
+    await bot.conversation.create_property("order").set(context, {"item": "tea"})
+
+
+async def test_the_snippet_of_the_docs_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/policy.md").read_text("utf-8")
+    (snippet,) = (
+        each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "on_expired" in each
+    )
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    signed_out: list[Any] = []
+
+    async def sign_out(_: object, *what: str) -> None:
+        signed_out.append(what)
+
+    monkeypatch.setattr(BufferingAdapter, "sign_out", sign_out)
+    bot = hooked(names["on_expired"], WARNED, on_warned=names["on_warned"], on_turn=order_tea)
+    assert await bot.say() == ["None", "None"]
+    await bot.say(conversation={"id": "walk", "isGroup": True})
+    bot.clock.sleep(53)
+    await bot.sweep()
+    assert bot.connector.texts[-2:] == ["Shall I keep tea for you?"] * 2
+    bot.clock.sleep(50)
+    await bot.sweep()
+    kept = "I have kept your order. Write to go on with it."
+    assert sorted(bot.connector.texts[-2:]) == [kept, texts.EXPIRED]
+    assert signed_out == [("directline", "ann", "my-connection")]
+    assert await bot.say() == ["None", "{'item': 'tea'}"]
