@@ -115,6 +115,13 @@ class KeptSession:
         """Until then its state is there."""
         return self.until + STAYS_LONGER
 
+    def is_to_go(self, now: datetime) -> bool:
+        """Whether its state has to go with the write that gives it up.
+
+        Later a sweep deletes its row. Nothing but that write deletes its document.
+        """
+        return self.bags is not None or self.until >= now
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -305,6 +312,8 @@ class Conversation:
             own=None,
             begun_at=None,
             kept=None,
+            # If a kept session has the document, it goes with this write, too.
+            bags=self.bags or (self.kept.bags if self.kept else None),
         )
 
     def resumable_until(self, now: datetime, timing: Timing) -> datetime | None:
@@ -373,17 +382,21 @@ class Conversation:
             kept=None,
         )
 
-    def succeeding(self, ended: "Conversation", timing: Timing) -> "Conversation":
+    def succeeding(
+        self, ended: "Conversation", timing: Timing, *, is_kept: bool = False
+    ) -> "Conversation":
         """This new session instead of one that has ended, with the data that outlive it.
 
         Args:
             ended: the one before.
             timing: of the policy, without what its bot's code has set.
+            is_kept: whether it may still be resumed; then its users' changes have to count.
         """
         # A sweep that settles an expired row removes the entries in its users' lists. And users'
         # changes of their own state belong to the session that has ended, unless that was early.
         is_listed = ended.status is Status.ACTIVE or ended.is_told or ended.resume_until is not None
-        still_count = self.last_accessed < ended.writes_count_until(timing) + CLOCK_SKEW
+        counts_until = ended.writes_count_until(timing) + CLOCK_SKEW
+        still_count = is_kept or self.last_accessed < counts_until
         users = {
             user: Participant(
                 writer=each.writer if still_count else "",
@@ -449,9 +462,11 @@ class Conversation:
             attempts=self.attempts + 1,
             kept=None,
         )
-        if resume_until:
-            return claimed
-        return replace(claimed, state=b"", state_version="", replies=b"")
+        return claimed if resume_until else claimed.without_state()
+
+    def without_state(self) -> "Conversation":
+        """The expired row that can be resumed no more."""
+        return replace(self, resume_until=None, state=b"", state_version="", replies=b"")
 
     def told(self, until: datetime) -> "Conversation":
         """The expired row after its end was told; it stays until then."""

@@ -422,6 +422,9 @@ class Expirer:
             locale=claimed.locale,
         )
         try:
+            if claimed.resume_until:
+                # Settling deletes private bags before the row: nobody may resume it in between.
+                claimed = await self._store.save(claimed.without_state())
             await self._store.settle_dead(claimed, row, letter)
         except ConflictError:
             self._report.left_to_others += 1
