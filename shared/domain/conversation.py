@@ -352,8 +352,11 @@ class Conversation:
         if kept is None:
             return self
         # A conversation has one row for each user's private bag; the bags of both must stay.
-        other_place = "" if kept.private_place else _OTHER_PLACE
-        return replace(self, kept=kept, bags=None, private_place=other_place)
+        return replace(self, kept=kept, bags=None, private_place=_other_than(kept.private_place))
+
+    def at_other_place(self) -> "Conversation":
+        """It with the place where private bags may lie that a session before has left."""
+        return replace(self, bags=None, private_place=_other_than(self.private_place))
 
     def resumed(self, kept: KeptSession, at: datetime) -> "Conversation":
         """The row after its user has resumed that session, its own or the one before it.
@@ -484,8 +487,9 @@ class Conversation:
         return replace(self, reference=reference, moved=True)
 
 
-# The private bags of a session that began beside a kept one.
-_OTHER_PLACE = "2"
+def _other_than(private_place: str) -> str:
+    """The other of the two places for private bags."""
+    return "" if private_place else "2"
 
 
 def _looked_at(step: datetime, now: datetime) -> datetime:

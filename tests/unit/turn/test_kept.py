@@ -5,12 +5,14 @@ from botbuilder.core import TurnContext
 
 from shared.domain.conversation import Conversation
 from shared.expiry.notice import NoticeResult, Verdict
-from tests.bot_in_memory import BotInMemory, FunctionBot, activity, count_in_every_bag
+from shared.state.state_data import BotData, StateData
+from tests.bot_in_memory import CHANNEL, BotInMemory, FunctionBot, activity, count_in_every_bag
 from tests.faults import FaultyTable, do_once, once
 from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
 from tests.texts import EXPIRED, WELCOME_BACK
 from tests.unit.turn.test_resume import (
+    GONE,
     RESUMED,
     TIMING,
     WELCOME,
@@ -193,3 +195,51 @@ def button_of_the_welcome(bot: BotInMemory) -> dict[str, object]:
     (action,) = bot.connector.sent[-2][2]["suggestedActions"]["actions"]
     value: dict[str, object] = action["value"]
     return value
+
+
+# The state data interface
+
+
+def state_data(bot: BotInMemory) -> StateData:
+    return StateData(bot.state_store, policy=bot.policy, now=bot.clock)
+
+
+async def everything(bot: BotInMemory) -> list[object]:
+    """What the interface has of the conversation, and of Ann in it."""
+    data = state_data(bot)
+    found = await data.get_conversation(CHANNEL, "talk")
+    private = await data.get_private(CHANNEL, "talk", "ann")
+    return [found.data, private.data]
+
+
+async def test_the_state_data_interface_knows_no_kept_data(bot: BotInMemory) -> None:
+    await bot.say()
+    assert await everything(bot) == [{"count": 1}, {"count": 1}]
+    value = await expire(bot)
+    assert await everything(bot) == [None, None]
+    await bot.say()
+    assert await everything(bot) == [{"count": 1}, {"count": 1}]  # of the new session
+    assert (await press(bot, value))[0] == RESUMED
+    assert await everything(bot) == [{"count": 1}, {"count": 1}]
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["kept", "kept beside one that is over"])
+@pytest.mark.parametrize("kind", ["conversation", "private"])
+async def test_what_is_saved_from_outside_begins_a_session_and_what_was_kept_is_gone(
+    bot: BotInMemory, kind: str, beside: bool
+) -> None:
+    await bot.say()
+    value = await expire(bot)
+    if beside:
+        await bot.say()
+        bot.clock.sleep(103)  # no sweep has come yet
+    new, data = BotData({"count": 7}, ""), state_data(bot)
+    if kind == "conversation":
+        await data.save_conversation(CHANNEL, "talk", new)
+    else:
+        await data.save_private(CHANNEL, "talk", "ann", new)
+    assert await press(bot, value) == [GONE]
+    saved = [{"count": 7} if kind == each else None for each in ("conversation", "private")]
+    assert await everything(bot) == saved
+    assert documents(bot) <= 1
+    await forget(bot)
