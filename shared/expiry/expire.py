@@ -438,7 +438,7 @@ class Expirer:
         )
         try:
             if claimed.resume_until:
-                # Before anything of it goes: its user, who was not told, may be resuming it.
+                # Settling deletes private bags before the row: nobody may resume it in between.
                 claimed = await self._store.save(claimed.without_state())
             await self._store.settle_dead(claimed, row, letter)
         except ConflictError:
