@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from shared.domain.conversation import Conversation, Participant, PrivateState
+from shared.domain.conversation import Conversation, KeptSession, Participant, PrivateState
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.domain.identity import Address, ConversationKey, user_hash
 from shared.domain.policy import Policy
@@ -72,10 +72,14 @@ class _Bag:
 
 @dataclass(frozen=True)
 class _Session:
-    """The session that is read or written."""
+    """The session that is read or written.
+
+    `forgets` is what could be resumed before, and cannot any more once a new session is written.
+    """
 
     conversation: Conversation
     is_new: bool
+    forgets: KeptSession | None = None
 
 
 class StateData:
@@ -183,7 +187,7 @@ class StateData:
             _check(new, _conversation_bag(session))
             version = uuid4().hex[:16]
             changed = replace(session.conversation, state=packed, state_version=version)
-            await self._store.save(changed, due=self._due(session))
+            await self._store.save(changed, due=self._due(session), forgetting=session.forgets)
             return _Bag(packed, version, _named(changed))
 
         return await self._save(self._store.address(key.hash), attempt)
@@ -223,7 +227,12 @@ class StateData:
                 user, known if in_row else None, self._store.users_in_row
             )
             changed = replace(changed, has_private=True)
-            await self._store.save(changed, due=self._due(session), private=[private])
+            await self._store.save(
+                changed,
+                due=self._due(session),
+                private=[private],
+                forgetting=session.forgets,
+            )
             return _Bag(packed, private.version, _named(changed, user))
 
         return await self._save(self._store.address(key.hash), attempt)
@@ -271,10 +280,10 @@ class StateData:
 
     async def _session(self, key: ConversationKey) -> _Session:
         address = self._store.address(key.hash)
-        row = await self._store.load(address)
-        if row is not None and not row.is_stale(self._now(), self._policy.of(row)):
+        row, now = await self._store.load(address), self._now()
+        if row is not None and not row.is_stale(now, self._policy.of(row)):
             return _Session(row, is_new=False)
-        fresh = Conversation.begun(key, address, self._now())
+        fresh = Conversation.begun(key, address, now)
         if row is not None:
             # The user was not told that it ended, and is told when this session ends.
             fresh = replace(
@@ -282,7 +291,8 @@ class StateData:
                 reference=row.reference,
                 locale=row.locale,
             )
-        return _Session(fresh, is_new=True)
+        kept = row.kept if row else None
+        return _Session(fresh, is_new=True, forgets=kept if kept and kept.is_to_go(now) else None)
 
 
 def _check(new: BotData, current: _Bag) -> None:

@@ -232,8 +232,12 @@ class TableStore(ConversationStore):
 
     @override
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
-        row = Row(address.shard, kept_row_key(address))
-        await _delete_known(self._conversations, row)
+        columns = [*_KEY, "SessionId"]
+        row = await self._conversations.get(address.shard, kept_row_key(address), columns)
+        if row is None or (kept and row.columns.get("SessionId") != life_of(kept.session)):
+            return
+        with suppress(ConflictError):  # by now it is another session's
+            await self._conversations.write([Operation("delete", _known(row))])
 
     @override
     async def load_user(self, user: str) -> UserRow | None:
@@ -302,11 +306,8 @@ class TableStore(ConversationStore):
             operations.append(Operation("upsert", own_row(conversation, user, entry)))
         if kept and kept.state is not None and kept.bags is None:
             operations.append(Operation("upsert", kept_row(address, kept)))
-        elif forgetting and forgetting.bags is None:
-            # Not deleted: a sweep may have done so, and then the transaction would fail.
-            operations.append(
-                Operation("upsert", kept_row(address, replace(forgetting, state=b"")))
-            )
+        elif forgetting:
+            operations.append(Operation("delete", Row(address.shard, kept_row_key(address))))
         etag, *_ = await self._conversations.write(operations)
         for entry in conversation.own_rows.values():
             self._remember(entry.writer)
@@ -376,8 +377,14 @@ class TableStore(ConversationStore):
         if not conversation.resume_until:
             await self._delete_private_bags(conversation)
         # The entries in its users' lists stay: by them an erasure finds the row.
-        told = conversation.told(until)
-        await self.retry_later(told, replace(row, is_told=True), due_seconds(until))
+        told, due = conversation.told(until), due_seconds(until)
+        row = replace(row, is_told=True)
+        try:
+            await self.retry_later(told, row, due)
+        except ConflictError:
+            # Perhaps only its work item has been moved meanwhile. Then there are two for a while.
+            moved = Operation("upsert", due_row(replace(row, due_seconds=due)))
+            await self._conversations.write([self._conversation_write(told), moved])
 
     @override
     async def settle(self, conversation: Conversation) -> None:

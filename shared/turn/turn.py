@@ -195,12 +195,13 @@ class _Begun:
         return None if goes_on else self.session.kept
 
     def forgets(self, kept: KeptSession | None, now: datetime) -> KeptSession | None:
-        """The kept session that the row named, and does not name any more; None: there is none."""
-        before = self.row.kept if self.row else None
-        if before is None or before.until < now or (kept and kept.session == before.session):
-            return None  # soon a sweep forgets it
-        # In a document, too, the state of one of both goes: of the one that was given up.
-        return replace(before, bags=self.row.bags) if self.row and self.resumes else before
+        """The session whose kept state goes with this turn's commit; None: none does."""
+        row, before = self.row, self.row.kept if self.row else None
+        if row is None or before is None or (kept and kept.session == before.session):
+            return None
+        if self.resumes:
+            return replace(before, bags=row.bags)  # the other one's document goes
+        return before if before.is_to_go(now) else None
 
 
 class Turns:
@@ -677,7 +678,10 @@ class Turns:
         says = None if attempts.logic else _answer_to_press(activity.value, row, kept, is_over)
         if row is None or is_over:
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
-            session = session.succeeding(row, self._policy.without_own(row)) if row else session
+            if row:
+                session = session.succeeding(
+                    row, self._policy.without_own(row), is_kept=kept is not None
+                )
             # So that its timing is known from the start; who is in it is known at its commit.
             session = with_reference(session, activity, is_from_user=False).keeping(kept)
             return _Begun(row, session, effect, is_new=True, received_at=received_at, says=says)

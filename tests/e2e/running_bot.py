@@ -317,4 +317,8 @@ async def _older(table: AzureTable, row: Row, passed: timedelta) -> Row:
         else value
         for name, value in whole.columns.items()
     }
+    if columns.get("Kept"):  # its time is in JSON
+        kept = json.loads(str(columns["Kept"]))
+        until = (datetime.fromisoformat(kept["until"]) - passed).isoformat()
+        columns["Kept"] = json.dumps({**kept, "until": until})
     return replace(whole, columns=columns)
