@@ -11,7 +11,6 @@ from botbuilder.schema import (
     ActivityTypes,
     Attachment,
     CardAction,
-    ConversationReference,
     InputHints,
     SuggestedActions,
 )
@@ -21,6 +20,7 @@ from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.operations import ConnectorClient
+from shared.connector.references import channel_account, conversation_of
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.buttons import STAY
 from shared.domain.conversation import Conversation
@@ -106,17 +106,16 @@ def _card(title: str) -> Attachment:
 
 
 def _message(to: Reference, said: Said) -> Activity:
-    reference = ConversationReference.deserialize(to.to_json())
     return Activity(
         type=ActivityTypes.message,
         text=said.text,
         locale=said.language,
         input_hint=InputHints.accepting_input,
-        channel_id=reference.channel_id,
-        service_url=reference.service_url,
-        conversation=reference.conversation,
-        from_property=reference.bot,
-        recipient=reference.user,
+        channel_id=to.channel,
+        service_url=to.service_url,
+        conversation=conversation_of(to),
+        from_property=channel_account(to.bot),
+        recipient=channel_account(to.user),
     )
 
 
