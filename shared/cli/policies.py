@@ -23,8 +23,8 @@ _VALUES = (
     "notify",
     "notify_within",
     "max_age",
-    "quiet_hours",
     "resume_within",
+    "quiet_hours",
 )
 
 
@@ -55,12 +55,12 @@ def _said(timing: Timing) -> Iterator[str]:
     yield "yes" if timing.notify else "no"
     yield in_units(timing.notify_within) if timing.notify_within else "at any time"
     yield in_units(timing.max_age) if timing.max_age else "none"
-    yield hours_in_words(timing.quiet_hours)
     yield in_units(timing.resume_within) if timing.resume_within else "no"
+    yield hours_in_words(timing.quiet_hours)
 
 
 def _line(*values: str) -> str:
-    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {:7}  {:32}  {}".format(*values)
+    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {:7}  {:13}  {}".format(*values)
 
 
 def rules_or_end(file: str, say: Say) -> Rules:

@@ -115,6 +115,13 @@ class KeptSession:
         """Until then its state is there."""
         return self.until + STAYS_LONGER
 
+    def is_to_go(self, now: datetime) -> bool:
+        """Whether its state has to go with the write that gives it up.
+
+        Later a sweep deletes its row. Nothing but that write deletes its document.
+        """
+        return self.bags is not None or self.until >= now
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -268,6 +275,15 @@ class Conversation:
         """Whether it was made of a dead letter, which does not know its session's turns."""
         return self.expired_at is not None and self.expired_at <= self.last_accessed
 
+    @property
+    def concerns_hooks(self) -> bool:
+        """Whether the author's code is told of its end.
+
+        Not if no user has spoken. Nor if it was made of a dead letter: that has no state, and the
+        author's code was told before.
+        """
+        return self.reference is not None and not self.quiet and not self.is_replayed
+
     def needs_guard(self, now: datetime, timing: Timing) -> bool:
         """Whether its expiry is so close that a sweep might come before the turn's commit."""
         return self.guard_begins(timing) <= now
@@ -305,6 +321,8 @@ class Conversation:
             own=None,
             begun_at=None,
             kept=None,
+            # If a kept session has the document, it goes with this write, too.
+            bags=self.bags or (self.kept.bags if self.kept else None),
         )
 
     def resumable_until(self, now: datetime, timing: Timing) -> datetime | None:
@@ -343,8 +361,11 @@ class Conversation:
         if kept is None:
             return self
         # A conversation has one row for each user's private bag; the bags of both must stay.
-        other_place = "" if kept.private_place else _OTHER_PLACE
-        return replace(self, kept=kept, bags=None, private_place=other_place)
+        return replace(self, kept=kept, bags=None, private_place=_other_than(kept.private_place))
+
+    def at_other_place(self) -> "Conversation":
+        """It with the place where private bags may lie that a session before has left."""
+        return replace(self, bags=None, private_place=_other_than(self.private_place))
 
     def resumed(self, kept: KeptSession, at: datetime) -> "Conversation":
         """The row after its user has resumed that session, its own or the one before it.
@@ -373,17 +394,21 @@ class Conversation:
             kept=None,
         )
 
-    def succeeding(self, ended: "Conversation", timing: Timing) -> "Conversation":
+    def succeeding(
+        self, ended: "Conversation", timing: Timing, *, is_kept: bool = False
+    ) -> "Conversation":
         """This new session instead of one that has ended, with the data that outlive it.
 
         Args:
             ended: the one before.
             timing: of the policy, without what its bot's code has set.
+            is_kept: whether it may still be resumed; then its users' changes have to count.
         """
         # A sweep that settles an expired row removes the entries in its users' lists. And users'
         # changes of their own state belong to the session that has ended, unless that was early.
         is_listed = ended.status is Status.ACTIVE or ended.is_told or ended.resume_until is not None
-        still_count = self.last_accessed < ended.writes_count_until(timing) + CLOCK_SKEW
+        counts_until = ended.writes_count_until(timing) + CLOCK_SKEW
+        still_count = is_kept or self.last_accessed < counts_until
         users = {
             user: Participant(
                 writer=each.writer if still_count else "",
@@ -426,7 +451,9 @@ class Conversation:
             has_own_rows=True,
         )
 
-    def claimed(self, now: datetime, timing: Timing | None = None) -> "Conversation":
+    def claimed(
+        self, now: datetime, timing: Timing | None = None, *, keeps_state: bool = False
+    ) -> "Conversation":
         """The row after a sweep's claim: expired, and leased to that sweep.
 
         Its state is gone, but for one that may be resumed: then it stays as it is in the row.
@@ -434,11 +461,12 @@ class Conversation:
         Args:
             now: an aware time.
             timing: what holds for it; None: it may not be resumed.
+            keeps_state: its state stays until its end is told, because a hook reads it.
         """
         resume_until = self.resume_until
         if self.status is Status.ACTIVE:
             resume_until = self.resumable_until(now, timing) if timing else None
-        elif resume_until and resume_until + STAYS_LONGER <= now:
+        elif resume_until and resume_until + STAYS_LONGER <= now and not keeps_state:
             resume_until = None
         claimed = replace(
             self,
@@ -449,16 +477,16 @@ class Conversation:
             attempts=self.attempts + 1,
             kept=None,
         )
-        return claimed if resume_until else claimed.without_state()
+        return claimed if resume_until or keeps_state else claimed.without_state()
 
     def without_state(self) -> "Conversation":
-        """The expired row once nobody can resume it any more."""
-        return replace(self, state=b"", state_version="", replies=b"", resume_until=None)
+        """The expired row that can be resumed no more."""
+        return replace(self, resume_until=None, state=b"", state_version="", replies=b"")
 
     def told(self, until: datetime) -> "Conversation":
         """The expired row after its end was told; it stays until then."""
-        has_private = self.has_private and self.resume_until is not None
-        return replace(self, has_private=has_private, lease_until=until, quiet=True, attempts=0)
+        told = replace(self, lease_until=until, quiet=True, attempts=0)
+        return told if self.resume_until else replace(told.without_state(), has_private=False)
 
     @property
     def is_told(self) -> bool:
@@ -471,8 +499,9 @@ class Conversation:
         return replace(self, reference=reference, moved=True)
 
 
-# The private bags of a session that began beside a kept one.
-_OTHER_PLACE = "2"
+def _other_than(private_place: str) -> str:
+    """The other of the two places for private bags."""
+    return "" if private_place else "2"
 
 
 def _looked_at(step: datetime, now: datetime) -> datetime:

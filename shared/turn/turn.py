@@ -14,7 +14,6 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -51,6 +50,7 @@ from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Bounds, OwnTiming, zone_of
 from shared.domain.work import DueRow
+from shared.expiry.notice import OnExpired
 from shared.expiry.pauses import ended_by_user
 from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
@@ -60,6 +60,7 @@ from shared.texts.durations import rounded_down
 from shared.texts.languages import ENGLISH, Key, Texts
 from shared.texts.texts_file import read_texts
 from shared.turn.activity import (
+    copy_of,
     hash_of,
     with_reference,
 )
@@ -106,6 +107,7 @@ class _Attempts:
         logic: what runs in place of the bot, if the author's own code began the turn.
         latest: the context of the latest attempt.
         row: the conversation's row as it was last read.
+        told_hook_of: the session whose end the author's hook knows from this turn.
     """
 
     activity_hash: str
@@ -116,6 +118,7 @@ class _Attempts:
     outcomes: dict[str, "_Outcome"] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
+    told_hook_of: str = ""
     turn: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -192,13 +195,13 @@ class _Begun:
         return None if goes_on else self.session.kept
 
     def forgets(self, kept: KeptSession | None, now: datetime) -> KeptSession | None:
-        """The kept session that the row named, and does not name any more; None: there is none."""
-        before = self.row.kept if self.row else None
-        if self.row and before and self.resumes:
-            return replace(before, bags=self.row.bags)  # of the session that is given up
-        if before is None or before.until < now or (kept and kept.session == before.session):
-            return None  # soon a sweep forgets it
-        return before
+        """The session whose kept state goes with this turn's commit; None: none does."""
+        row, before = self.row, self.row.kept if self.row else None
+        if row is None or before is None or (kept and kept.session == before.session):
+            return None
+        if self.resumes:
+            return replace(before, bags=row.bags)  # the other one's document goes
+        return before if before.is_to_go(now) else None
 
 
 class Turns:
@@ -215,6 +218,8 @@ class Turns:
             end `DELIVERY_ENDS_AFTER_SECONDS` later. None: no limit.
         bounds: what the bot's code may set of a conversation's time.
         on_resumed: runs in place of the bot once a user has resumed a session; None: nothing does.
+        on_expired: the author's hook, for a session that a message finds over before a sweep has
+            told of it; its words are not wanted. None: there is none.
         now: the clock, in aware UTC.
     """
 
@@ -230,10 +235,12 @@ class Turns:
         bot_seconds: float | None = None,
         bounds: Bounds | None = None,
         on_resumed: Logic | None = None,
+        on_expired: OnExpired | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._on_resumed = on_resumed
+        self._on_expired = on_expired
         self._bounds = bounds or Bounds()
         self._adapter = adapter
         self._bot_seconds = bot_seconds
@@ -456,7 +463,7 @@ class Turns:
     ) -> TurnContext:
         """The context of an attempt. The bot may change the activity: each gets it as it came."""
         attempts.latest = await self._adapter.prepare(
-            deepcopy(activity),
+            copy_of(activity),
             caller,
             f"{address.key}.{attempts.turn}",
             notices_within_seconds=NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None,
@@ -581,6 +588,7 @@ class Turns:
     ) -> _Outcome:
         activity = context.activity
         begun = await self._begin(activity, row, key, received_at, attempts)
+        await self._tell_hook(begun, attempts)
         state = TurnState(
             self._store,
             activity,
@@ -616,6 +624,21 @@ class Turns:
         elif is_invoke and keeps_alive:
             state.used_at(received_at)
         return await self._save(context, state, begun, attempts)
+
+    async def _tell_hook(self, begun: _Begun, attempts: _Attempts) -> None:
+        """Tell the author's code of a session that this turn puts an end to.
+
+        Before the commit: after it, nothing knows of that session any more. And before the bot
+        runs, which so finds what the hook has kept for the user.
+        """
+        ended = begun.row
+        if ended is None or self._on_expired is None or attempts.told_hook_of == ended.session:
+            return
+        is_stale = ended.is_stale(begun.received_at, self._policy.of(ended))
+        if begun.starts_over and begun.effect is Effect.OPENS and is_stale and ended.concerns_hooks:
+            attempts.told_hook_of = ended.session
+            until = begun.session.kept.until if begun.session.kept else None
+            await self._on_expired(replace(ended, resume_until=until))
 
     async def _run_bot(self, context: TurnContext, attempts: _Attempts, begun: _Begun) -> None:
         async def answer_press(context: TurnContext) -> None:
@@ -655,7 +678,10 @@ class Turns:
         says = None if attempts.logic else _answer_to_press(activity.value, row, kept, is_over)
         if row is None or is_over:
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
-            session = session.succeeding(row, self._policy.without_own(row)) if row else session
+            if row:
+                session = session.succeeding(
+                    row, self._policy.without_own(row), is_kept=kept is not None
+                )
             # So that its timing is known from the start; who is in it is known at its commit.
             session = with_reference(session, activity, is_from_user=False).keeping(kept)
             return _Begun(row, session, effect, is_new=True, received_at=received_at, says=says)
@@ -733,8 +759,10 @@ class Turns:
         if begun.starts_over and not _is_word(context.activity, begun.effect):
             await self._welcome_back_first(context, begun, attempts)
         outcome = _Outcome(context, self._adapter.response(context), kept=kept)
-        timed = (state.conversation, replace(state.conversation, own=own))
-        if begun.is_new and any(map(self._needs_guard, timed)):
+        if begun.is_new and (
+            self._needs_guard(state.conversation)
+            or self._needs_guard(replace(state.conversation, own=own))
+        ):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.used_at(self._now())
         if state.changes_user and self._needs_guard(state.conversation):
@@ -779,10 +807,11 @@ class Turns:
     ) -> Conversation:
         """What the turn has made of its session, but for the states."""
         is_from_user = begun.effect is not Effect.NONE
-        session = with_reference(session, activity, is_from_user=is_from_user)
-        session = replace(session, own=own, kept=begun.keeps)
+        is_quiet = session.quiet
         if begun.is_new or begun.effect is Effect.OPENS:
-            session = replace(session, quiet=begun.effect is not Effect.OPENS)
+            is_quiet = begun.effect is not Effect.OPENS
+        session = with_reference(session, activity, is_from_user=is_from_user)
+        session = replace(session, own=own, quiet=is_quiet, kept=begun.keeps)
         timing = self._policy.of(session)
         if session.begun_at is None and timing.max_age:
             session = replace(session, begun_at=session.last_accessed)

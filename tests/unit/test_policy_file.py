@@ -364,6 +364,21 @@ def test_state_in_cosmos_outlives_the_longest_timeout(read: Read) -> None:  # no
     assert read(COSMOS, ExpiryPolicy=FILE, CosmosDbTimeToLive="28860")
 
 
+def test_state_in_cosmos_also_outlives_the_time_in_which_it_can_be_resumed(read: Read) -> None:  # noqa: F811
+    file = 'expire_after = "8h"\nresume_within = "1d"\n[[override]]\nchannel = "slack"\n'
+    file += 'expire_after = "2d"\nresume_within = false'  # longer, but nothing is kept of it
+    with pytest.raises(SettingsError) as raised:
+        read(COSMOS, ExpiryPolicy=file, CosmosDbTimeToLive="172859")
+    assert str(raised.value) == (
+        "CosmosDbTimeToLive is 172859; it must be 172860 or more, as a conversation may be idle or"
+        " kept to be resumed for 172800 s: else state might be gone before its conversation expires"
+    )
+    file = file.replace("2d", "9h").replace("false", '"1d"')
+    with pytest.raises(SettingsError, match=r"must be 118860 or more, .* resumed for 118800 s"):
+        read(COSMOS, ExpiryPolicy=file, CosmosDbTimeToLive="118859")
+    assert read(COSMOS, ExpiryPolicy=file, CosmosDbTimeToLive="118860")
+
+
 def test_the_time_to_live_alone_takes_no_policy(read: Read) -> None:  # noqa: F811
     with pytest.raises(SettingsError, match=r"ExpiryPolicy names rules; .* must be left out"):
         read(COSMOS, ExpiryPolicy=FILE, **{"AzureWebJobs.expiry_timer.Disabled": "true"})
@@ -384,11 +399,11 @@ VALUES = (
     "notify",
     "notify_within",
     "max_age",
-    "quiet_hours",
     "resume_within",
+    "quiet_hours",
 )
 NIGHT = "22:00 to 07:00 UTC"
-TOLD = ("yes", "at any time", "none", NIGHT, "2d")
+TOLD = ("yes", "at any time", "none", "2d", NIGHT)
 
 
 async def test_the_command_says_what_holds_for_each_channel_and_type(
@@ -404,11 +419,11 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
     assert [re.split(" {2,}", line) for line in said] == [
         ["channel", "type", *VALUES],
         ["msteams", "personal", "8h", "1m, 30s", *TOLD],
-        ["msteams", "groupChat", "8h", "never", "no", "at any time", "none", NIGHT, "2d"],
-        ["msteams", "channel", "90s", "never", "no", "at any time", "none", NIGHT, "2d"],
-        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h", "none", "no"],
-        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h", "none", "no"],
-        ["slack", "channel", "90s", "never", "no", "1d", "2h", "none", "no"],
+        ["msteams", "groupChat", "8h", "never", "no", "at any time", "none", "2d", NIGHT],
+        ["msteams", "channel", "90s", "never", "no", "at any time", "none", "2d", NIGHT],
+        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h", "no", "none"],
+        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h", "no", "none"],
+        ["slack", "channel", "90s", "never", "no", "1d", "2h", "no", "none"],
         ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", *TOLD],
         ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", *TOLD],
         ["any other", "channel", "90s", "1m, 30s", *TOLD],
