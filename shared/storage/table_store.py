@@ -4,7 +4,7 @@ Row keys of the conversations table, all rows of one conversation in one partiti
 
     c|{key}                         the conversation: tracking and state in one entity
     p|{key}|{user}                  one user's private bag in it
-    p|{key}|{user}|2                the same, beside that of a kept session
+    p|{key}|{user}.2                the same, beside that of a kept session
     p|{key}|kept                    the state of a kept session, which may be resumed
     p|{key}|{user}|w                the last committed write of a user whom `c` has no place for
     d|{due:010d}|{key}|{session}    the due row: one work item per session
@@ -85,6 +85,7 @@ from shared.storage.table_rows import (
     swept_columns,
     user_columns,
     user_named_in,
+    user_of_private,
     user_row_of,
     write_over,
     writer_in,
@@ -493,7 +494,7 @@ class TableStore(ConversationStore):
         pages = self._conversations.query(address.shard, prefix, prefix + "~", [*_KEY, "SessionId"])
         async for page in pages:
             for row in _readable(_known, page):
-                if row.columns.get("SessionId") == life:
+                if life_of(str(row.columns.get("SessionId"))) == life:
                     await self._delete_unless_changed(row)
 
     async def _delete_unless_changed(self, row: Row) -> None:
@@ -607,7 +608,7 @@ class TableStore(ConversationStore):
     ) -> bool:
         first, own = f"p|{address.key}|{user}", own_row_key(address, user)
         pages = self._conversations.query(address.shard, first, own + "~", _KEY)
-        rows = [_known(row) async for page in pages for row in page if _is_about(row, user)]
+        rows = [_known(row) async for page in pages for row in page if user_of_private(row) == user]
         if make_sure:
             await make_sure()
         if rows:
@@ -657,11 +658,6 @@ def _readable(read: Callable[[Row], _T], rows: Iterable[Row]) -> list[_T]:
         except (StateUnreadableError, NewerRowError) as error:
             logger.error("table: %s", error)  # noqa: TRY400 - it names the row
     return found
-
-
-def _is_about(row: Row, user: str) -> bool:
-    _, _, whose, *_ = row.key.split("|")
-    return whose == user
 
 
 def _letter_key(entry: Membership) -> str:
