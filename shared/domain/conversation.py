@@ -468,8 +468,8 @@ class Conversation:
         return claimed if resume_until else claimed.without_state()
 
     def without_state(self) -> "Conversation":
-        """The expired row that can be resumed no more."""
-        return replace(self, resume_until=None, state=b"", state_version="", replies=b"")
+        """The expired row once nobody can resume it any more."""
+        return replace(self, state=b"", state_version="", replies=b"", resume_until=None)
 
     def told(self, until: datetime) -> "Conversation":
         """The expired row after its end was told; it stays until then."""

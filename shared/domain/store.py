@@ -66,6 +66,8 @@ class StateStore(Protocol):
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
         """Delete the state of a kept session of the conversation. It is no error if it is gone.
 
+        After that nobody can resume it; whoever was first has.
+
         Args:
             address: the conversation's.
             kept: as the conversation's row names it; None: that is not known.
@@ -110,9 +112,9 @@ class StateStore(Protocol):
     ) -> Conversation:
         """Write the conversation over the version it was read at, with private bags and own rows.
 
-        If it is new beside a kept session whose state is given, that is written, too; of the one
-        that it is `forgetting` the state goes. One that was read without its state, and may be
-        resumed, keeps that: then only what a sweep changes is written.
+        If it is new beside a kept session whose state is given, that is written, too. The state of
+        the kept session that it is `forgetting`, which its row named, goes. One that was read
+        without its state, and may be resumed, keeps that: only what a sweep changes is written.
 
         `due` (Unix seconds) files a due row in the same transaction: for a new session, or
         `instead_of` those that an existing one has; then it says what they say of warnings.

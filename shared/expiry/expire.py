@@ -156,14 +156,23 @@ class Expirer:
         elif conversation.session != row.session:
             await self._handle_succeeded(conversation, row, touched)
         elif conversation.status is Status.EXPIRED:
-            if conversation.lease_until and conversation.lease_until > self._now():
-                self._report.left_to_others += 1
-            else:
-                await self._expire_in_turn(conversation, row)
+            await self._handle_expired(conversation, row, touched)
         elif conversation.is_stale(until, self._policy.of(conversation)):
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
             await self._warner.handle(conversation, row, until, read_at, touched)
+
+    async def _handle_expired(
+        self, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
+    ) -> None:
+        leased_until = conversation.lease_until
+        if leased_until is None or leased_until <= self._now():
+            await self._expire_in_turn(conversation, row)
+            return
+        self._report.left_to_others += 1
+        if conversation.is_told:  # or each sweep would look at it until then
+            moved = replace(row, due_seconds=due_seconds(leased_until), is_told=True)
+            touched.append((row, moved))
 
     async def _handle_succeeded(
         self, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
@@ -180,6 +189,8 @@ class Expirer:
                 touched.append((row, replace(row, due_seconds=due, is_told=True)))
                 return
             await self._store.delete_kept(row.address, kept)
+            # From now on nobody can resume it; but somebody may have done so.
+            conversation = await self._store.load_tracking(row.address) or conversation
             kept = None
         # A session that was resumed, or may be, goes on with what its life has left.
         lives = {conversation.life, kept and life_of(kept.session)}
@@ -217,19 +228,23 @@ class Expirer:
         if self._is_silent(conversation, now) or self._is_too_old(conversation, now):
             await self._expire(conversation, row, Slot(0))  # nothing to send or to wait for
             return
-        quiet_until = conversation.quiet_hours_end(now, self._policy.of(conversation))
+        slot, quiet_until = Slot(0), self._quiet_until(conversation)
+        if quiet_until is None:
+            found = await self._slots.wait_for(conversation)
+            if found is None:
+                return
+            slot, _ = found
+            quiet_until = self._quiet_until(conversation)  # it may have waited for long
         if quiet_until:
-            await self._tell_later(conversation, row, (quiet_until - now).total_seconds())
-            return
-        found = await self._slots.wait_for(conversation)
-        if found is None:
-            return
-        slot, _ = found
-        if slot.granted:
+            await self._tell_later(conversation, row, (quiet_until - self._now()).total_seconds())
+        elif slot.granted:
             async with self._work.sending():
                 await self._expire(conversation, row, slot)
         else:
             await self._tell_later(conversation, row, slot.seconds)
+
+    def _quiet_until(self, conversation: Conversation) -> datetime | None:
+        return conversation.quiet_hours_end(self._now(), self._policy.of(conversation))
 
     async def _tell_later(
         self, conversation: Conversation, row: DueRow, wait_seconds: float
@@ -423,7 +438,7 @@ class Expirer:
         )
         try:
             if claimed.resume_until:
-                # Settling deletes private bags before the row: nobody may resume it in between.
+                # Before anything of it goes: its user, who was not told, may be resuming it.
                 claimed = await self._store.save(claimed.without_state())
             await self._store.settle_dead(claimed, row, letter)
         except ConflictError:

@@ -27,7 +27,7 @@ from shared.domain.conversation import (
     Status,
 )
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
-from shared.domain.identity import Address
+from shared.domain.identity import Address, life_of
 from shared.domain.store import Check
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.domain.users import UserRow
@@ -111,16 +111,15 @@ class CosmosStore(InDocuments, TableStore):
     async def load_kept(self, conversation: Conversation) -> KeptSession | None:
         kept = conversation.kept
         if kept is None or kept.bags is None:
-            return await super().load_kept(conversation)
+            return kept and replace(kept, state=b"")
         bags = await self._read(kept.bags, conversation.etag)
         return replace(kept, state=bags.state, bags=bags) if bags else None
 
     @override
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
         if kept and kept.bags:
+            # Whoever has resumed it meanwhile has written another document.
             await self._delete(kept.bags)
-        else:
-            await super().delete_kept(address, kept)
 
     async def save(
         self,
@@ -135,11 +134,13 @@ class CosmosStore(InDocuments, TableStore):
         if conversation.state is None:  # what a sweep writes of one that may be resumed
             return await super().save(conversation, due=due, instead_of=instead_of)
         before = conversation.bags
-        bags = await self._written(conversation, private)
+        is_resumed = forgetting is not None and life_of(forgetting.session) == conversation.life
+        bags = await self._written(conversation, private, is_resumed=is_resumed)
         is_another = (bags and bags.id) != (before and before.id)
-        row = replace(conversation, state=_no_state(conversation), bags=bags)
+        kept = conversation.kept and replace(conversation.kept, state=None)
+        row = replace(conversation, state=_no_state(conversation), bags=bags, kept=kept)
         try:
-            saved = await super().save(row, due=due, instead_of=instead_of, forgetting=forgetting)
+            saved = await super().save(row, due=due, instead_of=instead_of)
         except ConflictError:
             if bags and is_another:
                 await self._delete_if_unnamed(conversation.address, bags)
@@ -206,15 +207,24 @@ class CosmosStore(InDocuments, TableStore):
         return await super()._delete_leftovers(work, gone_at) if gone_at else True
 
     async def _written(
-        self, conversation: Conversation, private: Sequence[PrivateState]
+        self,
+        conversation: Conversation,
+        private: Sequence[PrivateState],
+        *,
+        is_resumed: bool = False,
     ) -> Bags | None:
-        """Write the document that the row will name; None if there is nothing to keep."""
+        """Write the document that the row will name; None if there is nothing to keep.
+
+        A session that `is_resumed` from beside another one gets a new one: a sweep may just be
+        deleting the old one, as its time is over.
+        """
         before, state = conversation.bags, conversation.state or b""
         kept = merged_private(conversation, private)
         if not state and not kept:
             return None
         if (
             before
+            and not is_resumed
             and before.session == conversation.life
             and (before.state, before.private) == (state, kept)
         ):

@@ -51,7 +51,7 @@ from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import ERASURE, DeadLetter, DueRow
-from shared.storage.columns import FORM_COLUMN, check_form
+from shared.storage.columns import FORM_COLUMN, check_form, is_id
 from shared.storage.table_rows import (
     LETTER,
     MARK,
@@ -233,8 +233,13 @@ class TableStore(ConversationStore):
 
     @override
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
-        row = Row(address.shard, kept_row_key(address))
-        await _delete_known(self._conversations, row)
+        columns = [*_KEY, "SessionId"]
+        row = await self._conversations.get(address.shard, kept_row_key(address), columns)
+        session = row.columns.get("SessionId") if row else None
+        if row is None or (kept and is_id(session) and session != life_of(kept.session)):
+            return
+        with suppress(ConflictError):  # by now it is another session's
+            await self._conversations.write([Operation("delete", _known(row))])
 
     @override
     async def load_user(self, user: str) -> UserRow | None:
@@ -303,16 +308,35 @@ class TableStore(ConversationStore):
             operations.append(Operation("upsert", own_row(conversation, user, entry)))
         if kept and kept.state is not None and kept.bags is None:
             operations.append(Operation("upsert", kept_row(address, kept)))
-        elif forgetting and forgetting.bags is None:
-            # Not deleted: a sweep may have done so, and then the transaction would fail.
-            operations.append(
-                Operation("upsert", kept_row(address, replace(forgetting, state=b"")))
-            )
-        etag, *_ = await self._conversations.write(operations)
+        elif forgetting:
+            operations.append(Operation("delete", Row(address.shard, kept_row_key(address))))
+        etag = await self._write_with_kept(conversation, operations, forgetting)
         for entry in conversation.own_rows.values():
             self._remember(entry.writer)
         kept = kept and replace(kept, state=None)
         return replace(conversation, own_rows={}, kept=kept, etag=etag)
+
+    async def _write_with_kept(
+        self,
+        conversation: Conversation,
+        operations: Sequence[Operation],
+        forgetting: KeptSession | None,
+    ) -> str:
+        """Write them; if somebody else has deleted the row to forget, that is no conflict.
+
+        But it is one for who resumes that session: then its private bags are gone, too.
+        """
+        try:
+            etag, *_ = await self._conversations.write(operations)
+        except ConflictError:
+            if forgetting is None or life_of(forgetting.session) == conversation.life:
+                raise
+            gone = Row(conversation.address.shard, kept_row_key(conversation.address))
+            if await self._conversations.get(gone.partition, gone.key, _KEY):
+                raise
+            others = [each for each in operations if each.row.key != gone.key]
+            etag, *_ = await self._conversations.write(others)
+        return etag
 
     # What a sweep needs
 
@@ -377,8 +401,14 @@ class TableStore(ConversationStore):
         if not conversation.resume_until:
             await self._delete_private_bags(conversation)
         # The entries in its users' lists stay: by them an erasure finds the row.
-        told = conversation.told(until)
-        await self.retry_later(told, replace(row, is_told=True), due_seconds(until))
+        told, due = conversation.told(until), due_seconds(until)
+        row = replace(row, is_told=True)
+        try:
+            await self.retry_later(told, row, due)
+        except ConflictError:
+            # Perhaps only its work item has been moved meanwhile. Then there are two for a while.
+            moved = Operation("upsert", due_row(replace(row, due_seconds=due)))
+            await self._conversations.write([self._conversation_write(told), moved])
 
     @override
     async def settle(self, conversation: Conversation) -> None:

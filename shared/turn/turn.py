@@ -193,16 +193,12 @@ class _Begun:
 
     def forgets(self, kept: KeptSession | None, now: datetime) -> KeptSession | None:
         """The session whose kept state goes with this turn's commit; None: none does."""
-        row, before = self.row, self.row.kept if self.row else None
-        if row is None or before is None or (kept and kept.session == before.session):
+        before = self.row.kept if self.row else None
+        if self.row is None or before is None or (kept and kept.session == before.session):
             return None
-        if not self.resumes:
-            return before if before.is_to_go(now) else None
-        # The one that goes on needs its document; it has taken the state from the row. What is left
-        # of the other one, its own work item deletes.
-        if before.bags:
-            return replace(before, bags=row.bags) if row.bags else None
-        return replace(before, session=row.session)
+        if self.resumes:
+            return replace(before, bags=self.row.bags)  # of the session that is given up
+        return before if before.is_to_go(now) else None
 
 
 class Turns:
