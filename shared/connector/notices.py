@@ -1,6 +1,7 @@
 """The notice of an expiry, and its sending."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -42,6 +43,9 @@ _VERDICTS = {
 # With a 403: the conversation is fine, but lives at another address.
 _WRONG_SERVICE_URL = "InvalidBotApiHost"
 
+# The bot's own words, in place of ours.
+OwnWords = Activity | str
+
 # Channels whose clients get channelData unchanged. Elsewhere it is the channel's own format: Slack
 # answers 400 "Invalid ChannelData" to fields that it does not know.
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
@@ -53,8 +57,10 @@ def notice_for(
     texts: Texts,
     timing: Timing | None = None,
     now: datetime | None = None,
+    *,
+    own: OwnWords | None = None,
 ) -> Activity:
-    """The notice as an activity, in the language of whoever wrote last.
+    """The notice as an activity, in the language of whoever wrote last, or in the bot's own words.
 
     It says why: with its timing it is known whether the session has reached its greatest age. If
     the session may be resumed after `now`, it has a button for that.
@@ -65,47 +71,72 @@ def notice_for(
     is_too_old = timing is not None and conversation.ends_by_age(timing)
     key: Key = "expired_max_age" if is_too_old else "expired"
     until = conversation.resume_until
-    if until and now and until > now:
+    if isinstance(own, Activity):
+        notice = _addressed(own, to)
+    elif until and now and until > now:
         remaining = rounded_down(until - now)
         said = texts.say("expired_resumable", conversation.locale, remaining=remaining)
-        notice = _message(to, said)
+        notice = _message(to, _own(own) or said)
         title = texts.say("resume", conversation.locale).text
         add_button(notice, to.channel, title, resume_value(conversation.session))
     else:
-        notice = _message(to, texts.say(key, conversation.locale))
-    if to.channel in _CHANNEL_DATA_IS_OURS:
-        notice.channel_data = {"expiredSession": conversation.session}
+        notice = _message(to, _own(own) or texts.say(key, conversation.locale))
+    _add_session(notice, to, "expiredSession", conversation)
     return notice
 
 
 def warning_for(
-    conversation: Conversation, to: Reference, texts: Texts, left: timedelta
+    conversation: Conversation,
+    to: Reference,
+    texts: Texts,
+    left: timedelta,
+    own: OwnWords | None = None,
 ) -> Activity:
     """A warning as an activity, with a button that keeps the conversation.
 
     Its text says all, for channels without buttons.
     """
-    said = texts.say("warning", conversation.locale, remaining=rounded_down(left))
-    warning = _message(to, said)
-    add_button(warning, to.channel, texts.say("stay", conversation.locale).text, STAY)
-    if to.channel in _CHANNEL_DATA_IS_OURS:
-        warning.channel_data = {"warnedSession": conversation.session}
+    if isinstance(own, Activity):
+        warning = _addressed(own, to)
+    else:
+        said = texts.say("warning", conversation.locale, remaining=rounded_down(left))
+        warning = _message(to, _own(own) or said)
+        add_button(warning, to.channel, texts.say("stay", conversation.locale).text, STAY)
+    _add_session(warning, to, "warnedSession", conversation)
     return warning
 
 
+def _own(text: str | None) -> Said | None:
+    return Said(text, language="") if text else None  # nobody says in which language it is
+
+
 def _message(to: Reference, said: Said) -> Activity:
-    reference = ConversationReference.deserialize(to.to_json())
-    return Activity(
+    message = Activity(
         type=ActivityTypes.message,
         text=said.text,
-        locale=said.language,
         input_hint=InputHints.accepting_input,
-        channel_id=reference.channel_id,
-        service_url=reference.service_url,
-        conversation=reference.conversation,
-        from_property=reference.bot,
-        recipient=reference.user,
     )
+    if said.language:
+        message.locale = said.language
+    return _addressed(message, to)
+
+
+def _addressed(message: Activity, to: Reference) -> Activity:
+    """A copy that goes there, whatever address it had; the bot may send one object to many."""
+    reference = ConversationReference.deserialize(to.to_json())
+    addressed = copy(message)
+    addressed.type = message.type or ActivityTypes.message
+    addressed.channel_id = reference.channel_id
+    addressed.service_url = reference.service_url
+    addressed.conversation = reference.conversation
+    addressed.from_property = reference.bot
+    addressed.recipient = reference.user
+    return addressed
+
+
+def _add_session(message: Activity, to: Reference, name: str, conversation: Conversation) -> None:
+    if to.channel in _CHANNEL_DATA_IS_OURS and message.channel_data is None:
+        message.channel_data = {name: conversation.session}
 
 
 class NoticeSender:
@@ -155,19 +186,30 @@ class NoticeSender:
             return slot
         return self._limits.begin(conversation.reference, slot, within_seconds)
 
-    async def __call__(self, conversation: Conversation) -> NoticeResult:
-        """Send one notice."""
+    def stay(self, conversation: Conversation) -> None:
+        """Keep this process among those that send, while what is to go is still made."""
+        if conversation.reference:
+            self._limits.stay(conversation.reference)
+
+    async def __call__(
+        self, conversation: Conversation, own: OwnWords | None = None
+    ) -> NoticeResult:
+        """Send one notice; `own` are the bot's words, if it has some."""
         timing = self._policy.of(conversation) if self._policy else None
         return await self._tell(
             "notice",
             conversation,
-            lambda to: notice_for(conversation, to, self._texts, timing, self._now()),
+            lambda to: notice_for(conversation, to, self._texts, timing, self._now(), own=own),
         )
 
-    async def warn(self, conversation: Conversation, left: timedelta) -> NoticeResult:
+    async def warn(
+        self, conversation: Conversation, left: timedelta, own: OwnWords | None = None
+    ) -> NoticeResult:
         """Send one warning; `left` is the time until the conversation expires."""
         return await self._tell(
-            "warning", conversation, lambda to: warning_for(conversation, to, self._texts, left)
+            "warning",
+            conversation,
+            lambda to: warning_for(conversation, to, self._texts, left, own),
         )
 
     async def _tell(

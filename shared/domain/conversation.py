@@ -275,6 +275,15 @@ class Conversation:
         """Whether it was made of a dead letter, which does not know its session's turns."""
         return self.expired_at is not None and self.expired_at <= self.last_accessed
 
+    @property
+    def concerns_hooks(self) -> bool:
+        """Whether the author's code is told of its end.
+
+        Not if no user has spoken. Nor if it was made of a dead letter: that has no state, and the
+        author's code was told before.
+        """
+        return self.reference is not None and not self.quiet and not self.is_replayed
+
     def needs_guard(self, now: datetime, timing: Timing) -> bool:
         """Whether its expiry is so close that a sweep might come before the turn's commit."""
         return self.guard_begins(timing) <= now
@@ -442,7 +451,9 @@ class Conversation:
             has_own_rows=True,
         )
 
-    def claimed(self, now: datetime, timing: Timing | None = None) -> "Conversation":
+    def claimed(
+        self, now: datetime, timing: Timing | None = None, *, keeps_state: bool = False
+    ) -> "Conversation":
         """The row after a sweep's claim: expired, and leased to that sweep.
 
         Its state is gone, but for one that may be resumed: then it stays as it is in the row.
@@ -450,11 +461,12 @@ class Conversation:
         Args:
             now: an aware time.
             timing: what holds for it; None: it may not be resumed.
+            keeps_state: its state stays until its end is told, because a hook reads it.
         """
         resume_until = self.resume_until
         if self.status is Status.ACTIVE:
             resume_until = self.resumable_until(now, timing) if timing else None
-        elif resume_until and resume_until + STAYS_LONGER <= now:
+        elif resume_until and resume_until + STAYS_LONGER <= now and not keeps_state:
             resume_until = None
         claimed = replace(
             self,
@@ -465,16 +477,16 @@ class Conversation:
             attempts=self.attempts + 1,
             kept=None,
         )
-        return claimed if resume_until else claimed.without_state()
+        return claimed if resume_until or keeps_state else claimed.without_state()
 
     def without_state(self) -> "Conversation":
-        """The expired row once nobody can resume it any more."""
-        return replace(self, state=b"", state_version="", replies=b"", resume_until=None)
+        """The expired row that can be resumed no more."""
+        return replace(self, resume_until=None, state=b"", state_version="", replies=b"")
 
     def told(self, until: datetime) -> "Conversation":
         """The expired row after its end was told; it stays until then."""
-        has_private = self.has_private and self.resume_until is not None
-        return replace(self, has_private=has_private, lease_until=until, quiet=True, attempts=0)
+        told = replace(self, lease_until=until, quiet=True, attempts=0)
+        return told if self.resume_until else replace(told.without_state(), has_private=False)
 
     @property
     def is_told(self) -> bool:

@@ -113,8 +113,8 @@ class StateStore(Protocol):
         """Write the conversation over the version it was read at, with private bags and own rows.
 
         If it is new beside a kept session whose state is given, that is written, too. The state of
-        the kept session that it is `forgetting`, which its row named, goes. One that was read
-        without its state, and may be resumed, keeps that: only what a sweep changes is written.
+        the kept session that it is `forgetting`, which its row named, goes. An expired one that was
+        read without its state keeps that: then only what a sweep changes is written.
 
         `due` (Unix seconds) files a due row in the same transaction: for a new session, or
         `instead_of` those that an existing one has; then it says what they say of warnings.

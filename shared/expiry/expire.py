@@ -7,7 +7,8 @@
                  ── re-filed ─────────────────────────────────────────► send the warning
             ── expired, and leased by another sweep ──────────────────► leave it
             ── idle, in quiet hours, or its channel takes no more now ─► CLAIM and re-file at once
-            ── idle: CLAIM (one conditional write: state gone, leased)
+            ── idle: CLAIM (one conditional write: state gone, leased); the author's on_expired,
+                        if there is one: then the state stays until SETTLE
                  ── write refused: the user is back, or another sweep ► leave it
                  ── written too late for its slot, and none is near ──► re-file it at another time
                  ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
@@ -26,6 +27,7 @@ to wait for longer than the sweep, it is re-filed. Every step: docs/protocol.md.
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -37,6 +39,7 @@ from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW, LEASE, STAYS_LONGER, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import (
+    Hooks,
     NoticeResult,
     Pace,
     SendNotice,
@@ -45,6 +48,7 @@ from shared.expiry.notice import (
     Unlimited,
     Verdict,
 )
+from shared.expiry.own_words import own_words
 from shared.expiry.pauses import ended_by_expiry
 from shared.expiry.report import SweepReport
 from shared.expiry.slots import Slots
@@ -81,6 +85,7 @@ class Expirer:
         randomness: spreads retries.
         work: the limits of work at once.
         report: counts the outcomes.
+        hooks: the author's code for expiries and warnings.
     """
 
     def __init__(
@@ -97,12 +102,15 @@ class Expirer:
         randomness: random.Random,
         work: Workload,
         report: SweepReport,
+        hooks: Hooks | None = None,
     ) -> None:
+        hooks = hooks or Hooks()
         self._store = store
         self._send_notice = send_notice
         self._finish_erasure = finish_erasure
         self._policy = policy
         self._now = now
+        self._on_expired = hooks.on_expired
         self._slots = Slots(pace or Unlimited(), work, report)
         self._warner = Warner(
             store,
@@ -110,6 +118,7 @@ class Expirer:
             self._watch,
             policy=policy,
             now=now,
+            on_warned=hooks.on_warned,
             slots=self._slots,
             work=work,
             report=report,
@@ -226,7 +235,9 @@ class Expirer:
         """
         now = self._now()
         if self._is_silent(conversation, now) or self._is_too_old(conversation, now):
-            await self._expire(conversation, row, Slot(0))  # nothing to send or to wait for
+            # Nothing is sent, but a hook may take as long as a send.
+            async with self._work.sending() if self._has_hook(conversation) else nullcontext():
+                await self._expire(conversation, row, Slot(0))
             return
         slot, quiet_until = Slot(0), self._quiet_until(conversation)
         if quiet_until is None:
@@ -252,7 +263,7 @@ class Expirer:
         """Expire it now, and re-file it for the time when its notice may go: one transaction."""
         now = self._now()
         wait = timedelta(seconds=max(wait_seconds, 1))
-        claimed = conversation.claimed(now, self._policy.of(conversation))
+        claimed = self._claimed(conversation, now)
         claimed = replace(claimed, lease_until=now + wait, attempts=conversation.attempts)
         try:
             await self._store.retry_later(claimed, row, due_seconds(now + wait))
@@ -262,6 +273,29 @@ class Expirer:
         await self._forget_kept(conversation)
         self._count_expired(conversation, now)
         self._report.told_later += 1
+        if conversation.status is Status.ACTIVE and self._has_hook(conversation):
+            # What it does must not wait. It is asked for its words again when they may go.
+            async with self._work.sending():
+                with suppress(ConflictError):  # the next look sees who is back
+                    await self._how_to_tell(claimed)
+
+    def _claimed(self, conversation: Conversation, now: datetime) -> Conversation:
+        timing, keeps_state = self._policy.of(conversation), self._has_hook(conversation)
+        return conversation.claimed(now, timing, keeps_state=keeps_state)
+
+    def _has_hook(self, conversation: Conversation) -> bool:
+        return self._on_expired is not None and conversation.concerns_hooks
+
+    async def _how_to_tell(self, claimed: Conversation) -> SendNotice:
+        """What sends the notice, in the author's words if there are any.
+
+        Raises:
+            ConflictError: its user is back.
+        """
+        if not (self._on_expired and self._has_hook(claimed)):
+            return self._send_notice
+        own = await own_words(self._on_expired, claimed, self._store, self._work)
+        return own or self._send_notice
 
     async def _forget_kept(self, conversation: Conversation) -> None:
         """Delete the session before this one, which can be resumed no more."""
@@ -290,15 +324,18 @@ class Expirer:
     async def _expire(self, conversation: Conversation, row: DueRow, slot: Slot) -> None:
         claimed_at = self._now()
         try:
-            claimed = await self._store.save(
-                conversation.claimed(claimed_at, self._policy.of(conversation))
-            )
+            claimed = await self._store.save(self._claimed(conversation, claimed_at))
         except ConflictError:
             self._report.came_back += 1
             return
         await self._forget_kept(conversation)
         self._count_expired(conversation, claimed_at)
         if self._must_leave(claimed_at):
+            return
+        try:
+            send_notice = await self._how_to_tell(claimed)
+        except ConflictError:
+            self._report.left_to_others += 1
             return
         if self._is_silent(conversation, claimed_at):
             if conversation.is_told:
@@ -309,15 +346,25 @@ class Expirer:
         if self._is_too_old(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
             return
+        await self._tell(claimed, row, slot, send_notice, claimed_at)
+
+    async def _tell(
+        self,
+        claimed: Conversation,
+        row: DueRow,
+        slot: Slot,
+        send_notice: SendNotice,
+        claimed_at: datetime,
+    ) -> None:
         begun = await self._slots.begin(claimed, slot)
         if begun is None or self._must_leave(claimed_at):
             return
         if not begun.granted:
-            unsent = replace(claimed, attempts=conversation.attempts)
+            unsent = replace(claimed, attempts=claimed.attempts - 1)
             await self._tell_later(unsent, row, begun.seconds)
             return
         async with self._work.idle():
-            result = await self._send_notice(claimed)
+            result = await send_notice(claimed)
         await self._conclude(claimed, row, result)
 
     def _must_leave(self, claimed_at: datetime) -> bool:
@@ -438,7 +485,7 @@ class Expirer:
         )
         try:
             if claimed.resume_until:
-                # Before anything of it goes: its user, who was not told, may be resuming it.
+                # Settling deletes private bags before the row: nobody may resume it in between.
                 claimed = await self._store.save(claimed.without_state())
             await self._store.settle_dead(claimed, row, letter)
         except ConflictError:

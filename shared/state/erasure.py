@@ -189,15 +189,16 @@ class Erasure:
         receipt.private_conversation_data += await self._store.delete_private(
             entry.address, user, make_sure
         )
-        if conversation and (conversation.kept or conversation.is_personal(user)):
-            # Of one that was resumed or given up there may be a rest, too.
-            await self._store.delete_kept(entry.address, conversation.kept)
+        kept = conversation.kept if conversation else None
+        if conversation and kept:
+            conversation = await self._store.save(replace(conversation, kept=None), forgetting=kept)
         if conversation is None:
             await self._stop_first_turn(entry.address)
         elif conversation.is_personal(user):
+            # Of one that can be resumed no more there may be a rest.
+            await self._store.delete_kept(entry.address, None)
             await self._store.discard(conversation.address, conversation.etag)
             receipt.personal_conversations += 1
-            kept = conversation.kept
             over = {conversation.session, kept.session if kept else conversation.session}
             for row in await self._store.due_rows_of(conversation.address):
                 if row.session not in over:
@@ -205,7 +206,7 @@ class Erasure:
                 await self._store.clean_up(row, has_private=False)
                 receipt.due_rows += 1
         else:
-            await self._store.save(replace(_without(conversation, user), kept=None))
+            await self._store.save(_without(conversation, user))
         if entry.session:
             # The sweep that was to write the letter may have done so, and deleted the conversation.
             receipt.dead_letters += await self._store.drop_listed(entry)

@@ -31,7 +31,7 @@ from shared.domain.identity import Address, life_of
 from shared.domain.store import Check
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.domain.users import UserRow
-from shared.domain.work import DueRow
+from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_bags import (
     InDocuments,
     UserDocuments,
@@ -131,7 +131,7 @@ class CosmosStore(InDocuments, TableStore):
         forgetting: KeptSession | None = None,
     ) -> Conversation:
         """See `StateStore.save`; the document's time to live begins anew."""
-        if conversation.state is None:  # what a sweep writes of one that may be resumed
+        if conversation.state is None:  # what a sweep writes of one whose state stays
             return await super().save(conversation, due=due, instead_of=instead_of)
         before = conversation.bags
         is_resumed = forgetting is not None and life_of(forgetting.session) == conversation.life
@@ -159,6 +159,20 @@ class CosmosStore(InDocuments, TableStore):
         await super().retry_later(replace(conversation, bags=None), row, due)
         if conversation.bags:
             await self._delete(conversation.bags)
+
+    @override
+    async def settle(self, conversation: Conversation) -> None:
+        await super().settle(conversation)
+        if conversation.bags:  # its state has stayed until now
+            await self._delete_if_unnamed(conversation.address, conversation.bags)
+
+    @override
+    async def settle_dead(
+        self, conversation: Conversation, row: DueRow, letter: DeadLetter
+    ) -> None:
+        await super().settle_dead(conversation, row, letter)
+        if conversation.bags:
+            await self._delete_if_unnamed(conversation.address, conversation.bags)
 
     @override
     async def discard(self, address: Address, etag: str) -> None:

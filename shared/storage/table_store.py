@@ -666,7 +666,7 @@ class TableStore(ConversationStore):
     def _conversation_write(self, conversation: Conversation) -> Operation:
         address = conversation.address
         key = f"c|{address.key}"
-        if conversation.state is None and conversation.resume_until:
+        if conversation.state is None and conversation.status is Status.EXPIRED:
             columns = swept_columns(conversation)
             return Operation("merge", Row(address.shard, key, columns, conversation.etag))
         columns = conversation_columns(conversation)

@@ -51,6 +51,7 @@ from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Bounds, OwnTiming, zone_of
 from shared.domain.work import DueRow
+from shared.expiry.notice import OnExpired
 from shared.expiry.pauses import ended_by_user
 from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
@@ -106,6 +107,7 @@ class _Attempts:
         logic: what runs in place of the bot, if the author's own code began the turn.
         latest: the context of the latest attempt.
         row: the conversation's row as it was last read.
+        told_hook_of: the session whose end the author's hook knows from this turn.
     """
 
     activity_hash: str
@@ -116,6 +118,7 @@ class _Attempts:
     outcomes: dict[str, "_Outcome"] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
+    told_hook_of: str = ""
     turn: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -193,11 +196,11 @@ class _Begun:
 
     def forgets(self, kept: KeptSession | None, now: datetime) -> KeptSession | None:
         """The session whose kept state goes with this turn's commit; None: none does."""
-        before = self.row.kept if self.row else None
-        if self.row is None or before is None or (kept and kept.session == before.session):
+        row, before = self.row, self.row.kept if self.row else None
+        if row is None or before is None or (kept and kept.session == before.session):
             return None
         if self.resumes:
-            return replace(before, bags=self.row.bags)  # of the session that is given up
+            return replace(before, bags=row.bags)  # the other one's document goes
         return before if before.is_to_go(now) else None
 
 
@@ -215,6 +218,8 @@ class Turns:
             end `DELIVERY_ENDS_AFTER_SECONDS` later. None: no limit.
         bounds: what the bot's code may set of a conversation's time.
         on_resumed: runs in place of the bot once a user has resumed a session; None: nothing does.
+        on_expired: the author's hook, for a session that a message finds over before a sweep has
+            told of it; its words are not wanted. None: there is none.
         now: the clock, in aware UTC.
     """
 
@@ -230,10 +235,12 @@ class Turns:
         bot_seconds: float | None = None,
         bounds: Bounds | None = None,
         on_resumed: Logic | None = None,
+        on_expired: OnExpired | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._on_resumed = on_resumed
+        self._on_expired = on_expired
         self._bounds = bounds or Bounds()
         self._adapter = adapter
         self._bot_seconds = bot_seconds
@@ -581,6 +588,7 @@ class Turns:
     ) -> _Outcome:
         activity = context.activity
         begun = await self._begin(activity, row, key, received_at, attempts)
+        await self._tell_hook(begun, attempts)
         state = TurnState(
             self._store,
             activity,
@@ -616,6 +624,21 @@ class Turns:
         elif is_invoke and keeps_alive:
             state.used_at(received_at)
         return await self._save(context, state, begun, attempts)
+
+    async def _tell_hook(self, begun: _Begun, attempts: _Attempts) -> None:
+        """Tell the author's code of a session that this turn puts an end to.
+
+        Before the commit: after it, nothing knows of that session any more. And before the bot
+        runs, which so finds what the hook has kept for the user.
+        """
+        ended = begun.row
+        if ended is None or self._on_expired is None or attempts.told_hook_of == ended.session:
+            return
+        is_stale = ended.is_stale(begun.received_at, self._policy.of(ended))
+        if begun.starts_over and begun.effect is Effect.OPENS and is_stale and ended.concerns_hooks:
+            attempts.told_hook_of = ended.session
+            until = begun.session.kept.until if begun.session.kept else None
+            await self._on_expired(replace(ended, resume_until=until))
 
     async def _run_bot(self, context: TurnContext, attempts: _Attempts, begun: _Begun) -> None:
         async def answer_press(context: TurnContext) -> None:

@@ -466,6 +466,53 @@ async def test_a_row_that_ends_early_stays_until_then_with_what_still_counts(
         await store.settle_later(claimed, moved, until)
 
 
+async def test_a_claim_for_a_hook_leaves_the_state_until_the_end_is_told(store: TableStore) -> None:
+    saved = await store.save(
+        conversation(state_version="v1", users={"ann": Participant("w1")}), due=DUE
+    )
+    (row,) = await store.due_rows_of(saved.address)
+    tracking = await store.load_tracking(saved.address)
+    assert tracking
+    claimed = await store.save(tracking.claimed(NOW, keeps_state=True))
+    found = await store.load(saved.address)
+    assert found == replace(claimed, state=saved.state)
+    assert (found.status, found.resume_until) == (Status.EXPIRED, None)
+    with pytest.raises(ConflictError):
+        await store.save(tracking.claimed(NOW, keeps_state=True))
+
+    again = replace(claimed, lease_until=NOW, attempts=5)
+    await store.retry_later(again, row, DUE + 10)
+    found = await store.load(saved.address)
+    assert found
+    assert (found.state, found.attempts) == (saved.state, 5)
+
+    (row,) = await store.due_rows_of(saved.address)
+    told_at = replace(again, etag=found.etag)
+    await store.settle_later(told_at, row, NOW + timedelta(seconds=500))
+    found = await store.load(saved.address)
+    assert found
+    assert (found.state, found.bags, found.is_told) == (b"", None, True)
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+async def test_settling_takes_the_state_that_a_hook_has_read(
+    store: TableStore, containers: tuple[Container, Container], is_dead: bool
+) -> None:
+    users = {"ann": Participant("w1")}
+    await store.save(conversation(state_version="v1", users=users), due=DUE)
+    (row,) = await due_rows(store)
+    tracking = await store.load_tracking(row.address)
+    assert tracking
+    claimed = await store.save(tracking.claimed(NOW, keeps_state=True))
+    if is_dead:
+        letter = DeadLetter(row.address, row.session, NOW, NOW, 1, "no use", 400)
+        await store.settle_dead(claimed, row, letter)
+    else:
+        await store.settle(claimed)
+    assert await store.load(row.address) is None
+    assert [each async for each in containers[0].about("ann")] == []
+
+
 async def test_a_row_that_a_sweep_sees_twice_is_moved_once(store: TableStore) -> None:
     await store.save(conversation("one"), due=DUE)
     (before,) = await due_rows(store)

@@ -38,6 +38,7 @@ for name in ("STATE_TYPES", "create_bot", "EFFECTS", "MIDDLEWARE", "on_turn_erro
     vars(shared.bot).pop(name, None)
     if hasattr(its_bot, name):
         setattr(shared.bot, name, getattr(its_bot, name))
+sys.modules["shared.hooks"] = its_bot  # it has the hooks, if there are any
 """
 
 _conversation_numbers = itertools.count(1)
