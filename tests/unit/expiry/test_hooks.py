@@ -556,26 +556,26 @@ async def test_a_turn_at_the_same_time_loses_nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Order:
+class TeaOrder:
     item: str
 
 
 @pytest.fixture
 def forget_order(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """State may hold `Order`, until this is called: then it is as in a process without the bot."""
+    """State may hold `TeaOrder`, until this is called: a process without the bot is so."""
     monkeypatch.setattr(state_types, "_types", {**state_types._types})
     monkeypatch.setattr(state_types, "_names", {**state_types._names})
-    state_types.register(Order)
+    state_types.register(TeaOrder)
 
     def forget() -> None:
-        del state_types._types["Order"], state_types._names[Order]
+        del state_types._types["TeaOrder"], state_types._names[TeaOrder]
 
     return forget
 
 
 async def keep_order(bot: FunctionBot, context: TurnContext) -> None:
     for bag in (bot.conversation, bot.user):
-        await bag.create_property("order").set(context, Order("tea"))
+        await bag.create_property("order").set(context, TeaOrder("tea"))
     await context.send_activity("kept")
 
 
@@ -584,7 +584,7 @@ async def test_instances_are_data_and_need_no_class(forget_order: Callable[[], N
 
     async def keep(conversation: EndingConversation) -> None:
         await seen(conversation)
-        assert await conversation.user_state() == {"order": {"$type": "Order", "item": "tea"}}
+        assert await conversation.user_state() == {"order": {"$type": "TeaOrder", "item": "tea"}}
         await conversation.update_user_state(lambda bag: bag.update(open=True))
 
     bot = hooked(keep, on_turn=keep_order)
@@ -592,10 +592,13 @@ async def test_instances_are_data_and_need_no_class(forget_order: Callable[[], N
     forget_order()
     bot.clock.sleep(103)
     await bot.sweep()
-    assert seen.states == [{"order": {"$type": "Order", "item": "tea"}}]
-    state_types.register(Order)
+    assert seen.states == [{"order": {"$type": "TeaOrder", "item": "tea"}}]
+    state_types.register(TeaOrder)
     ending = seen.conversations[0]
-    assert await ending.user_state() == {"order": {"$type": "Order", "item": "tea"}, "open": True}
+    assert await ending.user_state() == {
+        "order": {"$type": "TeaOrder", "item": "tea"},
+        "open": True,
+    }
     await bot.say()  # the bot can still read it
 
 
