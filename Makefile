@@ -5,19 +5,24 @@ IS_3_13 = 'import sys; sys.exit(sys.version_info < (3, 13))'
 
 # Tests wait for servers more than they compute, so three workers suit two cores.
 PYTEST_AT_ONCE = -n 3 --dist worksteal
+# Containers often forbid to keep bytecode. Then each worker would compile all the tests again.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(VENV_PYTHON) -m pytest
 
-.PHONY: run check test test-func test-like-flex test-own-bot test-browser status lint bench lock audit teams-package install clean
+.PHONY: run check test test-deep test-func test-like-flex test-own-bot test-browser status lint bench lock audit teams-package install clean
 
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
 
 check: lint ## format, lint, types and unit tests: under a minute, for every save
-	$(VENV_PYTHON) -m pytest $(PYTEST_AT_ONCE) tests/unit $(wildcard tests/sample) --ignore tests/sample/test_over_http.py
+	$(PYTEST) $(PYTEST_AT_ONCE) tests/unit $(wildcard tests/sample) --ignore tests/sample/test_over_http.py
 
-test: lint ## everything a change must pass
-	$(VENV_PYTHON) -m pytest $(PYTEST_AT_ONCE)
+test: lint ## what every change must pass
+	$(PYTEST) $(PYTEST_AT_ONCE)
 	@if python3.13 -c '' 2>/dev/null && ! $(VENV_PYTHON) -c $(IS_3_13); then \
 		$(MAKE) --no-print-directory test-3.13; fi
+
+test-deep: install ## every schedule of the largest small scenarios, which `make test` leaves out
+	$(PYTEST) -m deep $(PYTEST_AT_ONCE) tests/simulation
 
 test-3.13: # the newest Python, with Microsoft's own worker library
 	@python3.13 -m scripts.install .venv-3.13
@@ -34,7 +39,7 @@ test-own-bot: install ## in a copy with an echo bot in shared/bot and without th
 
 test-browser: install ## chats with warnings, and the status page, in Debian's Chromium, installed if it is missing
 	@test -x /usr/bin/chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile tests/browser
+	$(PYTEST) -n 2 --dist loadfile tests/browser
 
 status: install ## how expiry is doing: of the storage in the environment, or else of `make run`
 	@$(VENV_PYTHON) -m scripts.with_local_settings python -m shared.cli status

@@ -5,7 +5,7 @@ from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from botbuilder.schema import Activity, ActivityTypes, ConversationReference, InputHints
+from botbuilder.schema import Activity, ActivityTypes, InputHints
 
 from shared import telemetry
 from shared.connector.buttons import add_button
@@ -13,6 +13,7 @@ from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.operations import ConnectorClient
+from shared.connector.references import channel_account, conversation_of
 from shared.connector.service_urls import ServiceUrls
 from shared.domain.buttons import STAY, resume_value
 from shared.domain.conversation import Conversation
@@ -123,14 +124,13 @@ def _message(to: Reference, said: Said) -> Activity:
 
 def _addressed(message: Activity, to: Reference) -> Activity:
     """A copy that goes there, whatever address it had; the bot may send one object to many."""
-    reference = ConversationReference.deserialize(to.to_json())
     addressed = copy(message)
     addressed.type = message.type or ActivityTypes.message
-    addressed.channel_id = reference.channel_id
-    addressed.service_url = reference.service_url
-    addressed.conversation = reference.conversation
-    addressed.from_property = reference.bot
-    addressed.recipient = reference.user
+    addressed.channel_id = to.channel
+    addressed.service_url = to.service_url
+    addressed.conversation = conversation_of(to)
+    addressed.from_property = channel_account(to.bot)
+    addressed.recipient = channel_account(to.user)
     return addressed
 
 

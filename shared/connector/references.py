@@ -1,5 +1,7 @@
 """Where an activity comes from, as a value of the domain."""
 
+from typing import Any
+
 from botbuilder.schema import Activity, ChannelAccount, ConversationAccount
 
 from shared.domain.reference import Account, Reference
@@ -23,6 +25,28 @@ def reference_of(activity: Activity) -> Reference:
         # The adapter sets it for authenticated callers, and removes what others sent.
         is_anonymous=activity.caller_id is None,
     )
+
+
+def conversation_of(reference: Reference) -> ConversationAccount:
+    """The conversation of a stored reference, as activities name it."""
+    fields: dict[str, Any] = {  # which may be None, whatever the SDK's annotations say
+        "is_group": reference.is_group,
+        "conversation_type": reference.conversation_type,
+        "tenant_id": reference.tenant,
+    }
+    where = ConversationAccount(id=reference.conversation_id, **fields)
+    where.additional_properties = {**reference.conversation_others}
+    return where
+
+
+def channel_account(account: Account | None) -> ChannelAccount | None:
+    """A stored account, as activities name it."""
+    if account is None:
+        return None
+    fields: dict[str, Any] = {"aad_object_id": account.aad_object_id, "role": account.role}
+    named = ChannelAccount(id=account.id, **fields)
+    named.additional_properties = {**account.others}
+    return named
 
 
 def _tenant_of(where: ConversationAccount) -> str | None:

@@ -28,13 +28,16 @@ def read_json(text: str | bytes, **options: Any) -> Any:
         ValueError: the text is no JSON, is nested more than `MOST_DEPTH` deep, or holds more than
             `MOST_ITEMS` items and properties.
     """
-    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    check_items(content)
+    may_be_deep = False
+    if len(text) > MOST_DEPTH:  # each level and each item takes a character
+        content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        check_items(content)
+        may_be_deep = content.count(b"[") + content.count(b"{") > MOST_DEPTH
     try:
         value = json.loads(text, **options)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if content.count(b"[") + content.count(b"{") > MOST_DEPTH:
+    if may_be_deep:
         check_depth(value)
     return value
 
@@ -64,10 +67,12 @@ def check_items(content: bytes) -> None:
     Raises:
         ValueError: it holds more.
     """
+    if len(content) <= MOST_ITEMS:  # each item takes a character
+        return
     if _items(content) > MOST_ITEMS and _items(_STRING.sub(b"", content)) > MOST_ITEMS:
         raise ValueError(f"it holds more than {MOST_ITEMS} items")
 
 
 def _items(content: bytes) -> int:
     """At least the number of items and properties; each string adds its own signs."""
-    return sum(content.count(sign) for sign in (b",", b"[", b"{"))
+    return content.count(b",") + content.count(b"[") + content.count(b"{")

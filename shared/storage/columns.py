@@ -90,7 +90,7 @@ class Columns:
     def text_or_none(self, name: str) -> str | None:
         """A text, or None if the column is missing."""
         found = self._columns.get(name)
-        if not isinstance(found, str | None):
+        if found is not None and not isinstance(found, str):
             raise TypeError(f"{name} is no text")
         return found
 

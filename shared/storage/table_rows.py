@@ -247,8 +247,8 @@ def _reference_of(columns: Columns) -> Reference | None:
     optional += [text for each in accounts for text in (each.aad_object_id, each.role)]
     if not (
         all(isinstance(text, str) for text in needed)
-        and all(isinstance(text, str | None) for text in optional)
-        and isinstance(reference.is_group, bool | None)
+        and all(text is None or isinstance(text, str) for text in optional)
+        and (reference.is_group is None or isinstance(reference.is_group, bool))
     ):
         raise TypeError("Reference is no conversation reference")
     return reference
@@ -726,11 +726,8 @@ def chunks(packed: bytes, name: str) -> dict[str, bytes]:
 
 def joined_chunks(row: Row, name: str) -> bytes:
     """The bytes that `chunks` cut up. A missing last chunk shows only when they are unpacked."""
-    numbers = sorted(
-        int(column.removeprefix(name))
-        for column in row.columns
-        if column.startswith(name) and column.removeprefix(name).isdigit()
-    )
+    ends = [column[len(name) :] for column in row.columns if column.startswith(name)]
+    numbers = sorted(int(end) for end in ends if end.isdigit())
     if numbers != list(range(len(numbers))):
         raise StateUnreadableError(
             f"row {row.partition}/{row.key}: a chunk of {name} is missing", row.etag

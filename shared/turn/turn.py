@@ -14,7 +14,6 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -61,6 +60,7 @@ from shared.texts.durations import rounded_down
 from shared.texts.languages import ENGLISH, Key, Texts
 from shared.texts.texts_file import read_texts
 from shared.turn.activity import (
+    copy_of,
     hash_of,
     with_reference,
 )
@@ -463,7 +463,7 @@ class Turns:
     ) -> TurnContext:
         """The context of an attempt. The bot may change the activity: each gets it as it came."""
         attempts.latest = await self._adapter.prepare(
-            deepcopy(activity),
+            copy_of(activity),
             caller,
             f"{address.key}.{attempts.turn}",
             notices_within_seconds=NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None,
@@ -759,8 +759,10 @@ class Turns:
         if begun.starts_over and not _is_word(context.activity, begun.effect):
             await self._welcome_back_first(context, begun, attempts)
         outcome = _Outcome(context, self._adapter.response(context), kept=kept)
-        timed = (state.conversation, replace(state.conversation, own=own))
-        if begun.is_new and any(map(self._needs_guard, timed)):
+        if begun.is_new and (
+            self._needs_guard(state.conversation)
+            or self._needs_guard(replace(state.conversation, own=own))
+        ):
             # A long turn: its session begins when it is stored; otherwise it would end at once.
             state.used_at(self._now())
         if state.changes_user and self._needs_guard(state.conversation):
@@ -805,10 +807,11 @@ class Turns:
     ) -> Conversation:
         """What the turn has made of its session, but for the states."""
         is_from_user = begun.effect is not Effect.NONE
-        session = with_reference(session, activity, is_from_user=is_from_user)
-        session = replace(session, own=own, kept=begun.keeps)
+        is_quiet = session.quiet
         if begun.is_new or begun.effect is Effect.OPENS:
-            session = replace(session, quiet=begun.effect is not Effect.OPENS)
+            is_quiet = begun.effect is not Effect.OPENS
+        session = with_reference(session, activity, is_from_user=is_from_user)
+        session = replace(session, own=own, quiet=is_quiet, kept=begun.keeps)
         timing = self._policy.of(session)
         if session.begun_at is None and timing.max_age:
             session = replace(session, begun_at=session.last_accessed)

@@ -1,30 +1,12 @@
 """`python -m shared.cli doctor` and `status`, and what the running app says of its health."""
 
-import asyncio
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
 from aiohttp import ClientSession
 
-from scripts import processes
+from tests.commands import cli
 from tests.e2e.running_bot import RunningBot, in_cosmos, running_bot
-
-
-async def cli(settings: Mapping[str, str], *arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "shared.cli",
-        *arguments,
-        cwd=processes.ROOT,
-        env=dict(settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
 
 
 async def test_a_good_configuration_passes_every_check(

@@ -102,6 +102,7 @@ RUN: dict[str, str] = {
     # Development
     "make test": ".github/workflows/test.yml",
     "make test-browser": ".github/workflows/test.yml",
+    "make test-deep": ".github/workflows/test.yml",
     "make test-func": ".github/workflows/test.yml",
     "make test-own-bot": ".github/workflows/test.yml",
     "make audit": ".github/workflows/test.yml",

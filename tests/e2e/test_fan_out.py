@@ -1,18 +1,16 @@
 """Fan-out, over real HTTP, tables and queues: a sweep out of time is finished from the queue."""
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from scripts import processes
 from shared.expiry.fan_out import poison_name
 from shared.storage.queues import AzureQueue, Queues
 from shared.storage.table_account import Tables
+from tests.commands import cli
 from tests.e2e.running_bot import EXPIRED, StoredRows, User, running_bot, settings_on
 from tests.fake_channel import Answer, FakeChannel, until
 from tests.hosts import LIKE_FLEX
@@ -46,15 +44,9 @@ async def queues(
 
 async def poison(settings: dict[str, str], action: str) -> str:
     """Run `python -m shared.cli poison ACTION`; returns what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "shared.cli", "poison", action),
-        cwd=processes.ROOT,
-        env={"PATH": os.environ["PATH"], **settings},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
+    code, output = await cli(settings, "poison", action)
+    assert code == 0, output
+    return output
 
 
 async def test_the_queue_finishes_what_one_sweep_cannot_and_each_user_is_told_once(

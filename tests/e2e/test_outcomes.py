@@ -4,18 +4,16 @@ docs/sending.md has the table ("What each answer means"); here is a test for eac
 """
 
 import asyncio
-import os
 import re
-import sys
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 
-from scripts import processes
 from shared.domain.reference import Account
 from shared.domain.work import DeadLetter
 from shared.storage.table_store import TableStore
+from tests.commands import cli
 from tests.e2e.running_bot import EXPIRED, WELCOME_BACK, RunningBot, StoredRows, User
 from tests.e2e.state_client import StateClient, path_of
 from tests.fake_channel import Answer, FakeChannel
@@ -294,17 +292,9 @@ async def test_a_wrong_service_url_is_refreshed_from_what_its_tenant_uses_now(
 
 
 async def command(settings: dict[str, str], *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "shared.cli", "dead-letters", *arguments),
-        cwd=processes.ROOT,
-        env={"PATH": os.environ["PATH"], **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+    code, output = await cli(settings, "dead-letters", *arguments)
+    assert code == 0, output
+    return output
 
 
 async def test_dead_letters_are_listed_replayed_and_dropped(

@@ -3,7 +3,7 @@
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -17,9 +17,10 @@ class AtRandom:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
 
-    def choose(self, world: World, options: Sequence[Option]) -> Option:
-        weights = [option.weight for option in options]
-        (option,) = self._chance.choices(options, weights)
+    def choose(self, world: World, options: Iterator[Option]) -> Option:
+        all_of_them = [*options]
+        weights = [option.weight for option in all_of_them]
+        (option,) = self._chance.choices(all_of_them, weights)
         world.note(option.what)
         return option
 
@@ -89,8 +90,9 @@ class _EveryWay:
     taken: list[int] = field(default_factory=list)
     last: int = 0
 
-    def choose(self, world: World, options: Sequence[Option]) -> Option:
-        if len(options) == 1:
+    def choose(self, world: World, options: Iterator[Option]) -> Option:
+        ways = [*options]
+        if len(ways) == 1:
             choice = 0
         elif len(self.taken) < len(self.beginning):
             choice = self.beginning[len(self.taken)]
@@ -100,10 +102,10 @@ class _EveryWay:
         else:
             self.arrive(world)
             so_far = tuple(self.taken)
-            self.unexplored += [(*so_far, other) for other in range(1, len(options))]
+            self.unexplored += [(*so_far, other) for other in range(1, len(ways))]
             choice = 0
             self.taken.append(0)
-        option = options[choice]
+        option = ways[choice]
         world.note(option.what)
         return option
 

@@ -1207,14 +1207,15 @@ class Promises:
         return found
 
     def _tracking(self, partition: str, key: str) -> Conversation:
-        """The row without its state, read once for each version of it."""
+        """The row, with or without its state, read once for each version of it."""
         address = Address(partition, key.removeprefix("c|"))
-        found = self._tracked.get(address)
-        if found is None or found.etag != self._conversations.memory.rows[partition, key].etag:
-            found = at_once(self._store.load_tracking(address))
-            assert found is not None
-            self._tracked[address] = found
-        return found
+        etag = self._conversations.memory.rows[partition, key].etag
+        for found in (self._tracked.get(address), self._loaded.get(address)):
+            if found is not None and found.etag == etag:
+                return found
+        read: Conversation = at_once(self._store.load_tracking(address))
+        self._tracked[address] = read
+        return read
 
     def _violated(self, what: str) -> NoReturn:
         self._world.broken = Violation(what)

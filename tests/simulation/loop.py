@@ -52,24 +52,27 @@ class VirtualLoop:
         self.tasks: list[asyncio.Task[Any]] = []
         self._ready: deque[tuple[Callable[..., object], tuple[Any, ...], Context]] = deque()
         self._timers: list[Timer] = []
-        self._time = 0.0
+        self.seconds = 0.0
 
     def run_ready(self) -> None:
         """Run until every task waits for something that only the world can give."""
+        ready = self._ready
         asyncio._set_running_loop(self.as_loop)
         try:
-            while self._ready:
-                callback, args, context = self._ready.popleft()
+            while ready:
+                callback, args, context = ready.popleft()
                 context.run(callback, *args)
         finally:
             asyncio._set_running_loop(None)
 
     def pass_time(self, seconds: float) -> None:
         """Move the clock; what sleeps goes on sleeping until it is woken."""
-        self._time += seconds
+        self.seconds += seconds
 
     def sleepers(self) -> list[Timer]:
         """The timers of living processes that were not cancelled."""
+        if not self._timers:
+            return []
         self._timers = [
             timer for timer in self._timers if not timer.cancelled and timer.origin.process.alive
         ]
@@ -83,7 +86,7 @@ class VirtualLoop:
     # What asyncio asks of a loop
 
     def time(self) -> float:
-        return self._time
+        return self.seconds
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -97,7 +100,7 @@ class VirtualLoop:
         *args: Any,
         context: Context | None = None,
     ) -> Any:
-        return self.call_at(self._time + delay, callback, *args, context=context)
+        return self.call_at(self.seconds + delay, callback, *args, context=context)
 
     def call_at(
         self,

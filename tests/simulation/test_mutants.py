@@ -7,15 +7,47 @@ from tests.simulation.mutants import MUTANTS
 
 WITHIN_SEEDS = 2000  # most are caught within 50
 
-# Where the search begins for those that few seeds show. After a change of their scenarios another
-# seed may be right; until that is noted here, the test only takes longer.
+# The first seed that shows it, for those that none of the first ten does: there the search begins.
+# After a change of their scenarios another seed may be right; until that is noted here, the test
+# only takes longer.
 FIRST_SEED = {
-    "another placeholder in each attempt": 640,
-    "guard without If-Match": 340,
-    "held-up sweep sends all the same": 400,
-    "no guard": 220,
-    "replayed in three steps": 130,
-    "replayed over a conversation": 710,
+    "a copy's turn taken for any other": 86,
+    "a dead letter that comes during its user's erasure kept": 20,
+    "a notice in quiet hours": 66,
+    "a reaction keeps no session alive": 35,
+    "a user's row goes by the timeout of all": 42,
+    "an erasure goes on that another process has finished": 119,
+    "another placeholder in each attempt": 646,
+    "clocks taken to agree": 30,
+    "dead letter kept when it is replayed": 137,
+    "dead letter without If-Match": 16,
+    "due row deleted on a refused claim": 10,
+    "due row deleted on a refused settling": 36,
+    "due rows looked at ahead not moved up": 84,
+    "due rows of later sessions erased": 111,
+    "ended for its age in the middle of an exchange": 13,
+    "guard without If-Match": 345,
+    "held-up sweep sends all the same": 409,
+    "lease ignored": 14,
+    "looked ahead noted before it is done": 44,
+    "no guard": 221,
+    "place waited for under the claim": 29,
+    "private rows deleted without If-Match": 12,
+    "recent ids not carried into the next session": 33,
+    "replayed in three steps": 137,
+    "replayed over a conversation": 719,
+    "replayed session taken for any other": 137,
+    "replies taken out without If-Match": 140,
+    "retry_later without If-Match": 11,
+    "rows that end early deleted at once": 22,
+    "settling without If-Match": 12,
+    "told later without If-Match": 26,
+    "until when a session lasts not kept": 26,
+    "user row written over an erasure": 68,
+    "user state written in a session that is about to end": 108,
+    "warned with no time to answer": 16,
+    "warnings not remembered": 157,
+    "writes that still count forgotten by the next session": 14,
 }
 
 

@@ -38,7 +38,10 @@ def first_of(unexplored: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 # One test for both: a test process would explore once more what another has explored.
 @pytest.mark.timeout(600)  # the largest takes a minute or two on a busy machine
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.deep if name in AT_LEAST else ()) for name in SMALL],
+)
 def test_no_promise_is_broken_in_any_schedule_of_a_small_scenario_in_whatever_order(
     name: str,
 ) -> None:

@@ -7,10 +7,12 @@ import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from itertools import chain
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from shared.connector.client import Connector, ConnectorError
@@ -42,7 +44,7 @@ class Option(NamedTuple):
 class Chooser(Protocol):
     """Picks what happens next."""
 
-    def choose(self, world: "World", options: Sequence[Option]) -> Option: ...
+    def choose(self, world: "World", options: Iterator[Option]) -> Option: ...
 
 
 class Watcher(Protocol):
@@ -55,7 +57,7 @@ class Watcher(Protocol):
     def answered(self, request: "Request", status: int | None) -> None: ...
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Request:
     """One request of a task that waits for its answer."""
 
@@ -67,8 +69,8 @@ class Request:
     task: str
     answer: asyncio.Future[Any]
     issued: float
-    operations: Sequence[Operation] = ()
-    body: dict[str, Any] = field(default_factory=dict)
+    operations: Sequence[Operation]
+    body: Mapping[str, Any]
 
 
 @dataclass
@@ -117,6 +119,7 @@ class World:
         self.broken: Violation | None = None  # set by the watcher; the product may swallow it
         self.faulted: set[str] = set()  # tasks that a storage fault hit
         self.names: dict[str, str] = {}  # what to call keys in the trace
+        self._running: dict[str, asyncio.Task[object]] = {}  # those of the roots
         self._chooser = chooser
         self._edges = edges
         self._parked: list[Request] = []
@@ -133,16 +136,17 @@ class World:
     @property
     def seconds(self) -> float:
         """True time."""
-        return self.loop.time()
+        return self.loop.seconds
 
     @property
     def now(self) -> datetime:
         """True time, as a moment."""
-        return EPOCH + timedelta(seconds=self.seconds)
+        return EPOCH + timedelta(seconds=self.loop.seconds)
 
     def clock(self, process: Process) -> Callable[[], datetime]:
         """The process's own clock."""
-        return lambda: self.now + timedelta(seconds=process.skew_seconds)
+        loop, started = self.loop, EPOCH + timedelta(seconds=process.skew_seconds)
+        return lambda: started + timedelta(seconds=loop.seconds)
 
     # Running
 
@@ -158,6 +162,7 @@ class World:
         work = arrival.start(process)
         task = self.loop.create_task(work, name=arrival.name, context=context)
         self.roots[arrival.name] = (origin, task)
+        self._running[arrival.name] = task
         self._observe(process, arrival.name)
 
     def run(self) -> None:
@@ -165,8 +170,7 @@ class World:
         with self.seeded():
             self._settle_down()
             while self._parked or self._held or self._late or self.arrivals or self.loop.sleepers():
-                options = self.options()
-                self._chooser.choose(self, options).do()
+                self._chooser.choose(self, self._options()).do()
                 self._settle_down()
 
     def run_healthy(self, *arrivals: Arrival) -> None:
@@ -227,9 +231,10 @@ class World:
         if abandoned:  # a task group cancels its tasks when one fails
             self._parked = [request for request in self._parked if request not in abandoned]
             self._late += [request for request in abandoned if request.kind != "read"]
-        self._held = [held for held in self._held if not held[0].answer.cancelled()]
-        for name, (_, task) in self.roots.items():
-            error = task.exception() if task.done() else None
+        if self._held:
+            self._held = [held for held in self._held if not held[0].answer.cancelled()]
+        for name in [name for name, task in self._running.items() if task.done()]:
+            error = self._running.pop(name).exception()
             if error and not isinstance(error, StorageUnavailableError):
                 raise Violation(f"{name} ended in {error!r}") from error
 
@@ -257,22 +262,28 @@ class World:
 
     # What may happen
 
-    def options(self) -> list[Option]:
+    def _options(self) -> Iterator[Option]:
         """All that may happen next, in an order that depends on nothing but what happened."""
-        options = [*self._answers(), *self._arrivals()]
+        has_some = False
+        for option in chain(self._answers(), self._arrivals(), self._ends_of_sleep()):
+            has_some = True
+            yield option
+        sleepers = [] if has_some else self.loop.sleepers()
+        if sleepers:
+            seconds = min(timer.when for timer in sleepers) - self.seconds
+            yield Option(1, f"{seconds:g} s pass", partial(self.loop.pass_time, seconds))
+            return
+        if self.limits.jumps:
+            yield from self._jumps()
+        if self.limits.crashes:
+            yield from self._crashes()
+
+    def _ends_of_sleep(self) -> Iterator[Option]:
         for timer in self.loop.sleepers():
             # How long a back-off takes is nobody's business; a timeout comes when it is due.
             if timer.when - self.seconds < SHORT_SECONDS:
                 what = f"{timer.origin.name} has backed off"
-                options.append(Option(6, what, partial(self._wake, timer)))
-        if not options and self.loop.sleepers():
-            seconds = min(timer.when for timer in self.loop.sleepers()) - self.seconds
-            return [Option(1, f"{seconds:g} s pass", partial(self.loop.pass_time, seconds))]
-        if self.limits.jumps:
-            options += self._jumps()
-        if self.limits.crashes:
-            options += self._crashes()
-        return options
+                yield Option(6, what, partial(self._wake, timer))
 
     def _answers(self) -> Iterator[Option]:
         for request in self._parked:
@@ -470,7 +481,16 @@ class World:
 
     # What tasks ask for
 
-    async def request(self, kind: Literal["read", "write", "send"], what: str, **rest: Any) -> Any:
+    async def request(
+        self,
+        kind: Literal["read", "write", "send"],
+        what: str,
+        *,
+        perform: Callable[[], Any] | None = None,
+        table: "ScheduledTable | None" = None,
+        operations: Sequence[Operation] = (),
+        body: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Any:
         """Wait until the world has chosen what becomes of this request."""
         if self._closed:
             raise asyncio.CancelledError
@@ -478,12 +498,15 @@ class World:
         assert task is not None
         request = Request(
             kind=kind,
+            table=table,
             what=what,
+            perform=perform or _nothing,
             origin=ORIGIN.get(),
             task=task.get_name(),
             answer=self.loop.create_future(),
             issued=self.seconds,
-            **{"table": None, "perform": _nothing, **rest},
+            operations=operations,
+            body=body,
         )
         if self.watcher:
             self.watcher.issued(request)
@@ -524,9 +547,10 @@ def _key(result: Any) -> object:
 class First:
     """Takes whatever is first: requests in the order they were made."""
 
-    def choose(self, world: World, options: Sequence[Option]) -> Option:
-        world.note(options[0].what)
-        return options[0]
+    def choose(self, world: World, options: Iterator[Option]) -> Option:
+        option = next(options)
+        world.note(option.what)
+        return option
 
 
 class ScheduledTable:
@@ -536,6 +560,7 @@ class ScheduledTable:
         self.name = name
         self.memory = MemoryTable()
         self._world = world
+        self._names: dict[str, str] = {}  # of keys, in the trace
 
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
         row: Row | None = await self._world.request(
@@ -571,7 +596,7 @@ class ScheduledTable:
                 "read",
                 f"query {self._called(first)} in {partition}",
                 table=self,
-                perform=lambda start=first: self._page(partition, start, last, select, page_size),
+                perform=partial(self._page, partition, first, last, select, page_size),
             )
             yield page
             if len(page) < page_size:
@@ -583,8 +608,13 @@ class ScheduledTable:
         return page
 
     def _called(self, key: str) -> str:
-        names = self._world.names
-        return "|".join(names.get(part, part[:10]) for part in key.rstrip("\0").split("|"))
+        called = self._names.get(key)
+        if called is None:
+            names = self._world.names
+            parts = key.rstrip("\0").split("|")
+            called = "|".join([names.get(part, part[:10]) for part in parts])
+            self._names[key] = called
+        return called
 
 
 class ScheduledQueue:

@@ -9,8 +9,6 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
-import pytest
-
 from tests.unit.project.bicep import INFRA, ROOT, tree
 
 # learn.microsoft.com, "Application Insights telemetry data model", "Azure Monitor Logs reference"
@@ -109,17 +107,17 @@ def test_every_query_is_one_that_kusto_takes() -> None:
     assert {name: mistakes for name, mistakes in said.items() if mistakes} == {}
 
 
-@pytest.mark.parametrize(
-    ("query", "said"),
-    [
-        ("customMetrics | where nam == 'a'", "The name 'nam' does not refer to any known column"),
-        ("customMetric | count", "The name 'customMetric' does not refer to any known table"),
-        ("customMetrics | wher name == 'a'", "Query operator expected."),
-        ("customMetrics | summarize nosuch(value)", "The name 'nosuch' does not refer to any"),
-        ("customMetrics | where timestamp > 'a'", "operand types datetime and string"),
-        ("traces | summarize sum(message)", "must be summable"),
-    ],
-)
-def test_a_mistake_in_a_query_is_found(query: str, said: str) -> None:
-    [found] = mistakes_in([query])
-    assert said in " ".join(found)
+MISTAKEN = {
+    "customMetrics | where nam == 'a'": "The name 'nam' does not refer to any known column",
+    "customMetric | count": "The name 'customMetric' does not refer to any known table",
+    "customMetrics | wher name == 'a'": "Query operator expected.",
+    "customMetrics | summarize nosuch(value)": "The name 'nosuch' does not refer to any",
+    "customMetrics | where timestamp > 'a'": "operand types datetime and string",
+    "traces | summarize sum(message)": "must be summable",
+}
+
+
+def test_a_mistake_in_a_query_is_found() -> None:
+    # One process for all: the language service takes 4 s of a processor to load.
+    for said, found in zip(MISTAKEN.values(), mistakes_in([*MISTAKEN]), strict=True):
+        assert said in " ".join(found)

@@ -45,13 +45,15 @@ def test_ci_runs_the_one_command_on_every_python() -> None:
     workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
     assert '["3.11", "3.12", "3.13", "3.14"]' in workflow  # what Azure Functions offers
     assert "run: make test PYTHON=" in workflow
+    assert "run: make test-deep PYTHON=" in workflow
     assert "run: make test-func" in workflow  # not in .ci/run: func cannot be had everywhere
     assert f"run: python -m {infra.__name__}\n" in workflow  # nor can the Bicep compiler
     assert "run: make test-like-flex" in workflow
     assert "run: make test-own-bot" in workflow
     assert "run: make test-browser" in workflow
     ci = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert ci[-3:] == ["make test", "make test-own-bot", "exec make test-browser"]
+    assert ci[-4:-1] == ["make test", "make test-deep", "make test-own-bot"]
+    assert ci[-1] == "exec make test-browser"
 
 
 def test_editors_find_their_files_and_f5_finds_its_task() -> None:
