@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from botbuilder.core import (
@@ -106,7 +106,7 @@ class Chat:
     ) -> None:
         self.conversation_key = f"{channel_id}/conversations/with-{user}"
         self.user_key = f"{channel_id}/users/{user}"
-        self._bot = bot
+        self._bot: Any = bot  # it may have methods that a Bot need not have
         self._envelope = Activity(
             channel_id=channel_id,
             service_url="https://channel.example",
@@ -118,11 +118,21 @@ class Chat:
 
     async def deliver(self, **fields: Any) -> list[Activity]:
         """Sends the bot an activity; returns all that it sends back."""
+        return await self._deliver(self._bot.on_turn, fields)
+
+    async def resume(self) -> list[str]:
+        """Has the bot go on after an expiry; returns the texts of its replies."""
+        sent = await self._deliver(self._bot.on_resumed, {"type": "message", "text": "Resume"})
+        return [text_of(reply) for reply in sent]
+
+    async def _deliver(
+        self, handler: Callable[[TurnContext], Awaitable[None]], fields: Mapping[str, Any]
+    ) -> list[Activity]:
         activity = copy.deepcopy(self._envelope)
         for name, value in fields.items():
             setattr(activity, name, value)
         adapter = RecordingAdapter()
-        await self._bot.on_turn(TurnContext(adapter, activity))
+        await handler(TurnContext(adapter, activity))
         return adapter.sent
 
     async def say(self, text: str | None, **fields: Any) -> list[str]:

@@ -50,6 +50,8 @@ OwnWords = Activity | str
 # Channels whose clients get channelData unchanged. Elsewhere it is the channel's own format: Slack
 # answers 400 "Invalid ChannelData" to fields that it does not know.
 _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
+# So late may a notice be, and still name all the time that it offers: not "23 hours" of 24.
+_BEING_SENT = timedelta(seconds=10)
 
 
 def notice_for(
@@ -75,7 +77,8 @@ def notice_for(
     if isinstance(own, Activity):
         notice = _addressed(own, to)
     elif until and now and until > now:
-        remaining = rounded_down(until - now)
+        left = until - now + _BEING_SENT
+        remaining = rounded_down(min(left, until - (conversation.expired_at or now)))
         said = texts.say("expired_resumable", conversation.locale, remaining=remaining)
         notice = _message(to, _own(own) or said)
         title = texts.say("resume", conversation.locale).text

@@ -61,6 +61,10 @@ class SurveyBot(ActivityHandler):
         for bag in self._bags:
             await bag.save_changes(turn_context)
 
+    async def on_resumed(self, turn_context: TurnContext) -> None:
+        dialogs = await self._dialogs.create_context(turn_context)
+        await dialogs.reprompt_dialog()
+
     async def on_members_added_activity(
         self, members_added: list[ChannelAccount], turn_context: TurnContext
     ) -> None:

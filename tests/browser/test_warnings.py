@@ -1,4 +1,4 @@
-"""Warning, button and notice as users see them, in Chromium: in the Playground, and in Web Chat."""
+"""Warning, notice and their buttons as users see them, in Chromium: Playground and Web Chat."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from playwright.async_api import Browser
 
 from shared.storage.table_account import Tables
 from shared.texts.texts_file import read_texts
-from tests.bots.survey_bot import NAME, TRANSPORT
+from tests.bots.survey_bot import AGE, KEPT, NAME, TRANSPORT
 from tests.browser.chats import open_chat, sees, write
 from tests.browser.web_chat import DirectLine, download_web_chat
 from tests.e2e.running_bot import StoredRows, running_bot, settings_on
@@ -27,14 +27,15 @@ def web_chat(tmp_path_factory: pytest.TempPathFactory) -> str:
     return download_web_chat(tmp_path_factory.mktemp("web_chat"))
 
 
-async def test_the_button_keeps_and_silence_ends_in_two_clients_and_two_languages(
+async def test_the_buttons_keep_and_resume_and_silence_ends_in_two_clients_and_two_languages(
     browser: Browser,
     azure_tables: Tables,
     storage_connection_string: str,
     web_chat: str,
     tmp_path: Path,
 ) -> None:
-    settings = settings_on(storage_connection_string) | SETTINGS
+    policy = SETTINGS["ExpiryPolicy"] + '\nresume_within = "1h"'
+    settings = settings_on(storage_connection_string) | SETTINGS | {"ExpiryPolicy": policy}
     rows = StoredRows(azure_tables, settings)
     async with (
         running_bot(settings, tmp_path) as bot,
@@ -44,9 +45,9 @@ async def test_the_button_keeps_and_silence_ends_in_two_clients_and_two_language
         english = await open_chat(browser, address, "en-US")
         german = await open_chat(browser, direct_line.page, "de-DE")
         try:
-            for page in (english, german):
-                await write(page, "hello")
-                await sees(page, TRANSPORT)
+            for page, question in ((english, NAME), (german, TRANSPORT)):
+                await write(page, "hello")  # the Playground's user has joined, and was asked then
+                await sees(page, question)
             await rows.let_time_pass(seconds=WARNED_AFTER + 60)
             await bot.sweep()
             for page, language in ((english, "en"), (german, "de")):
@@ -56,10 +57,10 @@ async def test_the_button_keeps_and_silence_ends_in_two_clients_and_two_language
 
             await rows.let_time_pass(minutes=62)
             await bot.sweep()
-            await sees(german, said("expired", "de"))
+            await sees(german, said("expired_resumable", "de"))
             await write(english, "Bus")
-            await sees(english, NAME)  # it goes on where it was
-            await sees(english, said("expired", "en"), times=0)
+            await sees(english, AGE)  # it goes on where it was
+            await sees(english, said("expired_resumable", "en"), times=0)
 
             await write(german, "hello")
             await sees(german, TRANSPORT, times=2)
@@ -71,6 +72,19 @@ async def test_the_button_keeps_and_silence_ends_in_two_clients_and_two_language
             await sees(german, said("stayed", "de"))
             await write(german, "Bus")
             await sees(german, NAME)
+
+            await rows.let_time_pass(seconds=9060)
+            await bot.sweep()
+            await sees(english, said("expired_resumable", "en"))
+            await sees(german, said("expired_resumable", "de"), times=2)
+            for page, language, question in ((english, "en", AGE), (german, "de", NAME)):
+                await page.get_by_role("button", name=said("resume", language)).click()
+                await sees(page, said("resumed", language))
+                await sees(page, question, times=2)
+            await write(german, "Ada")
+            await sees(german, AGE)
+            await write(english, "36")
+            await sees(english, KEPT)
         finally:
             for page, name in ((english, "playground"), (german, "web-chat")):
                 await page.screenshot(path=tmp_path / f"{name}.png")

@@ -103,6 +103,19 @@ async def test_a_conversation_left_in_a_dialog_that_is_gone_begins_the_new_one()
     assert await chat.say("wait") == ["continued"]
 
 
+async def test_a_resumed_conversation_left_in_a_dialog_that_is_gone_begins_the_new_one() -> None:
+    storage = PackedStorage()
+    await notes_chat(storage, "last version's dialog").say("wait")
+    chat = notes_chat(storage, "this version's dialog")
+    assert await chat.resume() == ["begun"]
+
+
+async def test_a_resumed_conversation_whose_dialog_has_ended_begins_it_again() -> None:
+    chat = notes_chat(PackedStorage())
+    await chat.say("end")
+    assert await chat.resume() == ["begun"]
+
+
 async def test_only_the_dialogs_own_replies_are_sent() -> None:
     sent = await notes_chat(PackedStorage()).deliver(type="message", text="hello")
     assert [activity.type for activity in sent] == ["message"]

@@ -9,12 +9,13 @@ from shared.storage.table_account import Tables
 from tests.e2e.running_bot import EXPIRED, RunningBot, StoredRows, User, running_bot, settings_on
 from tests.e2e.state_client import path_of, state_client
 from tests.fake_channel import FakeChannel
+from tests.texts import RESUMED
 
 
-async def test_a_profile_is_asked_for_and_kept_and_after_a_silence_the_bot_asks_anew(
+async def test_a_profile_is_asked_for_and_kept_and_after_a_silence_resumed_or_asked_for_anew(
     storage_connection_string: str, azure_tables: Tables, tmp_path: Path
 ) -> None:
-    settings = settings_on(storage_connection_string)
+    settings = settings_on(storage_connection_string, ExpiryPolicy='resume_within = "1h"')
     async with (
         FakeChannel() as channel,
         running_bot(settings, tmp_path, bot=None) as bot,
@@ -28,10 +29,14 @@ async def test_a_profile_is_asked_for_and_kept_and_after_a_silence_the_bot_asks_
             "UserProfile": {"$type": "UserProfile", **profile}
         }
         await user.say_all("hello", "Bus")
-        await StoredRows(azure_tables, settings).let_time_pass(minutes=11)
+        rows = StoredRows(azure_tables, settings)
+        await rows.let_time_pass(minutes=11)
         await bot.sweep()
         assert EXPIRED in user.heard[-1]
-        (question,) = await user.say("Ada")
+        assert await user.say("resume") == [RESUMED, "What is your name?"]
+        await rows.let_time_pass(minutes=11)
+        await bot.sweep()
+        (_, question) = await user.say("Ada")
         assert question == "Which transport do you use: car, bus or bicycle?"
 
 

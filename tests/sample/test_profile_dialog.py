@@ -35,6 +35,14 @@ async def chat_until(question: int, **options: Any) -> Chat:
     return chat
 
 
+@pytest.mark.parametrize("question", range(UNTIL_TRANSPORT, UNTIL_OK + 1))
+async def test_a_resumed_conversation_hears_its_last_question_again(question: int) -> None:
+    chat = await chat_until(question - 1)
+    asked = await chat.say(ANSWERS[question - 1])
+    assert await chat.resume() == asked[-1:]
+    assert await chat.resume() == asked[-1:]
+
+
 async def finish(chat: Chat, storage: PackedStorage) -> UserProfile:
     """Answers "Is this ok?" with yes; returns the profile that is kept."""
     await chat.say("yes")

@@ -5,16 +5,20 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
 import azure.functions as func
 import pytest
-from botbuilder.core import ActivityHandler, TurnContext, UserState
+from botbuilder.core import ActivityHandler, MessageFactory, TurnContext, UserState
 from botbuilder.dialogs import Dialog, DialogExtensions, WaterfallDialog
+from botbuilder.dialogs.prompts import PromptOptions, TextPrompt
 
 import shared.bot
 from scripts.processes import ROOT
+from shared.domain.timing import Timing
 from shared.loaded_bot import BotError, LoadedBot, load_bot
 from shared.state import state_types
 from tests import texts
@@ -27,6 +31,8 @@ from tests.bot_in_memory import (
 )
 
 NAMES = ("STATE_TYPES", "EFFECTS", "MIDDLEWARE", "create_bot", "on_turn_error")
+TIMING = Timing(timedelta(seconds=100))
+RESUMABLE = replace(TIMING, resume_within=timedelta(hours=1))
 SNIPPETS = [
     (kind, textwrap.dedent(code))  # a step's is indented
     for page in ("bring-your-bot.md", "migrate.md")
@@ -73,8 +79,8 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bring]:
     load_bot.cache_clear()
 
 
-def running(loaded: LoadedBot) -> BotInMemory:
-    bot = BotInMemory(loaded.bot)
+def running(loaded: LoadedBot, timing: Timing = TIMING) -> BotInMemory:
+    bot = BotInMemory(loaded.bot, timing)
     loaded.at(bot.turns._adapter)
     return bot
 
@@ -132,6 +138,48 @@ async def test_a_route_of_its_own() -> None:
     (function,) = app.get_functions()
     answer = await function.get_user_function()(func.HttpRequest("GET", "/", body=b""))
     assert answer.get_body() == b"7"
+
+
+async def test_a_resumed_conversation_hears_its_last_question_again(bring: Bring) -> None:
+    bot = running(bring(snippet("class OrderBot")), RESUMABLE)
+    question = "What would you like?"
+    assert await bot.say() == [question]
+    for _ in range(2):
+        bot.clock.sleep(103)
+        await bot.sweep()
+        assert await bot.say("resume") == [texts.RESUMED, question]
+    assert await bot.say("tea") == ["Ordered: tea"]
+
+
+async def test_a_resumed_conversation_whose_dialog_has_ended_begins_it(bring: Bring) -> None:
+    bot = running(bring(snippet("class OrderBot")), RESUMABLE)
+    await bot.say()
+    await bot.say("tea")
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert await bot.say("resume") == [texts.RESUMED, "What would you like?"]
+
+
+async def test_a_resumed_conversation_whose_dialog_is_gone_begins_another(bring: Bring) -> None:
+    names = snippet("class OrderBot")
+    order_bot: Any = names["create_bot"]
+
+    class OlderBot(order_bot):  # type: ignore[misc] # the snippet's class
+        def __init__(self, *states: Any) -> None:
+            super().__init__(*states)
+            self._dialogs.add(TextPrompt("older"))
+
+        async def _ask(self, step: Any) -> Any:
+            return await step.prompt("older", PromptOptions(MessageFactory.text("And to drink?")))
+
+    bot = running(bring(names | {"create_bot": OlderBot}), RESUMABLE)
+    assert await bot.say() == ["And to drink?"]
+    bot.clock.sleep(103)
+    await bot.sweep()
+    bot.bot = bring(names).bot
+    deployed = bot.another_process()
+    assert await deployed.say("resume") == [texts.RESUMED, "What would you like?"]
+    assert await deployed.say("tea") == ["Ordered: tea"]
 
 
 async def test_signing_out_when_a_session_begins(bring: Bring) -> None:

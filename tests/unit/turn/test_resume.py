@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from botbuilder.core import TurnContext
 
+from shared.connector.notices import notice_for
 from shared.domain.conversation import Status
 from shared.domain.timing import Timing
+from shared.texts.texts_file import read_texts
 from tests.bot_in_memory import (
     BotInMemory,
     FunctionBot,
@@ -72,6 +74,23 @@ async def test_the_notice_has_a_button_that_goes_on_where_it_was(bot: BotInMemor
     assert bot.connector.texts[-1] == EXPIRED
     assert await press(bot, value) == [RESUMED, "at 2 2 2"]
     assert await bot.say() == ["3 3 3"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(0, "1 hour"), (0.2, "1 hour"), (9, "1 hour"), (30, "59 minutes")]
+)
+async def test_a_notice_that_is_sent_at_once_names_all_of_the_time(
+    bot: BotInMemory, seconds: float, left: str
+) -> None:
+    await bot.say()
+    await expire(bot)
+    row = await bot.row()
+    assert row is not None
+    assert row.reference is not None
+    assert row.expired_at is not None
+    now = row.expired_at + timedelta(seconds=seconds)
+    notice = notice_for(row, row.reference, read_texts(), now=now)
+    assert f"For {left} you can" in notice.text
 
 
 async def test_it_expires_again_and_is_resumed_again(bot: BotInMemory) -> None:
