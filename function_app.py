@@ -14,7 +14,7 @@ def _blueprints() -> list[func.Blueprint]:
 
     Raises:
         SettingsError: a setting is missing or wrong.
-        BotError: the bot is wrong.
+        BotError: the bot is wrong, or a hook.
         Exception: an import failed.
     """
     from api_function import make_blueprint as make_api
@@ -24,7 +24,7 @@ def _blueprints() -> list[func.Blueprint]:
     from messages_function import blueprint as messages
     from shared import telemetry
     from shared.connector.limits_file import read_limits
-    from shared.loaded_bot import load_bot
+    from shared.loaded_bot import load_bot, load_hooks
     from shared.settings import read_settings
     from shared.texts.texts_file import read_texts
 
@@ -33,6 +33,7 @@ def _blueprints() -> list[func.Blueprint]:
     read_texts(settings.texts.file)
     telemetry.configure(settings.telemetry)
     load_bot()  # and so is a mistake in the bot
+    load_hooks()
     return [
         messages,
         expiry_timer,

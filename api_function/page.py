@@ -32,6 +32,7 @@ def render(status: Status, nonce: str) -> str:
         at=f"{status.at:%Y-%m-%d %H:%M:%S}",
         waiting=f"{sum(status.waiting.values()):,}{plus}",
         warned=f"{status.warned:,}{plus}",
+        kept=f"{status.kept:,}{plus}",
         overdue=f"{status.overdue:,}{plus}",
         last_sweep="never" if age is None else f"{duration(age)} ago",
         dead_letters=f"{status.dead_letters:,}{plus}",

@@ -19,6 +19,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
 from shared.connector.cloud import cloud_of
 from shared.connector.credentials import sdk_credentials, token_source
+from shared.connector.hooks import AuthorsHooks, HookServices
 from shared.connector.hosts import KnownHosts
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import read_limits
@@ -34,7 +35,7 @@ from shared.expiry.garbage import keep_what_is_there
 from shared.expiry.health import Health
 from shared.expiry.inbox_watch import InboxWatch
 from shared.expiry.run import SweepRunner
-from shared.loaded_bot import load_bot
+from shared.loaded_bot import load_bot, load_hooks
 from shared.log_lines import make_log_lines_safe
 from shared.settings import Settings, SettingsError, read_settings
 from shared.state.erasure import Erasure, asks_for_erasure
@@ -100,6 +101,15 @@ class App:
         self._bot_seconds = settings.host.bot_seconds
         self._settings = settings
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
+        # Without the bot's code: hooks see JSON data.
+        state_data = StateData(stores.for_turns(), policy=policy, now=utc_now)
+        self._hooks = AuthorsHooks(
+            *load_hooks(),
+            notices=notices,
+            services=HookServices(state_data, self._adapter),
+            policy=policy,
+            now=utc_now,
+        ).hooks
         self.sweeps = SweepRunner(
             stores,
             settings.expiry,
@@ -107,6 +117,7 @@ class App:
             self.erasure.finish,
             policy=policy,
             send_warning=notices.warn if notices else None,
+            hooks=self._hooks,
             pace=notices,
             fan_out=fan_out,
         )
@@ -132,6 +143,8 @@ class App:
             texts=self._texts,
             bot_seconds=self._bot_seconds,
             bounds=self._settings.bounds_for_code,
+            on_resumed=loaded.on_resumed,
+            on_expired=self._hooks.on_expired if self._stores.has_rows else None,
         )
 
     @cached_property

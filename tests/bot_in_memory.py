@@ -15,6 +15,7 @@ from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import TokenSource
+from shared.connector.hooks import HOOK_SECONDS, AuthorsHooks, HookServices
 from shared.connector.limits import SendingLimits
 from shared.connector.limits_file import Limits
 from shared.connector.notices import NoticeSender
@@ -30,8 +31,10 @@ from shared.expiry.notice import Pace, SendNotice
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout
+from shared.loaded_bot import LoadedHooks
 from shared.state.bags import state_bags
 from shared.state.erasure import Erasure
+from shared.state.state_data import StateData
 from shared.storage.cosmos_documents import Container
 from shared.storage.cosmos_store import CosmosStore
 from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
@@ -192,6 +195,8 @@ class BotInMemory:
     effects: Effects | None = None
     bot_seconds: float | None = None
     overrides: Sequence[Override] = ()
+    hooks: LoadedHooks | None = None
+    hook_seconds: float = HOOK_SECONDS
 
     def __post_init__(self) -> None:
         self.cosmos = self.cosmos or InCosmos.by_default()
@@ -201,17 +206,29 @@ class BotInMemory:
             self.state_store = TimeToLiveStore(self.cosmos.conversations, self.cosmos.users, SHARDS)
         self.erasure = Erasure(self.state_store, self.clock)
         self.notices = NoticeSender(
-            self.connector, self.service_urls, no_limits(), policy=self.policy
+            self.connector, self.service_urls, no_limits(), policy=self.policy, now=self.clock
+        )
+        adapter = BufferingAdapter(
+            self.connector, InboundAuthentication(app_id="").sdk, "", self.clock.retries()
+        )
+        state_data = StateData(self.state_store, policy=self.policy, now=self.clock)
+        self.authors_hooks = AuthorsHooks(
+            *(self.hooks or LoadedHooks()),
+            notices=self.notices,
+            services=HookServices(state_data, adapter),
+            policy=self.policy,
+            now=self.clock,
+            seconds=self.hook_seconds,
         )
         self.turns = Turns(
             self.state_store,
-            BufferingAdapter(
-                self.connector, InboundAuthentication(app_id="").sdk, "", self.clock.retries()
-            ),
+            adapter,
             self.bot,
             policy=self.policy,
             effects=self.effects,
             bot_seconds=self.bot_seconds,
+            on_resumed=getattr(self.bot, "on_resumed", None),
+            on_expired=self.authors_hooks.hooks.on_expired,
             now=self.clock,
         )
 
@@ -242,6 +259,8 @@ class BotInMemory:
             self.connector,
             cosmos=self.cosmos,
             overrides=self.overrides,
+            hooks=self.hooks,
+            hook_seconds=self.hook_seconds,
         )
 
     async def say(self, text: str | None = "hi", **changes: Any) -> list[str]:
@@ -273,6 +292,7 @@ class BotInMemory:
                 policy=self.policy,
                 budget_seconds=budget_seconds,
                 send_warning=self.notices.warn,
+                hooks=self.authors_hooks.hooks,
                 pace=pace,
                 max_notice_age_seconds=max_notice_age_seconds,
                 ahead=ahead,

@@ -6,6 +6,15 @@ from tests.fake_channel import FakeChannel
 
 CODE, CLIENTS_TOKEN, USERS_TOKEN = "123456", "a-token-of-the-client", "a-token-of-the-user"
 
+# What `running_bot` changes, so that a bot with an identity asks this channel.
+WITH_IDENTITY = """
+from botframework.connector.auth import AuthenticationConstants
+from tests.offline_login import log_in_offline
+AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL = {channel.channel_keys_url!r}
+AuthenticationConstants.OAUTH_URL = {channel.url!r}
+log_in_offline()
+"""
+
 
 class FakeSignIn(FakeChannel):
     """A channel whose users sign in with CODE, or by the exchange of CLIENTS_TOKEN.

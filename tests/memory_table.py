@@ -77,13 +77,13 @@ class MemoryTable:
         match operation.kind:
             case "insert" if stored is not None:
                 raise ConflictError("409 EntityAlreadyExists")
-            case "replace" if stored is None:
+            case "replace" | "merge" if stored is None:
                 raise ConflictError("404 ResourceNotFound")
             case "delete" if stored is None:
                 if not alone:
                     raise ConflictError("404 ResourceNotFound")
                 return
-        conditional = operation.kind in ("replace", "delete") and row.etag
+        conditional = operation.kind in ("replace", "merge", "delete") and row.etag
         if conditional and stored is not None and stored.etag != row.etag:
             raise ConflictError("412 UpdateConditionNotSatisfied")
 
@@ -98,7 +98,8 @@ class MemoryTable:
         if at not in self.rows:
             insort(keys, row.key)
         etag = f'W/"{next(self._versions)}"'
-        self.rows[at] = Row(row.partition, row.key, dict(row.columns), etag)
+        before = self.rows[at].columns if operation.kind == "merge" else {}
+        self.rows[at] = Row(row.partition, row.key, {**before, **row.columns}, etag)
         return etag
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from shared.domain.conversation import Conversation, Status
+from shared.domain.conversation import Conversation, KeptSession, Status
 from shared.domain.errors import StoreError
 from shared.domain.identity import ConversationKey
 from shared.domain.policy import Policy
@@ -57,11 +57,9 @@ class Explain:
         timing = self.policy.of(conversation)
         where = conversation.reference
         deadline = conversation.deadline(timing)
-        due_rows = [
-            row
-            for row in await self.store.due_rows_of(address)
-            if row.session == conversation.session
-        ]
+        kept = conversation.kept
+        all_rows = await self.store.due_rows_of(address)
+        due_rows = [row for row in all_rows if row.session == conversation.session]
         own = conversation.own
         because = {**timing.sources, "state": f"session {conversation.session}"}
         if not self.is_notice_on:
@@ -82,12 +80,33 @@ class Explain:
             "notify": "yes" if is_told else "no",
             "notify_within": _or_any(timing.notify_within),
             "quiet_hours": hours_in_words(timing.quiet_hours),
+            "resume_within": in_units(timing.resume_within) if timing.resume_within else "no",
             "time zone": conversation.time_zone or "not known",
             "expires at": "never" if deadline == FAR_FUTURE else self._moment(deadline),
             "looked at": ", ".join(self._moment(_due(row)) for row in due_rows),
+            **self._resume(conversation.resume_until),
             "next": self._next(conversation, min(due_rows, key=_due, default=None)),
         }.items():
             self.say(f"{name:13} {value}{f'  ({because[name]})' if name in because else ''}")
+        if kept:
+            self._say_kept(kept, [row for row in all_rows if row.session == kept.session])
+
+    def _resume(self, until: datetime | None) -> dict[str, str]:
+        return {"resume until": self._moment(until)} if until else {}
+
+    def _say_kept(self, kept: KeptSession, due_rows: Sequence[DueRow]) -> None:
+        """Say what is known of the session before, which may be resumed in place of this one."""
+        for name, value in {
+            "kept": f"the session before  (session {kept.session})",
+            **self._resume(kept.until),
+            "looked at": ", ".join(self._moment(_due(row)) for row in due_rows),
+            "next": self._forgotten(kept.stays_until)
+            + ", or once its user goes on with the new session",
+        }.items():
+            self.say(f"{name:13} {value}")
+
+    def _forgotten(self, at: datetime | None) -> str:
+        return f"it is forgotten{f' after {_utc(at)}' if at else ''}"
 
     async def next_ones(self, most: int) -> None:
         """Say which conversations are looked at next, and what happens to them then.
@@ -112,15 +131,25 @@ class Explain:
                 self.say(f"{row.address.key}  cannot be read: {error}")
                 continue
             key = conversation.readable_key if conversation else "the rest of one that is gone"
-            what = self._next(conversation, row) if conversation else "cleaned up"
+            what = self._done_with(row, conversation) if conversation else "cleaned up"
             self.say(f"{row.address.key}  {self._moment(_due(row))}  {what}  {key}")
 
     def _state(self, conversation: Conversation) -> str:
+        if conversation.resume_until and conversation.is_told:
+            return "kept"
         if conversation.status is Status.EXPIRED:
             return f"expired, {conversation.attempts} attempts to tell"
         if conversation.is_stale(self.now, self.policy.of(conversation)):
             return "idle for too long; the next sweep ends it"
         return "active"
+
+    def _done_with(self, row: DueRow, conversation: Conversation) -> str:
+        """What comes next of a work item, which may be of another session."""
+        if row.session == conversation.session:
+            return self._next(conversation, row)
+        if conversation.kept and conversation.kept.session == row.session:
+            return "the kept session before this one is forgotten"
+        return "the rest of a session that is over is cleaned up"
 
     def _next(self, conversation: Conversation, row: DueRow | None) -> str:
         timing = self.policy.of(conversation)
@@ -128,7 +157,7 @@ class Explain:
         if conversation.status is Status.EXPIRED:
             lease = conversation.lease_until
             if conversation.is_told:
-                return f"its row goes{f' after {_utc(lease)}' if lease else ''}"
+                return self._forgotten(lease)
             return f"its notice is tried{f' after {_utc(lease)}' if lease else ''}"
         if deadline == FAR_FUTURE:
             return "it is only looked at, because it never expires"

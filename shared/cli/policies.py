@@ -17,7 +17,15 @@ from shared.settings.policy_file import PolicyFile, hours_in_words, in_units
 Say = Callable[[str], None]
 
 ANY_OTHER = "any other"  # no channel's id
-_VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age", "quiet_hours")
+_VALUES = (
+    "expire_after",
+    "warn_before",
+    "notify",
+    "notify_within",
+    "max_age",
+    "resume_within",
+    "quiet_hours",
+)
 
 
 async def check(file: str, say: Say) -> None:
@@ -47,11 +55,12 @@ def _said(timing: Timing) -> Iterator[str]:
     yield "yes" if timing.notify else "no"
     yield in_units(timing.notify_within) if timing.notify_within else "at any time"
     yield in_units(timing.max_age) if timing.max_age else "none"
+    yield in_units(timing.resume_within) if timing.resume_within else "no"
     yield hours_in_words(timing.quiet_hours)
 
 
 def _line(*values: str) -> str:
-    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {:7}  {}".format(*values)
+    return "{:15}  {:9}  {:18}  {:13}  {:6}  {:13}  {:7}  {:13}  {}".format(*values)
 
 
 def rules_or_end(file: str, say: Say) -> Rules:

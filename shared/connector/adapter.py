@@ -65,6 +65,9 @@ class BufferingAdapter(OlderAdapter):
         super().__init__(_OwnConnector(connector, authentication), app_id)
         self._retries = retries or Retries()
         self._limits = limits
+        self._tokens = _UserTokenClientOnDemand(
+            authentication, self.create_claims_identity(self._app_id)
+        )
 
     async def prepare(
         self,
@@ -114,6 +117,14 @@ class BufferingAdapter(OlderAdapter):
         caller = AuthenticateRequestResult()
         caller.claims_identity = self.create_claims_identity(self._app_id)
         return caller
+
+    async def sign_out(self, channel_id: str, user_id: str, connection_name: str) -> None:
+        """Sign a user out of a connection, outside of a turn.
+
+        Raises:
+            Exception: the token service has refused, or does not answer.
+        """
+        await self._tokens.sign_out_user(user_id, connection_name, channel_id)
 
     async def create_conversation_in(
         self, service_url: str, parameters: ConversationParameters

@@ -251,6 +251,10 @@ class SendingLimits:
             lane.time -= min(wait * lane.speed, lane.interval)  # those who wait come after it
         return Slot(wait if wait > _A_MOMENT_SECONDS else 0, at=slot.at, begins_at=begins_at)
 
+    def stay(self, reference: Reference) -> None:
+        """Keep the share of a lane although nothing goes; it takes seconds to get one back."""
+        self._share(self._lane(reference, self.clock()))
+
     async def before_reply(self, reference: Reference) -> None:
         """Wait for the limit of the reply's own conversation, if it is reached; then count it."""
         now = self.clock()

@@ -1,33 +1,28 @@
 """The notice of an expiry, and its sending."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from botbuilder.core import CardFactory
-from botbuilder.schema import (
-    ActionTypes,
-    Activity,
-    ActivityTypes,
-    Attachment,
-    CardAction,
-    InputHints,
-    SuggestedActions,
-)
+from botbuilder.schema import Activity, ActivityTypes, InputHints
 
 from shared import telemetry
+from shared.connector.buttons import add_button
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.operations import ConnectorClient
 from shared.connector.references import channel_account, conversation_of
 from shared.connector.service_urls import ServiceUrls
-from shared.domain.buttons import STAY
+from shared.domain.buttons import STAY, resume_value
 from shared.domain.conversation import Conversation
 from shared.domain.policy import Policy
 from shared.domain.reference import Reference
+from shared.domain.times import utc_now
 from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Slot, Verdict
+from shared.texts.durations import rounded_down
 from shared.texts.languages import Key, Said, Texts
 from shared.texts.texts_file import read_texts
 
@@ -49,8 +44,8 @@ _VERDICTS = {
 # With a 403: the conversation is fine, but lives at another address.
 _WRONG_SERVICE_URL = "InvalidBotApiHost"
 
-# From so many seconds on, a time is rounded down to a multiple of so many.
-_ROUNDED_TO = ((2 * 86_400, 86_400), (2 * 3600, 3600), (120, 60), (0, 5))
+# The bot's own words, in place of ours.
+OwnWords = Activity | str
 
 # Channels whose clients get channelData unchanged. Elsewhere it is the channel's own format: Slack
 # answers 400 "Invalid ChannelData" to fields that it does not know.
@@ -58,72 +53,90 @@ _CHANNEL_DATA_IS_OURS = {"directline", "webchat", "emulator", "test", "msteams"}
 
 
 def notice_for(
-    conversation: Conversation, to: Reference, texts: Texts, timing: Timing | None = None
+    conversation: Conversation,
+    to: Reference,
+    texts: Texts,
+    timing: Timing | None = None,
+    now: datetime | None = None,
+    *,
+    own: OwnWords | None = None,
 ) -> Activity:
-    """The notice as an activity, in the language of whoever wrote last.
+    """The notice as an activity, in the language of whoever wrote last, or in the bot's own words.
 
-    It says why: with its timing it is known whether the session has reached its greatest age.
+    It says why: with its timing it is known whether the session has reached its greatest age. If
+    the session may be resumed after `now`, it has a button for that.
 
     If clients can read channelData, it has the session's id: a client that gets the same notice
     twice can recognise it.
     """
     is_too_old = timing is not None and conversation.ends_by_age(timing)
     key: Key = "expired_max_age" if is_too_old else "expired"
-    notice = _message(to, texts.say(key, conversation.locale))
-    if to.channel in _CHANNEL_DATA_IS_OURS:
-        notice.channel_data = {"expiredSession": conversation.session}
+    until = conversation.resume_until
+    if isinstance(own, Activity):
+        notice = _addressed(own, to)
+    elif until and now and until > now:
+        remaining = rounded_down(until - now)
+        said = texts.say("expired_resumable", conversation.locale, remaining=remaining)
+        notice = _message(to, _own(own) or said)
+        title = texts.say("resume", conversation.locale).text
+        add_button(notice, to.channel, title, resume_value(conversation.session))
+    else:
+        notice = _message(to, _own(own) or texts.say(key, conversation.locale))
+    _add_session(notice, to, "expiredSession", conversation)
     return notice
 
 
 def warning_for(
-    conversation: Conversation, to: Reference, texts: Texts, left: timedelta
+    conversation: Conversation,
+    to: Reference,
+    texts: Texts,
+    left: timedelta,
+    own: OwnWords | None = None,
 ) -> Activity:
     """A warning as an activity, with a button that keeps the conversation.
 
     Its text says all, for channels without buttons.
     """
-    said = texts.say("warning", conversation.locale, remaining=_rounded(left))
-    warning = _message(to, said)
-    title = texts.say("stay", conversation.locale).text
-    if to.channel == "msteams":  # it shows suggested actions in personal chats only
-        warning.attachments = [_card(title)]
+    if isinstance(own, Activity):
+        warning = _addressed(own, to)
     else:
-        button = CardAction(
-            type=ActionTypes.message_back, title=title, text=title, display_text=title, value=STAY
-        )
-        warning.suggested_actions = SuggestedActions(actions=[button])
-    if to.channel in _CHANNEL_DATA_IS_OURS:
-        warning.channel_data = {"warnedSession": conversation.session}
+        said = texts.say("warning", conversation.locale, remaining=rounded_down(left))
+        warning = _message(to, _own(own) or said)
+        add_button(warning, to.channel, texts.say("stay", conversation.locale).text, STAY)
+    _add_session(warning, to, "warnedSession", conversation)
     return warning
 
 
-def _card(title: str) -> Attachment:
-    """A card with one button. Not a hero card: the Playground does not send who presses there."""
-    button = {"type": "Action.Submit", "title": title, "data": STAY}
-    return CardFactory.adaptive_card(
-        {"type": "AdaptiveCard", "version": "1.0", "body": [], "actions": [button]}
-    )
+def _own(text: str | None) -> Said | None:
+    return Said(text, language="") if text else None  # nobody says in which language it is
 
 
 def _message(to: Reference, said: Said) -> Activity:
-    return Activity(
+    message = Activity(
         type=ActivityTypes.message,
         text=said.text,
-        locale=said.language,
         input_hint=InputHints.accepting_input,
-        channel_id=to.channel,
-        service_url=to.service_url,
-        conversation=conversation_of(to),
-        from_property=channel_account(to.bot),
-        recipient=channel_account(to.user),
     )
+    if said.language:
+        message.locale = said.language
+    return _addressed(message, to)
 
 
-def _rounded(left: timedelta) -> int:
-    """Seconds, rounded down to what people say: nobody is told that there is more time."""
-    seconds = int(left.total_seconds())
-    size = next(each for at_least, each in _ROUNDED_TO if seconds >= at_least)
-    return seconds - seconds % size
+def _addressed(message: Activity, to: Reference) -> Activity:
+    """A copy that goes there, whatever address it had; the bot may send one object to many."""
+    addressed = copy(message)
+    addressed.type = message.type or ActivityTypes.message
+    addressed.channel_id = to.channel
+    addressed.service_url = to.service_url
+    addressed.conversation = conversation_of(to)
+    addressed.from_property = channel_account(to.bot)
+    addressed.recipient = channel_account(to.user)
+    return addressed
+
+
+def _add_session(message: Activity, to: Reference, name: str, conversation: Conversation) -> None:
+    if to.channel in _CHANNEL_DATA_IS_OURS and message.channel_data is None:
+        message.channel_data = {name: conversation.session}
 
 
 class NoticeSender:
@@ -135,6 +148,7 @@ class NoticeSender:
         limits: how fast the channels take notices.
         texts: the words; None: ours.
         policy: which timing holds for which conversation; None: no session has a greatest age.
+        now: the clock, in aware UTC.
     """
 
     def __init__(
@@ -144,7 +158,10 @@ class NoticeSender:
         limits: SendingLimits,
         texts: Texts | None = None,
         policy: Policy | None = None,
+        *,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._now = now
         self._connector = connector
         self._policy = policy
         self._service_urls = service_urls
@@ -169,17 +186,30 @@ class NoticeSender:
             return slot
         return self._limits.begin(conversation.reference, slot, within_seconds)
 
-    async def __call__(self, conversation: Conversation) -> NoticeResult:
-        """Send one notice."""
+    def stay(self, conversation: Conversation) -> None:
+        """Keep this process among those that send, while what is to go is still made."""
+        if conversation.reference:
+            self._limits.stay(conversation.reference)
+
+    async def __call__(
+        self, conversation: Conversation, own: OwnWords | None = None
+    ) -> NoticeResult:
+        """Send one notice; `own` are the bot's words, if it has some."""
         timing = self._policy.of(conversation) if self._policy else None
         return await self._tell(
-            "notice", conversation, lambda to: notice_for(conversation, to, self._texts, timing)
+            "notice",
+            conversation,
+            lambda to: notice_for(conversation, to, self._texts, timing, self._now(), own=own),
         )
 
-    async def warn(self, conversation: Conversation, left: timedelta) -> NoticeResult:
+    async def warn(
+        self, conversation: Conversation, left: timedelta, own: OwnWords | None = None
+    ) -> NoticeResult:
         """Send one warning; `left` is the time until the conversation expires."""
         return await self._tell(
-            "warning", conversation, lambda to: warning_for(conversation, to, self._texts, left)
+            "warning",
+            conversation,
+            lambda to: warning_for(conversation, to, self._texts, left, own),
         )
 
     async def _tell(

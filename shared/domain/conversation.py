@@ -5,9 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from shared.domain.identity import Address, ConversationKey, new_session_id
+from shared.domain.identity import (
+    Address,
+    ConversationKey,
+    life_of,
+    new_session_id,
+    resumed_session_id,
+)
 from shared.domain.reference import Reference
-from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD, due_seconds
+from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD, STAYS_LONGER, due_seconds
 from shared.domain.timing import FAR_FUTURE, TIME_TO_ANSWER, OwnTiming, Timing
 from shared.domain.work import DueRow
 
@@ -63,7 +69,7 @@ class PrivateState:
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """A session's bags, if they are in a document instead of its row.
+    """A session's bags, if they are in a document instead of its row; `session` is its life.
 
     `private` are those of its users, by their hash. `token` tells the store how new a copy of the
     document must be.
@@ -77,6 +83,47 @@ class Bags:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptSession:
+    """An expired session that may be resumed although another one has begun in its place.
+
+    Its state lies in a row of its own, or in a document.
+
+    Attributes:
+        session: its id.
+        until: it may be resumed until then.
+        state: its state, packed; None: not read.
+        state_version: see `Conversation`.
+        has_private: whether it may have private bags.
+        private_place: see `Conversation`.
+        own: what the bot's code has set for its time.
+        begun_at: when it began, if that matters.
+        bags: the stored ones, if they are in a document.
+    """
+
+    session: str
+    until: datetime
+    state: bytes | None = None
+    state_version: str = ""
+    has_private: bool = False
+    private_place: str = ""
+    own: OwnTiming | None = None
+    begun_at: datetime | None = None
+    bags: Bags | None = None
+
+    @property
+    def stays_until(self) -> datetime:
+        """Until then its state is there."""
+        return self.until + STAYS_LONGER
+
+    def is_to_go(self, now: datetime) -> bool:
+        """Whether its state has to go with the write that gives it up.
+
+        Later a sweep deletes its row. Nothing but that write deletes its document.
+        """
+        return self.bags is not None or self.until >= now
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation's row: tracking, and the packed state its dialogs left.
 
@@ -87,7 +134,10 @@ class Conversation:
     this session, so it ends without a notice. `kept_until`: the session is not over before,
     whatever becomes of the turn that said so. `moved`: a notice was refused at the address that the
     channel gave, and another address replaced it. `own` is what the bot's code has set for its
-    time. `begun_at` is when its session began, and `time_zone` its user's, if that matters. `bags`
+    time. `begun_at` is when its session began, and `time_zone` its user's, if that matters.
+    `resume_until`: it is expired, its state is still in the row, and it may be resumed until then.
+    `kept` is the session before, which may be resumed in place of this one. `private_place` says
+    where private bags are, because those of the session before stand at the other place. `bags`
     are the stored ones, if they are in a document. `own_rows` are entries of further users, which
     the next save writes as rows of their own; `has_own_rows`: there may be such rows.
     """
@@ -115,6 +165,9 @@ class Conversation:
     own: OwnTiming | None = None
     begun_at: datetime | None = None
     time_zone: str | None = None
+    resume_until: datetime | None = None
+    kept: KeptSession | None = None
+    private_place: str = ""
     own_rows: Mapping[str, Participant] = field(default_factory=dict)
     has_own_rows: bool = False
     bags: Bags | None = field(default=None, compare=False)
@@ -130,6 +183,11 @@ class Conversation:
             readable_key=f"{key.channel_id}|{key.conversation_id}"[:1000],
             state=b"",
         )
+
+    @property
+    def life(self) -> str:
+        """The life that its session belongs to; see `life_of`."""
+        return life_of(self.session)
 
     def deadline(self, timing: Timing) -> datetime:
         """When it becomes stale, unless it is used before."""
@@ -217,6 +275,15 @@ class Conversation:
         """Whether it was made of a dead letter, which does not know its session's turns."""
         return self.expired_at is not None and self.expired_at <= self.last_accessed
 
+    @property
+    def concerns_hooks(self) -> bool:
+        """Whether the author's code is told of its end.
+
+        Not if no user has spoken. Nor if it was made of a dead letter: that has no state, and the
+        author's code was told before.
+        """
+        return self.reference is not None and not self.quiet and not self.is_replayed
+
     def needs_guard(self, now: datetime, timing: Timing) -> bool:
         """Whether its expiry is so close that a sweep might come before the turn's commit."""
         return self.guard_begins(timing) <= now
@@ -253,19 +320,95 @@ class Conversation:
             kept_until=None,
             own=None,
             begun_at=None,
+            kept=None,
+            # If a kept session has the document, it goes with this write, too.
+            bags=self.bags or (self.kept.bags if self.kept else None),
         )
 
-    def succeeding(self, ended: "Conversation", timing: Timing) -> "Conversation":
+    def resumable_until(self, now: datetime, timing: Timing) -> datetime | None:
+        """Until when it may be resumed, if it expires now; None: not at all.
+
+        No longer than its greatest age, and not if it has left no state.
+        """
+        has_state = bool(self.state_version) or self.has_private
+        if not timing.resume_within or self.quiet or not has_state or self.ends_by_age(timing):
+            return None
+        until = now + timing.resume_within
+        if timing.max_age and self.begun_at:
+            until = min(until, self.begun_at + timing.max_age)
+        return until if until > now else None
+
+    def as_kept(self, now: datetime, timing: Timing) -> KeptSession | None:
+        """What is left of this session, which is over, for one that begins now; None: nothing."""
+        is_expired = self.status is Status.EXPIRED
+        until = self.resume_until if is_expired else self.resumable_until(now, timing)
+        if until is None or until < now:
+            return None
+        return KeptSession(
+            session=self.session,
+            until=until,
+            state=self.state,
+            state_version=self.state_version,
+            has_private=self.has_private,
+            private_place=self.private_place,
+            own=self.own,
+            begun_at=self.begun_at,
+            bags=self.bags,
+        )
+
+    def keeping(self, kept: KeptSession | None) -> "Conversation":
+        """This new session, beside one that may be resumed in its place."""
+        if kept is None:
+            return self
+        # A conversation has one row for each user's private bag; the bags of both must stay.
+        return replace(self, kept=kept, bags=None, private_place=_other_than(kept.private_place))
+
+    def at_other_place(self) -> "Conversation":
+        """It with the place where private bags may lie that a session before has left."""
+        return replace(self, bags=None, private_place=_other_than(self.private_place))
+
+    def resumed(self, kept: KeptSession, at: datetime) -> "Conversation":
+        """The row after its user has resumed that session, its own or the one before it.
+
+        Its id is new: a sweep may still hold a work item of the old one.
+        """
+        return replace(
+            self,
+            session=resumed_session_id(kept.session),
+            last_accessed=max(self.last_accessed, at),
+            status=Status.ACTIVE,
+            state=kept.state,
+            state_version=kept.state_version,
+            has_private=kept.has_private,
+            private_place=kept.private_place,
+            replies=b"",
+            own=kept.own,
+            begun_at=kept.begun_at,
+            bags=kept.bags,
+            quiet=False,
+            kept_until=None,
+            expired_at=None,
+            lease_until=None,
+            attempts=0,
+            resume_until=None,
+            kept=None,
+        )
+
+    def succeeding(
+        self, ended: "Conversation", timing: Timing, *, is_kept: bool = False
+    ) -> "Conversation":
         """This new session instead of one that has ended, with the data that outlive it.
 
         Args:
             ended: the one before.
             timing: of the policy, without what its bot's code has set.
+            is_kept: whether it may still be resumed; then its users' changes have to count.
         """
         # A sweep that settles an expired row removes the entries in its users' lists. And users'
         # changes of their own state belong to the session that has ended, unless that was early.
-        is_listed = ended.status is Status.ACTIVE or ended.is_told
-        still_count = self.last_accessed < ended.writes_count_until(timing) + CLOCK_SKEW
+        is_listed = ended.status is Status.ACTIVE or ended.is_told or ended.resume_until is not None
+        counts_until = ended.writes_count_until(timing) + CLOCK_SKEW
+        still_count = is_kept or self.last_accessed < counts_until
         users = {
             user: Participant(
                 writer=each.writer if still_count else "",
@@ -308,32 +451,57 @@ class Conversation:
             has_own_rows=True,
         )
 
-    def claimed(self, now: datetime) -> "Conversation":
-        """The row after a sweep's claim: state gone, expired, leased to that sweep."""
-        return replace(
+    def claimed(
+        self, now: datetime, timing: Timing | None = None, *, keeps_state: bool = False
+    ) -> "Conversation":
+        """The row after a sweep's claim: expired, and leased to that sweep.
+
+        Its state is gone, but for one that may be resumed: then it stays as it is in the row.
+
+        Args:
+            now: an aware time.
+            timing: what holds for it; None: it may not be resumed.
+            keeps_state: its state stays until its end is told, because a hook reads it.
+        """
+        resume_until = self.resume_until
+        if self.status is Status.ACTIVE:
+            resume_until = self.resumable_until(now, timing) if timing else None
+        elif resume_until and resume_until + STAYS_LONGER <= now and not keeps_state:
+            resume_until = None
+        claimed = replace(
             self,
             status=Status.EXPIRED,
-            state=b"",
-            state_version="",
-            replies=b"",
+            resume_until=resume_until,
             expired_at=self.expired_at or now,
             lease_until=now + LEASE,
             attempts=self.attempts + 1,
+            kept=None,
         )
+        return claimed if resume_until or keeps_state else claimed.without_state()
+
+    def without_state(self) -> "Conversation":
+        """The expired row that can be resumed no more."""
+        return replace(self, resume_until=None, state=b"", state_version="", replies=b"")
 
     def told(self, until: datetime) -> "Conversation":
-        """The expired row after its end was told: until then, it says which writes still count."""
-        return replace(self, has_private=False, lease_until=until, quiet=True, attempts=0)
+        """The expired row after its end was told; it stays until then."""
+        told = replace(self, lease_until=until, quiet=True, attempts=0)
+        return told if self.resume_until else replace(told.without_state(), has_private=False)
 
     @property
     def is_told(self) -> bool:
-        """Whether its end was told, and its row is only kept for the writes that it names."""
+        """Whether its end was told: its row stays for writes that it names, or to be resumed."""
         return self.status is Status.EXPIRED and self.quiet and not self.attempts
 
     def moved_to(self, service_url: str) -> "Conversation":
         """The row with another address to send to; done at most once in a session."""
         reference = self.reference and replace(self.reference, service_url=service_url)
         return replace(self, reference=reference, moved=True)
+
+
+def _other_than(private_place: str) -> str:
+    """The other of the two places for private bags."""
+    return "" if private_place else "2"
 
 
 def _looked_at(step: datetime, now: datetime) -> datetime:

@@ -40,6 +40,21 @@ def new_session_id() -> str:
     return uuid4().hex[:16]
 
 
+def life_of(session: str) -> str:
+    """The life that a session belongs to: a session that is resumed has another id, and its life.
+
+    What names a life counts again once its session is resumed. Due rows name sessions, so an old
+    one never stands for the session that goes on.
+    """
+    return session.partition(".")[0]
+
+
+def resumed_session_id(session: str) -> str:
+    """The id of a session that goes on with the life of this one."""
+    life, _, number = session.partition(".")
+    return f"{life}.{int(number) + 1 if number.isdecimal() else 1}"
+
+
 def user_hash(channel_id: str, user_id: str) -> str:
     """The hash of a user, for keys: 32 hexadecimal digits of channel and user id."""
     name = f"{channel_id}/users/{user_id}"

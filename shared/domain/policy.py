@@ -26,6 +26,7 @@ class Override:
         notify_within: how long after its last use they are told; None: as before this override.
         max_age: how long a session may last; None: as before this override.
         quiet_hours: when nobody is told anything; None: as before this override.
+        resume_within: how long an expired session may be resumed; None: as before this override.
         sources: see `Timing`; of the values that are not None.
     """
 
@@ -37,6 +38,7 @@ class Override:
     notify_within: timedelta | None = None
     max_age: timedelta | None = None
     quiet_hours: QuietHours | None = None
+    resume_within: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def holds_for(self, channel: str, type_: ConversationType) -> bool:
@@ -54,6 +56,9 @@ class Override:
             notify_within=self.notify_within or timing.notify_within,
             max_age=self.max_age or timing.max_age,
             quiet_hours=self.quiet_hours or timing.quiet_hours,
+            resume_within=timing.resume_within
+            if self.resume_within is None
+            else self.resume_within,
             sources={**timing.sources, **self.sources},
         )
 
@@ -122,6 +127,16 @@ class Policy:
     def longest(self) -> timedelta:
         """How long a conversation may be idle at most."""
         return max(self._timeouts)
+
+    @cached_property
+    def longest_kept(self) -> timedelta:
+        """How long after its last use the state of a conversation may be needed at most."""
+        return max(timing.expire_after + timing.resume_within for timing in self._by_type.values())
+
+    @cached_property
+    def longest_resume(self) -> timedelta:
+        """How long after its expiry a session may be resumed at most."""
+        return max(timing.resume_within for timing in self._by_type.values())
 
     @property
     def timings(self) -> Iterable[Timing]:

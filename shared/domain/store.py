@@ -22,7 +22,7 @@ from typing import Protocol
 
 from shared.domain.budget import Member, Rows, Told
 from shared.domain.control import Control
-from shared.domain.conversation import Conversation, PrivateState
+from shared.domain.conversation import Conversation, KeptSession, PrivateState
 from shared.domain.identity import Address
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import Membership, UserRow
@@ -60,6 +60,19 @@ class StateStore(Protocol):
         With `of_any_session` also one that an ended session left and no sweep has deleted yet.
         """
 
+    async def load_kept(self, conversation: Conversation) -> KeptSession | None:
+        """Its kept session with its state; None if there is none, or it is gone."""
+
+    async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
+        """Delete the state of a kept session of the conversation. It is no error if it is gone.
+
+        After that nobody can resume it; whoever was first has.
+
+        Args:
+            address: the conversation's.
+            kept: as the conversation's row names it; None: that is not known.
+        """
+
     async def load_user(self, user: str) -> UserRow | None:
         """The user's row, or None. `user` is the hash of channel and user id."""
 
@@ -95,8 +108,13 @@ class StateStore(Protocol):
         due: int | None = None,
         instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
+        forgetting: KeptSession | None = None,
     ) -> Conversation:
         """Write the conversation over the version it was read at, with private bags and own rows.
+
+        If it is new beside a kept session whose state is given, that is written, too. The state of
+        the kept session that it is `forgetting`, which its row named, goes. An expired one that was
+        read without its state keeps that: then only what a sweep changes is written.
 
         `due` (Unix seconds) files a due row in the same transaction: for a new session, or
         `instead_of` those that an existing one has; then it says what they say of warnings.
@@ -221,9 +239,10 @@ class SweepStore(StateStore, DueRows, Protocol):
         """
 
     async def settle_later(self, conversation: Conversation, row: DueRow, until: datetime) -> None:
-        """Delete its private bags; its row stays until then, and its work item moves there.
+        """Its end was told; its row stays until then, and its work item moves there.
 
-        It names writes of users' states, which count although the session has ended early.
+        It may be resumed, or else its private bags go: then it names writes of users' states, which
+        count although the session has ended early.
 
         Raises:
             ConflictError: the conversation has changed meanwhile.

@@ -19,6 +19,11 @@ COMMIT_TAKES_AT_MOST = timedelta(seconds=30)
 LEASE = timedelta(seconds=60)
 
 
+# The state of an expired session stays so much longer than its user may resume it: a turn that came
+# in time may still be under way.
+STAYS_LONGER = timedelta(seconds=60)
+
+
 def due_seconds(moment: datetime) -> int:
     """Unix time of `moment`, rounded up so that nothing is due early."""
     return math.ceil(moment.timestamp())

@@ -76,6 +76,7 @@ class Timing:
         notify_within: they are told only so long after its last use; None: at any time.
         max_age: how long its session may last, however much it is used; None: no limit.
         quiet_hours: when its users are not told anything; None: there are no such hours.
+        resume_within: how long its user may resume it after its expiry; zero: not at all.
         sources: where each of these values stands, by its name, for people who ask why.
     """
 
@@ -85,6 +86,7 @@ class Timing:
     notify_within: timedelta | None = None
     max_age: timedelta | None = None
     quiet_hours: QuietHours | None = None
+    resume_within: timedelta = timedelta(0)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property

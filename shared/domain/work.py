@@ -48,7 +48,8 @@ class DueRow:
 
     `stored_key` is the key of a row that is damaged: it is none that this work item would have.
     Then address and session are what could be read of it, or empty. `warned` is how many warnings
-    there were in the silence that began at `warned_since`.
+    there were in the silence that began at `warned_since`. `is_told`: the end of its session was
+    told, and counted.
     """
 
     address: Address
@@ -57,6 +58,7 @@ class DueRow:
     stored_key: str = ""
     warned: int = field(default=0, compare=False)
     warned_since: datetime | None = field(default=None, compare=False)
+    is_told: bool = field(default=False, compare=False)
 
     @property
     def is_of_conversation(self) -> bool:

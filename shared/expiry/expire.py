@@ -7,7 +7,8 @@
                  ── re-filed ─────────────────────────────────────────► send the warning
             ── expired, and leased by another sweep ──────────────────► leave it
             ── idle, in quiet hours, or its channel takes no more now ─► CLAIM and re-file at once
-            ── idle: CLAIM (one conditional write: state gone, leased)
+            ── idle: CLAIM (one conditional write: state gone, leased); the author's on_expired,
+                        if there is one: then the state stays until SETTLE
                  ── write refused: the user is back, or another sweep ► leave it
                  ── written too late for its slot, and none is near ──► re-file it at another time
                  ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
@@ -26,16 +27,19 @@ to wait for longer than the sweep, it is re-filed. Every step: docs/protocol.md.
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.domain.conversation import Conversation, Status
 from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
+from shared.domain.identity import life_of
 from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
-from shared.domain.times import CLOCK_SKEW, LEASE, due_seconds
+from shared.domain.times import CLOCK_SKEW, LEASE, STAYS_LONGER, due_seconds
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.expiry.notice import (
+    Hooks,
     NoticeResult,
     Pace,
     SendNotice,
@@ -44,6 +48,7 @@ from shared.expiry.notice import (
     Unlimited,
     Verdict,
 )
+from shared.expiry.own_words import own_words
 from shared.expiry.pauses import ended_by_expiry
 from shared.expiry.report import SweepReport
 from shared.expiry.slots import Slots
@@ -80,6 +85,7 @@ class Expirer:
         randomness: spreads retries.
         work: the limits of work at once.
         report: counts the outcomes.
+        hooks: the author's code for expiries and warnings.
     """
 
     def __init__(
@@ -96,12 +102,15 @@ class Expirer:
         randomness: random.Random,
         work: Workload,
         report: SweepReport,
+        hooks: Hooks | None = None,
     ) -> None:
+        hooks = hooks or Hooks()
         self._store = store
         self._send_notice = send_notice
         self._finish_erasure = finish_erasure
         self._policy = policy
         self._now = now
+        self._on_expired = hooks.on_expired
         self._slots = Slots(pace or Unlimited(), work, report)
         self._warner = Warner(
             store,
@@ -109,6 +118,7 @@ class Expirer:
             self._watch,
             policy=policy,
             now=now,
+            on_warned=hooks.on_warned,
             slots=self._slots,
             work=work,
             report=report,
@@ -148,23 +158,52 @@ class Expirer:
             self._report.failed += 1
             await self._store.discard(row.address, error.etag)
             conversation = None
-        if conversation is None or conversation.session != row.session:
+        if conversation is None:
             # The session ended without this row, and nothing else says what it left.
-            gone_at = self._now() if conversation is None else None
-            await self._store.clean_up(row, has_private=True, gone_at=gone_at)
-            if conversation is None:
-                self._report.finished_already += 1
-            else:
-                self._report.superseded += 1
+            await self._store.clean_up(row, has_private=True, gone_at=self._now())
+            self._report.finished_already += 1
+        elif conversation.session != row.session:
+            await self._handle_succeeded(conversation, row, touched)
         elif conversation.status is Status.EXPIRED:
-            if conversation.lease_until and conversation.lease_until > self._now():
-                self._report.left_to_others += 1
-            else:
-                await self._expire_in_turn(conversation, row)
+            await self._handle_expired(conversation, row, touched)
         elif conversation.is_stale(until, self._policy.of(conversation)):
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
             await self._warner.handle(conversation, row, until, read_at, touched)
+
+    async def _handle_expired(
+        self, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
+    ) -> None:
+        leased_until = conversation.lease_until
+        if leased_until is None or leased_until <= self._now():
+            await self._expire_in_turn(conversation, row)
+            return
+        self._report.left_to_others += 1
+        if conversation.is_told:  # or each sweep would look at it until then
+            moved = replace(row, due_seconds=due_seconds(leased_until), is_told=True)
+            touched.append((row, moved))
+
+    async def _handle_succeeded(
+        self, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
+    ) -> None:
+        """Clean up after a session in whose place another one is, unless it may be resumed."""
+        if row.is_told:
+            self._report.finished_already += 1
+        else:
+            self._report.superseded += 1
+        kept = conversation.kept
+        if kept and kept.session == row.session:
+            if kept.stays_until > self._now():
+                due = due_seconds(kept.stays_until)
+                touched.append((row, replace(row, due_seconds=due, is_told=True)))
+                return
+            await self._store.delete_kept(row.address, kept)
+            # From now on nobody can resume it; but somebody may have done so.
+            conversation = await self._store.load_tracking(row.address) or conversation
+            kept = None
+        # A session that was resumed, or may be, goes on with what its life has left.
+        lives = {conversation.life, kept and life_of(kept.session)}
+        await self._store.clean_up(row, has_private=life_of(row.session) not in lives)
 
     async def _mend(self, row: DueRow) -> None:
         """Replace a due row whose key is damaged, if it still names a session; else remove it."""
@@ -196,21 +235,27 @@ class Expirer:
         """
         now = self._now()
         if self._is_silent(conversation, now) or self._is_too_old(conversation, now):
-            await self._expire(conversation, row, Slot(0))  # nothing to send or to wait for
+            # Nothing is sent, but a hook may take as long as a send.
+            async with self._work.sending() if self._has_hook(conversation) else nullcontext():
+                await self._expire(conversation, row, Slot(0))
             return
-        quiet_until = conversation.quiet_hours_end(now, self._policy.of(conversation))
+        slot, quiet_until = Slot(0), self._quiet_until(conversation)
+        if quiet_until is None:
+            found = await self._slots.wait_for(conversation)
+            if found is None:
+                return
+            slot, _ = found
+            quiet_until = self._quiet_until(conversation)  # it may have waited for long
         if quiet_until:
-            await self._tell_later(conversation, row, (quiet_until - now).total_seconds())
-            return
-        found = await self._slots.wait_for(conversation)
-        if found is None:
-            return
-        slot, _ = found
-        if slot.granted:
+            await self._tell_later(conversation, row, (quiet_until - self._now()).total_seconds())
+        elif slot.granted:
             async with self._work.sending():
                 await self._expire(conversation, row, slot)
         else:
             await self._tell_later(conversation, row, slot.seconds)
+
+    def _quiet_until(self, conversation: Conversation) -> datetime | None:
+        return conversation.quiet_hours_end(self._now(), self._policy.of(conversation))
 
     async def _tell_later(
         self, conversation: Conversation, row: DueRow, wait_seconds: float
@@ -218,16 +263,44 @@ class Expirer:
         """Expire it now, and re-file it for the time when its notice may go: one transaction."""
         now = self._now()
         wait = timedelta(seconds=max(wait_seconds, 1))
-        claimed = replace(
-            conversation.claimed(now), lease_until=now + wait, attempts=conversation.attempts
-        )
+        claimed = self._claimed(conversation, now)
+        claimed = replace(claimed, lease_until=now + wait, attempts=conversation.attempts)
         try:
             await self._store.retry_later(claimed, row, due_seconds(now + wait))
         except ConflictError:
             self._report.came_back += 1
             return
+        await self._forget_kept(conversation)
         self._count_expired(conversation, now)
         self._report.told_later += 1
+        if conversation.status is Status.ACTIVE and self._has_hook(conversation):
+            # What it does must not wait. It is asked for its words again when they may go.
+            async with self._work.sending():
+                with suppress(ConflictError):  # the next look sees who is back
+                    await self._how_to_tell(claimed)
+
+    def _claimed(self, conversation: Conversation, now: datetime) -> Conversation:
+        timing, keeps_state = self._policy.of(conversation), self._has_hook(conversation)
+        return conversation.claimed(now, timing, keeps_state=keeps_state)
+
+    def _has_hook(self, conversation: Conversation) -> bool:
+        return self._on_expired is not None and conversation.concerns_hooks
+
+    async def _how_to_tell(self, claimed: Conversation) -> SendNotice:
+        """What sends the notice, in the author's words if there are any.
+
+        Raises:
+            ConflictError: its user is back.
+        """
+        if not (self._on_expired and self._has_hook(claimed)):
+            return self._send_notice
+        own = await own_words(self._on_expired, claimed, self._store, self._work)
+        return own or self._send_notice
+
+    async def _forget_kept(self, conversation: Conversation) -> None:
+        """Delete the session before this one, which can be resumed no more."""
+        if conversation.kept:
+            await self._store.delete_kept(conversation.address, conversation.kept)
 
     def _count_expired(self, conversation: Conversation, at: datetime) -> None:
         if conversation.status is Status.ACTIVE:
@@ -251,12 +324,18 @@ class Expirer:
     async def _expire(self, conversation: Conversation, row: DueRow, slot: Slot) -> None:
         claimed_at = self._now()
         try:
-            claimed = await self._store.save(conversation.claimed(claimed_at))
+            claimed = await self._store.save(self._claimed(conversation, claimed_at))
         except ConflictError:
             self._report.came_back += 1
             return
+        await self._forget_kept(conversation)
         self._count_expired(conversation, claimed_at)
         if self._must_leave(claimed_at):
+            return
+        try:
+            send_notice = await self._how_to_tell(claimed)
+        except ConflictError:
+            self._report.left_to_others += 1
             return
         if self._is_silent(conversation, claimed_at):
             if conversation.is_told:
@@ -267,15 +346,25 @@ class Expirer:
         if self._is_too_old(conversation, claimed_at):
             await self._conclude(claimed, row, NoticeResult(Verdict.TOO_OLD))
             return
+        await self._tell(claimed, row, slot, send_notice, claimed_at)
+
+    async def _tell(
+        self,
+        claimed: Conversation,
+        row: DueRow,
+        slot: Slot,
+        send_notice: SendNotice,
+        claimed_at: datetime,
+    ) -> None:
         begun = await self._slots.begin(claimed, slot)
         if begun is None or self._must_leave(claimed_at):
             return
         if not begun.granted:
-            unsent = replace(claimed, attempts=conversation.attempts)
+            unsent = replace(claimed, attempts=claimed.attempts - 1)
             await self._tell_later(unsent, row, begun.seconds)
             return
         async with self._work.idle():
-            result = await self._send_notice(claimed)
+            result = await send_notice(claimed)
         await self._conclude(claimed, row, result)
 
     def _must_leave(self, claimed_at: datetime) -> bool:
@@ -356,7 +445,19 @@ class Expirer:
         await self._store.clean_up(row, has_private=claimed.has_own_rows, gone_at=self._now())
 
     def _stays_until(self, claimed: Conversation) -> datetime | None:
-        """Until when its row must stay, if it ends early and names writes of users' states."""
+        """Until when its row must stay.
+
+        That is as long as it may be resumed. It also stays if it ends early and names writes of
+        users' states.
+        """
+        until = self._names_writes_until(claimed)
+        if claimed.resume_until:
+            # Even if that is over by now: only a claim takes its state away.
+            stays = claimed.resume_until + STAYS_LONGER
+            return max(until, stays) if until else stays
+        return until
+
+    def _names_writes_until(self, claimed: Conversation) -> datetime | None:
         if not claimed.has_user_writes:
             return None
         until = claimed.writes_count_until(self._policy.without_own(claimed))
@@ -365,7 +466,7 @@ class Expirer:
     async def _dead_letter(
         self, claimed: Conversation, row: DueRow, now: datetime, result: NoticeResult, reason: str
     ) -> None:
-        stays_until = self._stays_until(claimed)
+        stays_until = self._names_writes_until(claimed)
         if stays_until:  # then it is tried once more
             await self._lease(claimed, row, stays_until)
             return
@@ -383,6 +484,9 @@ class Expirer:
             locale=claimed.locale,
         )
         try:
+            if claimed.resume_until:
+                # Settling deletes private bags before the row: nobody may resume it in between.
+                claimed = await self._store.save(claimed.without_state())
             await self._store.settle_dead(claimed, row, letter)
         except ConflictError:
             self._report.left_to_others += 1

@@ -48,6 +48,18 @@ class NoticeResult:
 SendNotice = Callable[[Conversation], Awaitable[NoticeResult]]
 # A warning, and how much time is left.
 SendWarning = Callable[[Conversation, timedelta], Awaitable[NoticeResult]]
+# The author's code for an expiry or a warning. It gets the conversation with its state, never
+# raises, and returns what sends its own words; None: ours are sent.
+OnExpired = Callable[[Conversation], Awaitable[SendNotice | None]]
+OnWarned = Callable[[Conversation], Awaitable[SendWarning | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The author's code for each event; None: there is none."""
+
+    on_expired: OnExpired | None = None
+    on_warned: OnWarned | None = None
 
 
 @dataclass(frozen=True, slots=True)

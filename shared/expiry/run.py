@@ -15,7 +15,7 @@ from shared.domain.times import utc_now
 from shared.expiry import metrics
 from shared.expiry.fan_out import FanOut, InvalidMessageError
 from shared.expiry.garbage import full_collections_put_off
-from shared.expiry.notice import Pace, SendNotice, SendWarning
+from shared.expiry.notice import Hooks, Pace, SendNotice, SendWarning
 from shared.expiry.report import SweepReport, record_of
 from shared.expiry.status import Schedule
 from shared.expiry.sweep import Sweep
@@ -47,6 +47,7 @@ class SweepRunner:
         finish_erasure: goes on with an erasure that a crash interrupted; see `Sweep`.
         policy: which timing holds for which conversation.
         send_warning: warns a user that the conversation expires soon; see `Sweep`.
+        hooks: the author's code for expiries and warnings; see `Sweep`.
         pace: how fast the channels take notices; None: as fast as they are sent.
         fan_out: where sweeps leave the shards that they do not finish; None: to the next sweep.
         now: the clock, in aware UTC.
@@ -62,6 +63,7 @@ class SweepRunner:
         *,
         policy: Policy,
         send_warning: SendWarning | None = None,
+        hooks: Hooks | None = None,
         pace: Pace | None = None,
         fan_out: FanOut | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -73,6 +75,7 @@ class SweepRunner:
         self._finish_erasure = finish_erasure
         self._policy = policy
         self._send_warning = send_warning
+        self._hooks = hooks
         self._pace = pace
         self._fan_out = fan_out
         self._now = now
@@ -179,6 +182,7 @@ class SweepRunner:
             policy=self._policy,
             budget_seconds=self._settings.sweep_budget_seconds,
             send_warning=self._send_warning,
+            hooks=self._hooks,
             pace=self._pace,
             max_notice_age_seconds=self._settings.max_notice_age_seconds,
             shards=shards,

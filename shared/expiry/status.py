@@ -63,9 +63,11 @@ class Status:
 
     Attributes:
         waiting: numbers of conversations by the time until they may expire, or their users are
-            warned; without those that are warned.
+            warned; without those that are warned, or kept.
         warned: the number of conversations whose users are warned, and that are not overdue. Who
             has answered the warning is among them until a sweep looks at the conversation again.
+        kept: the number of sessions whose end was told, and that are not overdue. They stay because
+            they may be resumed, or because they name writes of users' states.
         overdue: the number of due rows that the next sweep will find.
         oldest_overdue_seconds: the age of the oldest of them.
         more: whether there are more rows than were counted.
@@ -80,6 +82,7 @@ class Status:
     at: datetime
     waiting: dict[str, int]
     warned: int
+    kept: int
     overdue: int
     oldest_overdue_seconds: float
     more: bool
@@ -97,6 +100,7 @@ class Status:
             at=now,
             waiting={},
             warned=0,
+            kept=0,
             overdue=0,
             oldest_overdue_seconds=0.0,
             more=False,
@@ -110,7 +114,7 @@ class Status:
     @property
     def by_time_left(self) -> dict[str, int]:
         """All conversations, each in one group."""
-        return {"overdue": self.overdue, "warned": self.warned, **self.waiting}
+        return {"overdue": self.overdue, "warned": self.warned, **self.waiting, "kept": self.kept}
 
     @property
     def last_sweep_age_seconds(self) -> float | None:
@@ -180,11 +184,13 @@ async def gather_status(
     )
     overdue: list[float] = []
     left: list[float] = []
-    warned = 0
+    warned = kept = 0
     for row in (row for shard, _ in dues for row in shard):
         seconds = row.due_seconds - now.timestamp()
         if seconds <= -CLOCK_SKEW.total_seconds():
             overdue.append(-seconds)
+        elif row.is_told:
+            kept += 1
         elif row.warned:
             warned += 1
         else:
@@ -194,6 +200,7 @@ async def gather_status(
         at=now,
         waiting=_grouped(left, policy),
         warned=warned,
+        kept=kept,
         overdue=len(overdue),
         oldest_overdue_seconds=max(overdue, default=0.0),
         more=any(more for _, more in (*dues, *letters)),

@@ -19,7 +19,7 @@ from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW
 from shared.domain.work import DueRow
 from shared.expiry.expire import Expirer
-from shared.expiry.notice import Pace, SendNotice, SendWarning
+from shared.expiry.notice import Hooks, Pace, SendNotice, SendWarning
 from shared.expiry.report import SweepReport
 from shared.expiry.workload import Workload
 
@@ -53,6 +53,7 @@ class Sweep:
         policy: which timing holds for which conversation.
         budget_seconds: when it is spent, no further due row is looked at.
         send_warning: see `Expirer`.
+        hooks: see `Expirer`.
         pace: how fast the channels take notices; None: without limits.
         max_notice_age_seconds: no notice is sent if an expiry is later than this; None: no limit.
         now: the clock, in aware UTC.
@@ -72,6 +73,7 @@ class Sweep:
         budget_seconds: float,
         now: Callable[[], datetime],
         send_warning: SendWarning | None = None,
+        hooks: Hooks | None = None,
         pace: Pace | None = None,
         max_notice_age_seconds: float | None = None,
         shards: Sequence[str] | None = None,
@@ -99,6 +101,7 @@ class Sweep:
             randomness=self._random,
             work=self._work,
             report=self._report,
+            hooks=hooks,
         )
 
     async def run(self) -> SweepReport:

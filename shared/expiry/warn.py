@@ -4,7 +4,8 @@
             ── time for a warning: one transaction moves it to the step after that, and it says
                from now on that users were warned in this silence
                  ── another sweep was first ────────────► leave it
-                 ── moved ──────────────────────────────► send the warning
+                 ── moved ──────────────────────────────► ask the author's on_warned, if there is
+                                                          one, and send the warning
 
 Only the due row knows of warnings: a write to the conversation's row would make a long turn start
 over. The move is the commit, so a warning goes at most once. A crash between the move and the send
@@ -23,7 +24,8 @@ from shared.domain.store import SweepStore
 from shared.domain.times import due_seconds
 from shared.domain.timing import TIME_TO_ANSWER
 from shared.domain.work import DueRow
-from shared.expiry.notice import NoticeResult, SendWarning, Slot, Verdict
+from shared.expiry.notice import NoticeResult, OnWarned, SendWarning, Slot, Verdict
+from shared.expiry.own_words import own_words
 from shared.expiry.report import SweepReport
 from shared.expiry.slots import Slots
 from shared.expiry.workload import Workload
@@ -41,6 +43,7 @@ class Warner:
         send_warning: warns a user; never raises for a channel's refusal. None: nobody is warned.
         watch: is told each result, and may stop the sweep.
         policy: which timing holds for which conversation.
+        on_warned: the author's code, which is asked for its words; None: there is none.
         now: the clock, in aware UTC.
         slots: where warnings wait for their slots.
         work: the limits of work at once.
@@ -54,6 +57,7 @@ class Warner:
         watch: Callable[[NoticeResult], None],
         *,
         policy: Policy,
+        on_warned: OnWarned | None,
         now: Callable[[], datetime],
         slots: Slots,
         work: Workload,
@@ -63,6 +67,7 @@ class Warner:
         self._send_warning = send_warning
         self._watch = watch
         self._policy = policy
+        self._on_warned = on_warned
         self._now = now
         self._slots = slots
         self._work = work
@@ -126,15 +131,23 @@ class Warner:
         )
 
     async def _warn(self, conversation: Conversation, moved: DueRow, slot: Slot) -> None:
+        send_warning = self._send_warning
+        if self._on_warned:
+            try:
+                own = await own_words(self._on_warned, conversation, self._store, self._work)
+            except ConflictError:
+                self._report.came_back += 1
+                return
+            send_warning = own or send_warning
         begun = await self._slots.begin(conversation, slot)
         if begun and not begun.granted:
             await self._warn_later(conversation, moved, begun.seconds)
             return
         left = self._left(conversation)
-        if self._send_warning is None or left < TIME_TO_ANSWER or self._report.stopped:
+        if send_warning is None or left < TIME_TO_ANSWER or self._report.stopped:
             return
         async with self._work.idle():
-            result = await self._send_warning(conversation, left)
+            result = await send_warning(conversation, left)
         self._watch(result)
         if result.verdict is Verdict.DELIVERED:
             self._report.warned += 1

@@ -59,10 +59,13 @@ class Settings(BaseModel):
     @property
     def bounds_for_code(self) -> Bounds:
         """What the bot's code may set of a conversation's time."""
-        lives = self.cosmos.time_to_live_seconds if self.storage.state_store == "cosmos" else None
+        most_idle, lives = None, self.cosmos.time_to_live_seconds
+        if self.storage.state_store == "cosmos" and lives:
+            most_idle = timedelta(seconds=lives - TIME_TO_LIVE_MARGIN_SECONDS)
+            most_idle -= self.policy.longest_resume
         return Bounds(
             least_warning=self.expiry.least_warning,
-            most_idle=timedelta(seconds=lives - TIME_TO_LIVE_MARGIN_SECONDS) if lives else None,
+            most_idle=most_idle,
             is_tracked=not self.expires_by_time_to_live_alone,
         )
 
@@ -75,7 +78,7 @@ class Settings(BaseModel):
     def least_time_to_live_seconds(self) -> int:
         """The shortest time to live that state is safe with."""
         margin = 0 if self.expires_by_time_to_live_alone else TIME_TO_LIVE_MARGIN_SECONDS
-        return int(self.policy.longest.total_seconds()) + margin
+        return int(self.policy.longest_kept.total_seconds()) + margin
 
 
 GROUPS: Mapping[str, type[SettingsGroup]] = {

@@ -75,7 +75,9 @@ class CosmosSettings(SettingsGroup):
                 "CosmosDbEndpoint is empty; where StateStore is cosmos it must be the https address"
                 " of a Cosmos DB account"
             )
-        longest = int(expiry.policy.longest.total_seconds())
+        policy = expiry.policy
+        longest = int(policy.longest_kept.total_seconds())
+        kept = " or kept to be resumed" if policy.longest_resume else ""
         least = longest + TIME_TO_LIVE_MARGIN_SECONDS
         if self.time_to_live_seconds is None:
             yield (
@@ -85,8 +87,8 @@ class CosmosSettings(SettingsGroup):
         elif self.time_to_live_seconds < least and not expiry.timer_disabled:
             yield (
                 f"CosmosDbTimeToLive is {self.time_to_live_seconds}; it must be {least} or more, as"
-                f" a conversation may be idle for {longest} s: else state might be gone before its"
-                " conversation expires"
+                f" a conversation may be idle{kept} for {longest} s: else state might be gone"
+                " before its conversation expires"
             )
         if expiry.timer_disabled and expiry.rules != Rules():
             yield (

@@ -60,6 +60,7 @@ _MUST_BE = {
     "notify_within": "a whole number of s, m, h or d, like '24h'; from '1s' to ten years",
     "max_age": "a whole number of s, m, h or d, like '7d'; from '1s' to ten years",
     "quiet_hours": "{ from = '22:00', to = '07:00', time_zone = 'Europe/Rome' }, or false",
+    "resume_within": "a whole number of s, m, h or d, like '24h', or false",
     "override": f"a list of tables, each under [[override]], and {_MOST_OVERRIDES} at most",
 }
 
@@ -122,6 +123,17 @@ _Quiet = Annotated[
 ]
 
 
+def _duration_or_none(value: object) -> timedelta:
+    return timedelta(0) if value is False else duration(value)
+
+
+_DurationOrNone = Annotated[
+    timedelta,
+    BeforeValidator(_duration_or_none),
+    WithJsonSchema({"anyOf": [{"const": False}, _DURATION_SCHEMA]}),
+]
+
+
 def _one_or_several(item: Mapping[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
 
@@ -161,6 +173,10 @@ class _Values(BaseModel):
         description="When nobody is told anything, in the user's own time zone where the channel"
         " says it; else never.",
     )
+    resume_within: _DurationOrNone | None = Field(
+        default=None,
+        description="How long after its expiry a user may resume a conversation; else not at all.",
+    )
 
     def as_override(self, sources: Mapping[str, str], **whose: Any) -> Override:
         """The same as a value of the domain."""
@@ -173,6 +189,7 @@ class _Values(BaseModel):
             notify_within=self.notify_within,
             max_age=self.max_age,
             quiet_hours=self.quiet_hours,
+            resume_within=self.resume_within,
             sources=sources,
             **whose,
         )

@@ -90,9 +90,33 @@ def pack(bag: dict[str, Any]) -> bytes:
     Raises:
         StateTypeError: see `encode`.
     """
-    if not bag:
-        return b""
-    encoded = encode(bag)
+    return _pack(encode(bag)) if bag else b""
+
+
+def pack_data(data: Mapping[str, Any], before: Mapping[str, Any]) -> bytes:
+    """A bag of JSON data, as `unpack_data` gives it, packed again.
+
+    A property that cannot be decoded here, but is as it was before, stays so: a process that has
+    not loaded the bot does not know its classes.
+
+    Raises:
+        StateTypeError: see `encode`.
+        StateDecodeError: see `decode`.
+    """
+    encoded = {}
+    for name, value in data.items():
+        if type(name) is not str:
+            raise StateTypeError(f"{name!r} is no name of a property")
+        try:
+            encoded[name] = encode(decode(value))
+        except StateDecodeError:
+            if name not in before or value != before[name]:
+                raise
+            encoded[name] = before[name]
+    return _pack(encoded) if encoded else b""
+
+
+def _pack(encoded: Any) -> bytes:
     # With sorted keys, equal bags are equal bytes, so an unchanged bag is not written.
     try:
         text = json.dumps(encoded, separators=(",", ":"), sort_keys=True).encode()
@@ -111,18 +135,32 @@ def unpack(packed: bytes) -> dict[str, Any]:
     Raises:
         StateDecodeError: the bytes are damaged, or hold an unknown type.
     """
-    if not packed:
-        return {}
+    return _bag(decode(_json_of(packed))) if packed else {}
+
+
+def unpack_data(packed: bytes) -> dict[str, Any]:
+    """The bag as JSON data: each value that JSON does not know is an object with a `$type`.
+
+    No class needs to be known for that.
+
+    Raises:
+        StateDecodeError: the bytes are damaged.
+    """
+    return _bag(_json_of(packed)) if packed else {}
+
+
+def _json_of(packed: bytes) -> Any:
     text = _text_of(packed)
     try:
-        bag = decode(read_json(text))
-    except StateDecodeError:
-        raise
+        return read_json(text)
     except ValueError as error:
         raise StateDecodeError(f"{type(error).__name__}: {error}") from error
-    if not isinstance(bag, dict):
+
+
+def _bag(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
         raise StateDecodeError("the state is no bag of properties")
-    return bag
+    return found
 
 
 def placeholders(packed: bytes) -> frozenset[str]:

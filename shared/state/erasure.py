@@ -189,13 +189,19 @@ class Erasure:
         receipt.private_conversation_data += await self._store.delete_private(
             entry.address, user, make_sure
         )
+        kept = conversation.kept if conversation else None
+        if conversation and kept:
+            conversation = await self._store.save(replace(conversation, kept=None), forgetting=kept)
         if conversation is None:
             await self._stop_first_turn(entry.address)
         elif conversation.is_personal(user):
+            # Of one that can be resumed no more there may be a rest.
+            await self._store.delete_kept(entry.address, None)
             await self._store.discard(conversation.address, conversation.etag)
             receipt.personal_conversations += 1
+            over = {conversation.session, kept.session if kept else conversation.session}
             for row in await self._store.due_rows_of(conversation.address):
-                if row.session != conversation.session:
+                if row.session not in over:
                     continue  # of one that has begun since: without it that would never expire
                 await self._store.clean_up(row, has_private=False)
                 receipt.due_rows += 1
@@ -220,6 +226,7 @@ class Erasure:
             return await self._store.load(entry.address)
         except StateUnreadableError as error:
             # Its user cannot be read any more. The sweep would remove it, so it goes now.
+            await self._store.delete_kept(entry.address, None)
             await self._store.discard(entry.address, error.etag)
             return None
 

@@ -108,21 +108,20 @@ class Exports:
         except ConflictError as error:
             raise StorageUnavailableError(f"{name} changes all the time") from error
         place = conversation or Conversation(entry.address, session="", last_accessed=self._now())
-        try:
-            bag = await self._store.load_private(place, user, of_any_session=True)
-            private = await _read(as_json, bag.state, f"{name}, user {user}", unreadable)
-        except StateUnreadableError as error:
-            unreadable.append(str(error))
-            private = None
-        if conversation is None and private is None:
+        private = await self._private(user, place, name, unreadable)
+        before = await self._before(user, place, name, unreadable)
+        if conversation is None and private is None and before is None:
             return None
         found: dict[str, Any] = {"privateData": private}
+        if before:
+            found["before"] = before
         if conversation is not None:
             found |= {
                 "conversation": conversation.readable_key,
                 "status": str(conversation.status),
                 "lastAccessed": _written(conversation.last_accessed),
                 "isPersonal": conversation.is_personal(user),
+                "resumableUntil": _written_or_none(conversation.resume_until),
             }
             if conversation.reference and conversation.reference.user_hash == user:
                 found["reference"] = conversation.reference.to_json()
@@ -137,6 +136,37 @@ class Exports:
                 ),
             }
         return await asyncio.to_thread(_text, found)
+
+    async def _private(
+        self, user: str, place: Conversation, name: str, unreadable: list[str]
+    ) -> Any:
+        try:
+            bag = await self._store.load_private(place, user, of_any_session=True)
+        except StateUnreadableError as error:
+            unreadable.append(str(error))
+            return None
+        return await _read(as_json, bag.state, f"{name}, user {user}", unreadable)
+
+    async def _before(
+        self, user: str, place: Conversation, name: str, unreadable: list[str]
+    ) -> dict[str, Any] | None:
+        """What is left of a session before; None: nothing of the user."""
+        try:
+            kept = await self._store.load_kept(place)
+        except StateUnreadableError as error:
+            unreadable.append(str(error))
+            kept = None
+        before = place.resumed(kept, self._now()) if kept else place.at_other_place()
+        private = await self._private(user, before, name, unreadable)
+        found = {
+            "resumableUntil": _written_or_none(kept.until if kept else None),
+            "privateData": private,
+        }
+        if kept and place.is_personal(user):
+            found["conversationData"] = await _read(
+                as_json, kept.state or b"", f"{name}: kept", unreadable
+            )
+        return found if any(value is not None for value in found.values()) else None
 
 
 async def _read(
@@ -165,6 +195,10 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
 
 def _written(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
+
+
+def _written_or_none(at: datetime | None) -> str | None:
+    return _written(at) if at else None
 
 
 def _text(value: object) -> str:

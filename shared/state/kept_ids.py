@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from shared.domain.conversation import Conversation, PrivateState, Status
 from shared.domain.errors import ConflictError
-from shared.domain.identity import Address
+from shared.domain.identity import Address, life_of
 from shared.domain.store import StateStore
 from shared.state import codec
 
@@ -25,7 +25,7 @@ _MOST_ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class KeptIds:
-    """Which bags hold placeholders of a turn's messages: of this session, and of this user."""
+    """Which bags hold placeholders of a turn's messages: of this life, and of this user."""
 
     bags: Collection[BagName]
     session: str
@@ -73,7 +73,7 @@ async def _put_in_session(
     row: Conversation | None,
 ) -> None:
     row = row or await store.load(address)
-    if row is None or row.session != kept.session or row.status is not Status.ACTIVE:
+    if row is None or row.life != life_of(kept.session) or row.status is not Status.ACTIVE:
         return
     private: list[PrivateState] = []
     if "private" in kept.bags and row.has_private:

@@ -6,14 +6,16 @@ Source: "Manage state data" (Bot Framework documentation): three kinds of data, 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from shared.domain.conversation import Conversation, Participant, PrivateState
+from shared.domain.conversation import Conversation, KeptSession, Participant, PrivateState
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.domain.identity import Address, ConversationKey, user_hash
 from shared.domain.policy import Policy
@@ -22,10 +24,14 @@ from shared.domain.users import UserRow
 from shared.state import codec
 from shared.state.user_row import UserRows
 
+_T = TypeVar("_T")
+
 NOTHING_SAVED = "*"
 
 # A bag is a JSON object. Any other value is kept as this single property of a bag.
 VALUE = "$data"
+
+_NOT_KNOWN = "it is not known yet which state counts"
 
 # Without an eTag a save overwrites any version, so it may be tried again.
 _MAX_ATTEMPTS = 8
@@ -66,10 +72,14 @@ class _Bag:
 
 @dataclass(frozen=True)
 class _Session:
-    """The session that is read or written."""
+    """The session that is read or written.
+
+    `forgets` is what could be resumed before, and cannot any more once a new session is written.
+    """
 
     conversation: Conversation
     is_new: bool
+    forgets: KeptSession | None = None
 
 
 class StateData:
@@ -105,7 +115,46 @@ class StateData:
             found = await self._user_rows(channel_id).read(user)
             return _Bag(found.state, found.row.etag if found.row else "", f"user {user}")
 
-        return await self._retried(attempt, "it is not known yet which state counts")
+        return await _bot_data(await self._retried(attempt, _NOT_KNOWN))
+
+    async def read_user(self, channel_id: str, user_id: str) -> dict[str, Any]:
+        """The user's bag as JSON data. It needs none of the bot's classes, unlike `get_user`."""
+        user = user_hash(channel_id, user_id)
+
+        async def attempt() -> bytes:
+            return (await self._user_rows(channel_id).read(user)).state
+
+        packed = await self._retried(attempt, _NOT_KNOWN)
+        with _damage_named(f"user {user}"):
+            return await asyncio.to_thread(codec.unpack_data, packed)
+
+    async def change_user(
+        self, channel_id: str, user_id: str, change: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Change the user's bag; as `read_user`, it needs none of the bot's classes.
+
+        Args:
+            channel_id: the channel's id.
+            user_id: the user's id there.
+            change: changes the bag in place; called again if somebody else has changed it first.
+
+        Raises:
+            Exception: `change` raised it; nothing was changed.
+        """
+        user = user_hash(channel_id, user_id)
+
+        async def attempt() -> None:
+            found = await self._user_rows(channel_id).read(user)
+            with _damage_named(f"user {user}"):
+                before = await asyncio.to_thread(codec.unpack_data, found.state)
+            bag = deepcopy(before)
+            change(bag)
+            if bag != before:
+                packed = await asyncio.to_thread(_packed_data, bag, before)
+                etag = found.row.etag if found.row else ""
+                await self._store.save_user(user, UserRow(state=packed, etag=etag))
+
+        await self._one_by_one(user, attempt)
 
     async def save_user(self, channel_id: str, user_id: str, new: BotData) -> BotData:
         """Save the user's data on a channel."""
@@ -138,7 +187,7 @@ class StateData:
             _check(new, _conversation_bag(session))
             version = uuid4().hex[:16]
             changed = replace(session.conversation, state=packed, state_version=version)
-            await self._store.save(changed, due=self._due(session))
+            await self._store.save(changed, due=self._due(session), forgetting=session.forgets)
             return _Bag(packed, version, _named(changed))
 
         return await self._save(self._store.address(key.hash), attempt)
@@ -178,22 +227,30 @@ class StateData:
                 user, known if in_row else None, self._store.users_in_row
             )
             changed = replace(changed, has_private=True)
-            await self._store.save(changed, due=self._due(session), private=[private])
+            await self._store.save(
+                changed,
+                due=self._due(session),
+                private=[private],
+                forgetting=session.forgets,
+            )
             return _Bag(packed, private.version, _named(changed, user))
 
         return await self._save(self._store.address(key.hash), attempt)
 
     async def _save(self, where: Address | str, attempt: Callable[[], Awaitable[_Bag]]) -> BotData:
+        return await _bot_data(await self._one_by_one(where, attempt))
+
+    async def _one_by_one(self, where: Address | str, attempt: Callable[[], Awaitable[_T]]) -> _T:
         # Saves to one row follow each other, so only a turn or another process can come in between.
         async with self._queues.setdefault(where, asyncio.Lock()):
             return await self._retried(
                 attempt, "the row changed again and again: nothing was saved"
             )
 
-    async def _retried(self, attempt: Callable[[], Awaitable[_Bag]], failure: str) -> BotData:
+    async def _retried(self, attempt: Callable[[], Awaitable[_T]], failure: str) -> _T:
         for number in range(_MAX_ATTEMPTS):
             try:
-                return await _bot_data(await attempt())
+                return await attempt()
             except ConflictError:
                 # The eTag tells whether that changed these data.
                 await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
@@ -223,10 +280,10 @@ class StateData:
 
     async def _session(self, key: ConversationKey) -> _Session:
         address = self._store.address(key.hash)
-        row = await self._store.load(address)
-        if row is not None and not row.is_stale(self._now(), self._policy.of(row)):
+        row, now = await self._store.load(address), self._now()
+        if row is not None and not row.is_stale(now, self._policy.of(row)):
             return _Session(row, is_new=False)
-        fresh = Conversation.begun(key, address, self._now())
+        fresh = Conversation.begun(key, address, now)
         if row is not None:
             # The user was not told that it ended, and is told when this session ends.
             fresh = replace(
@@ -234,7 +291,8 @@ class StateData:
                 reference=row.reference,
                 locale=row.locale,
             )
-        return _Session(fresh, is_new=True)
+        kept = row.kept if row else None
+        return _Session(fresh, is_new=True, forgets=kept if kept and kept.is_to_go(now) else None)
 
 
 def _check(new: BotData, current: _Bag) -> None:
@@ -263,10 +321,16 @@ async def _bot_data(bag: _Bag) -> BotData:
 
 
 def _unpacked(bag: _Bag) -> BotData:
-    try:
+    with _damage_named(bag.row):
         return BotData(as_json(bag.packed), bag.etag)
+
+
+@contextmanager
+def _damage_named(row: str) -> Iterator[None]:
+    try:
+        yield
     except codec.StateDecodeError as error:
-        raise StateUnreadableError(f"state cannot be read: {bag.row}: {error}") from error
+        raise StateUnreadableError(f"state cannot be read: {row}: {error}") from error
 
 
 def as_json(packed: bytes) -> Any:
@@ -284,8 +348,19 @@ def as_json(packed: bytes) -> Any:
 def _packed(data: Any) -> bytes:
     if data is None:
         return b""
-    try:
+    with _refusal_named():
         value = codec.decode(data)
         return codec.pack(value if isinstance(value, dict) else {VALUE: value})
+
+
+def _packed_data(bag: dict[str, Any], before: dict[str, Any]) -> bytes:
+    with _refusal_named():
+        return codec.pack_data(bag, before)
+
+
+@contextmanager
+def _refusal_named() -> Iterator[None]:
+    try:
+        yield
     except (codec.StateDecodeError, codec.StateTypeError) as error:
         raise InvalidDataError(str(error)) from error

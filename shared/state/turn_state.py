@@ -296,7 +296,7 @@ class TurnState(Storage):
         is_listed = (
             before is not None
             and before.own_row
-            and (before.address, before.session) == (here.address, here.session)
+            and (before.address, before.session) == (here.address, here.life)
         ) or bool(self._private_bag.loaded)
         joins = not is_listed and (row is not None or bool(self.private_changes(version="")))
         if row is None and not joins:

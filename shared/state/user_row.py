@@ -117,7 +117,7 @@ class UserRows:
             before=found.state,
             writer=self.writer,
             address=here.address,
-            session=here.session,
+            session=here.life,
             base_etag=here.etag,
             written_at=self._now(),
             last_accessed=until - timing.expire_after,
@@ -151,7 +151,7 @@ class UserRows:
         # A turn that opens a session has another session in each attempt: so compare the writer.
         if there is not None and _has_committed(there, user, row):
             return _Written.COMMITTED
-        is_there = there is not None and there.session == row.session
+        is_there = there is not None and there.life == row.session
         # Only now it is certain: the turn may have been committed between the two reads.
         if (
             row.own_row

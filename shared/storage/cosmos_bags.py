@@ -110,10 +110,10 @@ def merged_private(
     conversation: Conversation, private: Sequence[PrivateState]
 ) -> Mapping[str, PrivateState]:
     """The private bags of the session, with these changes."""
-    if conversation.status is Status.EXPIRED:
+    if conversation.status is Status.EXPIRED and not conversation.resume_until:
         return {}
     bags = conversation.bags
-    before = bags.private if bags and bags.session == conversation.session else {}
+    before = bags.private if bags and bags.session == conversation.life else {}
     after = {**before, **{bag.user: bag for bag in private}}
     return {user: bag for user, bag in after.items() if bag.state}
 
@@ -121,7 +121,7 @@ def merged_private(
 def private_of(conversation: Conversation, user: str) -> PrivateState:
     """The user's private bag of this session; empty if there is none."""
     bags, nothing = conversation.bags, PrivateState(user, b"", "")
-    if bags is None or bags.session != conversation.session:
+    if bags is None or bags.session != conversation.life:
         return nothing
     return bags.private.get(user, nothing)
 
@@ -157,15 +157,20 @@ def _bytes(value: object) -> bytes:
     return value
 
 
-def bags_in(document: Document, row: Conversation) -> Bags:
+def bags_in(document: Document, named: Bags, etag: str = "") -> Bags:
     """The bags that a document holds.
+
+    Args:
+        document: what was read.
+        named: the bags as a row names them.
+        etag: of that row.
 
     Raises:
         StateUnreadableError: the document does not have the columns of bags.
     """
-    columns, token = document.columns, row.bags.token if row.bags else ""
+    columns = document.columns
     try:
-        state = _bytes(columns["State"])
-        return Bags(document.id, row.session, state, _private_in(document), token)
+        state, private = _bytes(columns["State"]), _private_in(document)
     except (AttributeError, LookupError, TypeError) as error:
-        raise StateUnreadableError(f"document {document.id}: {error!r}", row.etag) from error
+        raise StateUnreadableError(f"document {document.id}: {error!r}", etag) from error
+    return Bags(document.id, named.session, state, private, named.token)

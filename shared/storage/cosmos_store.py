@@ -19,13 +19,19 @@ from uuid import uuid4
 
 from typing_extensions import override
 
-from shared.domain.conversation import Bags, Conversation, PrivateState, Status
+from shared.domain.conversation import (
+    Bags,
+    Conversation,
+    KeptSession,
+    PrivateState,
+    Status,
+)
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
-from shared.domain.identity import Address
+from shared.domain.identity import Address, life_of
 from shared.domain.store import Check
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.domain.users import UserRow
-from shared.domain.work import DueRow
+from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_bags import (
     InDocuments,
     UserDocuments,
@@ -80,7 +86,7 @@ class CosmosStore(InDocuments, TableStore):
             row = await super().load(address)
             if row is None or row.bags is None:
                 return row
-            bags = await self._read(row, row.bags)
+            bags = await self._read(row.bags, row.etag)
             if bags is not None:
                 return replace(row, state=bags.state, bags=bags)
             again = await self.load_tracking(address)
@@ -91,15 +97,29 @@ class CosmosStore(InDocuments, TableStore):
                     address.shard,
                     address.key,
                 )
-                return replace(row, status=Status.EXPIRED, bags=None)
+                return replace(row, status=Status.EXPIRED, resume_until=None, bags=None)
         raise ConflictError(f"conversation {address.shard}/{address.key} is busy")
 
-    async def _read(self, row: Conversation, bags: Bags) -> Bags | None:
+    async def _read(self, bags: Bags, etag: str) -> Bags | None:
         try:
             document = await self._documents.read(bags.id, bags.token)
         except StateUnreadableError as error:
-            raise StateUnreadableError(str(error), row.etag) from error
-        return bags_in(document, row) if document else None
+            raise StateUnreadableError(str(error), etag) from error
+        return bags_in(document, bags, etag) if document else None
+
+    @override
+    async def load_kept(self, conversation: Conversation) -> KeptSession | None:
+        kept = conversation.kept
+        if kept is None or kept.bags is None:
+            return kept and replace(kept, state=b"")
+        bags = await self._read(kept.bags, conversation.etag)
+        return replace(kept, state=bags.state, bags=bags) if bags else None
+
+    @override
+    async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
+        if kept and kept.bags:
+            # Whoever has resumed it meanwhile has written another document.
+            await self._delete(kept.bags)
 
     async def save(
         self,
@@ -108,12 +128,17 @@ class CosmosStore(InDocuments, TableStore):
         due: int | None = None,
         instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
+        forgetting: KeptSession | None = None,
     ) -> Conversation:
         """See `StateStore.save`; the document's time to live begins anew."""
+        if conversation.state is None:  # what a sweep writes of one whose state stays
+            return await super().save(conversation, due=due, instead_of=instead_of)
         before = conversation.bags
-        bags = await self._written(conversation, private)
+        is_resumed = forgetting is not None and life_of(forgetting.session) == conversation.life
+        bags = await self._written(conversation, private, is_resumed=is_resumed)
         is_another = (bags and bags.id) != (before and before.id)
-        row = replace(conversation, state=_no_state(conversation), bags=bags)
+        kept = conversation.kept and replace(conversation.kept, state=None)
+        row = replace(conversation, state=_no_state(conversation), bags=bags, kept=kept)
         try:
             saved = await super().save(row, due=due, instead_of=instead_of)
         except ConflictError:
@@ -122,13 +147,32 @@ class CosmosStore(InDocuments, TableStore):
             raise
         if before and is_another:
             await self._delete(before)
+        if forgetting and forgetting.bags:
+            await self._delete(forgetting.bags)
         return replace(saved, state=conversation.state, bags=bags)
 
     @override
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
+        if conversation.state is None:
+            await super().retry_later(conversation, row, due)
+            return
         await super().retry_later(replace(conversation, bags=None), row, due)
         if conversation.bags:
             await self._delete(conversation.bags)
+
+    @override
+    async def settle(self, conversation: Conversation) -> None:
+        await super().settle(conversation)
+        if conversation.bags:  # its state has stayed until now
+            await self._delete_if_unnamed(conversation.address, conversation.bags)
+
+    @override
+    async def settle_dead(
+        self, conversation: Conversation, row: DueRow, letter: DeadLetter
+    ) -> None:
+        await super().settle_dead(conversation, row, letter)
+        if conversation.bags:
+            await self._delete_if_unnamed(conversation.address, conversation.bags)
 
     @override
     async def discard(self, address: Address, etag: str) -> None:
@@ -169,7 +213,7 @@ class CosmosStore(InDocuments, TableStore):
         await TableStore.delete_private(self, address, user, make_sure)
         return had_bag
 
-    async def _delete_private_of(self, address: Address, session: str) -> None:
+    async def _delete_private_of(self, address: Address, life: str) -> None:
         """Nothing: private bags went with the document."""
 
     @override
@@ -177,23 +221,32 @@ class CosmosStore(InDocuments, TableStore):
         return await super()._delete_leftovers(work, gone_at) if gone_at else True
 
     async def _written(
-        self, conversation: Conversation, private: Sequence[PrivateState]
+        self,
+        conversation: Conversation,
+        private: Sequence[PrivateState],
+        *,
+        is_resumed: bool = False,
     ) -> Bags | None:
-        """Write the document that the row will name; None if there is nothing to keep."""
+        """Write the document that the row will name; None if there is nothing to keep.
+
+        A session that `is_resumed` from beside another one gets a new one: a sweep may just be
+        deleting the old one, as its time is over.
+        """
         before, state = conversation.bags, conversation.state or b""
         kept = merged_private(conversation, private)
         if not state and not kept:
             return None
         if (
             before
-            and before.session == conversation.session
+            and not is_resumed
+            and before.session == conversation.life
             and (before.state, before.private) == (state, kept)
         ):
             # Written although it is equal: its time to live counts from the last write.
             document = await self._documents.replace(_bags_document(before, conversation))
             return replace(before, token=document.token)
         document_id = f"{conversation.address.key}|{uuid4().hex}"
-        bags = Bags(document_id, conversation.session, state, kept)
+        bags = Bags(document_id, conversation.life, state, kept)
         document = _bags_document(bags, conversation)
         check_size({"id": document_id, "State": state, **private_states(kept)}, self._max_row_bytes)
         return replace(bags, token=(await self._documents.create(document)).token)
@@ -202,7 +255,9 @@ class CosmosStore(InDocuments, TableStore):
         row = None
         with suppress(StateUnreadableError):
             row = await self.load_tracking(address)
-        if row is None or row.bags is None or row.bags.id != bags.id:
+        named = row.bags if row else None
+        kept = row.kept.bags if row and row.kept else None
+        if bags.id not in [each.id for each in (named, kept) if each]:
             await self._delete(bags)
 
     async def _delete(self, bags: Bags) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from typing_extensions import override
 
-from shared.domain.conversation import Bags, Conversation, PrivateState
+from shared.domain.conversation import Bags, Conversation, KeptSession, PrivateState
 from shared.domain.identity import Address, address_of
 from shared.domain.store import Check
 from shared.domain.users import Membership, UserRow
@@ -73,7 +73,17 @@ class TimeToLiveStore(InDocuments):
         row = Row(address.shard, address.key, document.columns, document.etag)
         conversation = conversation_of(address, row)
         columns = {"State": conversation.state, "Private": document.columns.get("Private")}
-        return replace(conversation, bags=bags_in(replace(document, columns=columns), conversation))
+        named = Bags(address.key, conversation.life)
+        bags = bags_in(replace(document, columns=columns), named, conversation.etag)
+        return replace(conversation, bags=bags)
+
+    async def load_kept(self, conversation: Conversation) -> KeptSession | None:
+        """None: what is over is gone, and cannot be resumed."""
+        del conversation
+        return None
+
+    async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
+        """Nothing: there are none."""
 
     async def has_committed(self, address: Address, user: str, writer: str) -> bool:
         """False: no user has a row of their own."""
@@ -100,11 +110,12 @@ class TimeToLiveStore(InDocuments):
         due: int | None = None,
         instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
+        forgetting: KeptSession | None = None,
     ) -> Conversation:
         """See `StateStore.save`; nothing is due, and the time to live begins anew."""
-        del due, instead_of
+        del due, instead_of, forgetting
         kept = merged_private(conversation, private)
-        bags = Bags(conversation.address.key, conversation.session, conversation.state or b"", kept)
+        bags = Bags(conversation.address.key, conversation.life, conversation.state or b"", kept)
         columns = {
             **conversation_columns(replace(conversation, bags=None)),
             "Private": private_columns(kept),

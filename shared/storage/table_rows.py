@@ -10,13 +10,14 @@ from shared.domain.conversation import (
     USERS_IN_ROW,
     Bags,
     Conversation,
+    KeptSession,
     Participant,
     PrivateState,
     Status,
     TakenTurn,
 )
 from shared.domain.errors import StateTooLargeError, StateUnreadableError
-from shared.domain.identity import Address, address_of
+from shared.domain.identity import Address, address_of, life_of
 from shared.domain.reference import ConversationType, Reference
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.timing import NEVER, OwnTiming
@@ -27,6 +28,9 @@ from shared.storage.tables import Operation, Row
 
 # A binary property holds at most 64 KiB.
 CHUNK_BYTES = 64_000
+
+# The end of the key of a participant's own row.
+_OWN = ["w"]
 
 # In the column Timing: the conversation never expires.
 _NEVER = "never"
@@ -56,6 +60,10 @@ TRACKING = (
     "Timing",
     "BegunAt",
     "TimeZone",
+    "StateVersion",
+    "ResumeUntil",
+    "Kept",
+    "PrivatePlace",
     "Bags",
     "BagsToken",
 )
@@ -122,10 +130,32 @@ def conversation_columns(conversation: Conversation) -> dict[str, Any]:
         "Timing": _timing_json(conversation.own),
         "BegunAt": conversation.begun_at,
         "TimeZone": conversation.time_zone,
+        "ResumeUntil": conversation.resume_until,
+        "Kept": conversation.kept and compact_json(_kept_values(conversation.kept)),
+        "PrivatePlace": conversation.private_place or None,
         "Bags": conversation.bags and conversation.bags.id,
         "BagsToken": (conversation.bags and conversation.bags.token) or None,
         **chunks(conversation.state, "State"),
         **chunks(conversation.replies, "Replies"),
+    }
+    return _marked(columns)
+
+
+def swept_columns(conversation: Conversation) -> dict[str, Any]:
+    """The columns that a sweep changes, for a merge: its state stays, which the sweep never reads.
+
+    Each of them is there, as a merge takes none away.
+    """
+    columns = {
+        "Status": str(conversation.status),
+        "Reference": _reference_json(conversation.reference),
+        "ExpiredAt": conversation.expired_at,
+        "LeaseUntil": conversation.lease_until,
+        "Attempts": conversation.attempts,
+        "Moved": conversation.moved,
+        "Quiet": conversation.quiet,
+        "ResumeUntil": conversation.resume_until,
+        "Kept": "",
     }
     return _marked(columns)
 
@@ -166,9 +196,12 @@ def conversation_of(address: Address, row: Row, *, with_state: bool = True) -> C
             moved=columns.flag("Moved"),
             quiet=quiet,
             kept_until=columns.time_or_none("KeptUntil"),
-            own=_own_timing(columns),
+            own=_timing_of(columns.json("Timing", dict)),
             begun_at=columns.time_or_none("BegunAt"),
             time_zone=columns.text_or_none("TimeZone"),
+            resume_until=columns.time_or_none("ResumeUntil"),
+            kept=_kept_of(columns),
+            private_place=_place(columns.get("PrivatePlace")),
             bags=_bags(columns, session),
             etag=row.etag,
         )
@@ -221,20 +254,89 @@ def _reference_of(columns: Columns) -> Reference | None:
     return reference
 
 
-def _timing_json(own: OwnTiming | None) -> str | None:
-    if own is None:
+def _kept_values(kept: KeptSession) -> dict[str, Any]:
+    values = {
+        "session": kept.session,
+        "until": kept.until.isoformat(),
+        "version": kept.state_version,
+        "private": kept.has_private,
+        "place": kept.private_place,
+        "timing": _timing_values(kept.own),
+        "begun": kept.begun_at and kept.begun_at.isoformat(),
+        "bags": kept.bags and kept.bags.id,
+        "token": kept.bags and kept.bags.token,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _kept_of(columns: Columns) -> KeptSession | None:
+    found = columns.json("Kept", dict)
+    if not found:
         return None
+    session, document, begun = _checked_id(found["session"]), found.get("bags"), found.get("begun")
+    version, token = _texts([found.get("version", ""), found.get("token", "")], 2)
+    if not isinstance(document, str | None):
+        raise TypeError("Kept has no document")
+    return KeptSession(
+        session=session,
+        until=_aware(found["until"]),
+        state_version=version,
+        has_private=bool(found.get("private")),
+        private_place=_place(found.get("place")),
+        own=_timing_of(found.get("timing", {})),
+        begun_at=_aware(begun) if begun else None,
+        bags=Bags(document, life_of(session), token=token) if document else None,
+    )
+
+
+def _place(value: object) -> str:
+    """A part of a key, or none."""
+    if value in (None, ""):
+        return ""
+    return _checked_id(str(value))
+
+
+def kept_row(address: Address, kept: KeptSession) -> Row:
+    """The row with the state of a kept session; it goes as a private bag of that session would."""
+    columns = {"SessionId": life_of(kept.session), **chunks(kept.state or b"", "State"), **MARK}
+    return Row(address.shard, kept_row_key(address), columns)
+
+
+def kept_row_key(address: Address) -> str:
+    """The key of that row: no user's hash is `kept`."""
+    return f"p|{address.key}|kept"
+
+
+def state_kept_in(row: Row, kept: KeptSession) -> bytes | None:
+    """The state in that row; None if it is of another session.
+
+    Raises:
+        StateUnreadableError: the row is damaged.
+        NewerRowError: a newer version wrote it.
+    """
+    with read_row(row) as columns:
+        if columns.id("SessionId") != life_of(kept.session):
+            return None
+        return joined_chunks(row, "State")
+
+
+def _timing_json(own: OwnTiming | None) -> str | None:
+    return compact_json(_timing_values(own))
+
+
+def _timing_values(own: OwnTiming | None) -> dict[str, Any]:
+    if own is None:
+        return {}
     values = {
         "expire_after": _NEVER if own.expire_after == NEVER else _seconds(own.expire_after),
         "warn_before": own.warn_before and [_seconds(each) for each in own.warn_before],
         "notify": own.notify,
         "keep_until": own.keep_until and own.keep_until.isoformat(),
     }
-    return compact_json({name: value for name, value in values.items() if value is not None})
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _own_timing(columns: Columns) -> OwnTiming | None:
-    found = columns.json("Timing", dict)
+def _timing_of(found: Mapping[str, Any]) -> OwnTiming | None:
     if not found:
         return None
     after, warnings, notify, until = map(
@@ -242,15 +344,20 @@ def _own_timing(columns: Columns) -> OwnTiming | None:
     )
     if not isinstance(notify, bool | None) or not isinstance(warnings, list | None):
         raise TypeError("Timing is no timing")
-    keep_until = None if until is None else datetime.fromisoformat(until)
-    if keep_until is not None and keep_until.tzinfo is None:
-        raise ValueError("Timing has no aware time")
+    keep_until = None if until is None else _aware(until)
     return OwnTiming(
         expire_after=NEVER if after == _NEVER else _duration(after),
         warn_before=None if warnings is None else tuple(map(_checked_duration, warnings)),
         notify=notify,
         keep_until=keep_until,
     )
+
+
+def _aware(text: object) -> datetime:
+    found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    if found is None or found.tzinfo is None:
+        raise ValueError("it is no aware time")
+    return found
 
 
 def _seconds(duration: timedelta | None) -> float | None:
@@ -271,23 +378,29 @@ def _bags(columns: Columns, session: str) -> Bags | None:
     document = columns.text_or_none("Bags")
     if document is None:
         return None
-    return Bags(document, session, token=columns.text("BagsToken", ""))
+    return Bags(document, life_of(session), token=columns.text("BagsToken", ""))
 
 
-def private_columns_of(session: str, bag: PrivateState) -> dict[str, Any]:
+def private_key(conversation: Conversation, user: str) -> str:
+    """The key of the row of a private bag."""
+    place = f"|{conversation.private_place}" if conversation.private_place else ""
+    return f"p|{conversation.address.key}|{user}{place}"
+
+
+def private_columns_of(life: str, bag: PrivateState) -> dict[str, Any]:
     """The columns of the row of a private bag."""
-    return {"SessionId": session, "Version": bag.version, **chunks(bag.state, "State"), **MARK}
+    return {"SessionId": life, "Version": bag.version, **chunks(bag.state, "State"), **MARK}
 
 
-def private_of(row: Row, user: str, session: str | None) -> PrivateState:
-    """The private bag in a row; an empty one if it belongs to another session (None: to any).
+def private_of(row: Row, user: str, life: str | None) -> PrivateState:
+    """The private bag in a row; an empty one if it belongs to another life (None: to any).
 
     Raises:
         StateUnreadableError: the row is damaged.
         NewerRowError: a newer version wrote it.
     """
     with read_row(row) as columns:
-        if columns.text_or_none("SessionId") != session and session is not None:
+        if columns.text_or_none("SessionId") != life and life is not None:
             return PrivateState(user, b"", "")
         return PrivateState(user, joined_chunks(row, "State"), columns.text("Version", ""))
 
@@ -299,7 +412,7 @@ def own_row(conversation: Conversation, user: str, entry: Participant) -> Row:
     that was ended early, and its turns may still be asked for.
     """
     columns = {
-        "Session": conversation.session,
+        "Session": conversation.life,
         "Writer": entry.writer,
         "LastsUntil": entry.lasts_until,
     }
@@ -309,7 +422,7 @@ def own_row(conversation: Conversation, user: str, entry: Participant) -> Row:
 
 def own_row_key(address: Address, user: str) -> str:
     """The key of that row: it comes right after the user's private bag."""
-    return f"p|{address.key}|{user}|w"
+    return f"p|{address.key}|{user}|{_OWN[0]}"
 
 
 def writer_in(row: Row) -> str:
@@ -336,11 +449,12 @@ def leftover_of(row: Row, session: str, gone_at: datetime | None) -> str:
         NewerRowError: a newer version wrote it.
     """
     with read_row(row) as columns:
-        _, _, user, *own = row.key.split("|")
-        if not own:
-            return user if columns.text_or_none("SessionId") == session else ""
+        _, _, user, *place = row.key.split("|")
+        life = life_of(session)
+        if place != _OWN:
+            return user if columns.text_or_none("SessionId") == life else ""
         until = columns.time_or_none("LastsUntil")
-        is_over = columns.text("Session") == session or (until and gone_at and until < gone_at)
+        is_over = columns.text("Session") == life or (until and gone_at and until < gone_at)
         return user if gone_at and is_over else ""
 
 
@@ -462,7 +576,11 @@ def service_url_of(row: Row) -> str:
 def due_row(row: DueRow) -> Row:
     """The row of a work item; besides its key it says only whether its users were warned."""
     key = row.stored_key or f"d|{row.due_seconds:010d}|{row.address.key}|{row.session}"
-    columns = {"Warned": row.warned, "WarnedSince": row.warned_since} if row.warned else {}
+    columns: dict[str, Any] = {}
+    if row.warned:
+        columns = {"Warned": row.warned, "WarnedSince": row.warned_since}
+    if row.is_told:
+        columns["Told"] = True
     return Row(row.address.shard, key, {**columns, **MARK})
 
 
@@ -481,6 +599,7 @@ def due_row_of(row: Row) -> DueRow:
                 _unix_time(due),
                 warned=columns.number("Warned", 0),
                 warned_since=columns.time_or_none("WarnedSince"),
+                is_told=columns.flag("Told"),
             )
     except StateUnreadableError:
         _, _, key, session, *_ = [*row.key.split("|"), "", "", ""]

@@ -4,6 +4,8 @@ Row keys of the conversations table, all rows of one conversation in one partiti
 
     c|{key}                         the conversation: tracking and state in one entity
     p|{key}|{user}                  one user's private bag in it
+    p|{key}|{user}|2                the same, beside that of a kept session
+    p|{key}|kept                    the state of a kept session, which may be resumed
     p|{key}|{user}|w                the last committed write of a user whom `c` has no place for
     d|{due:010d}|{key}|{session}    the due row: one work item per session
     x|{expired:010d}|{key}|{session}  a dead letter: a notice that could not be delivered
@@ -37,12 +39,13 @@ from shared.domain.control import Control
 from shared.domain.conversation import (
     USERS_IN_ROW,
     Conversation,
+    KeptSession,
     Participant,
     PrivateState,
     Status,
 )
 from shared.domain.errors import ConflictError, NewerRowError, StateUnreadableError
-from shared.domain.identity import Address, address_of, shard_name
+from shared.domain.identity import Address, address_of, life_of, shard_name
 from shared.domain.store import Check, ConversationStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
@@ -65,6 +68,8 @@ from shared.storage.table_rows import (
     due_row,
     due_row_of,
     entry_key,
+    kept_row,
+    kept_row_key,
     leftover_of,
     listed_conversation,
     listed_letter,
@@ -72,9 +77,12 @@ from shared.storage.table_rows import (
     own_row,
     own_row_key,
     private_columns_of,
+    private_key,
     private_of,
     service_url_of,
+    state_kept_in,
     sweep_record_of,
+    swept_columns,
     user_columns,
     user_named_in,
     user_row_of,
@@ -208,10 +216,28 @@ class TableStore(ConversationStore):
         self, conversation: Conversation, user: str, *, of_any_session: bool = False
     ) -> PrivateState:
         address = conversation.address
-        row = await self._conversations.get(address.shard, f"p|{address.key}|{user}")
+        row = await self._conversations.get(address.shard, private_key(conversation, user))
         if row is None:
             return PrivateState(user, b"", "")
-        return private_of(row, user, None if of_any_session else conversation.session)
+        return private_of(row, user, None if of_any_session else conversation.life)
+
+    @override
+    async def load_kept(self, conversation: Conversation) -> KeptSession | None:
+        address, kept = conversation.address, conversation.kept
+        row = await self._conversations.get(address.shard, kept_row_key(address)) if kept else None
+        if kept is None or row is None:
+            return None
+        state = state_kept_in(row, kept)
+        return None if state is None else replace(kept, state=state)
+
+    @override
+    async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
+        columns = [*_KEY, "SessionId"]
+        row = await self._conversations.get(address.shard, kept_row_key(address), columns)
+        if row is None or (kept and row.columns.get("SessionId") != life_of(kept.session)):
+            return
+        with suppress(ConflictError):  # by now it is another session's
+            await self._conversations.write([Operation("delete", _known(row))])
 
     @override
     async def load_user(self, user: str) -> UserRow | None:
@@ -245,7 +271,7 @@ class TableStore(ConversationStore):
             check_size(columns, self._max_row_bytes)
             operations.append(write_over(Row(user, USER, columns, row.etag)))
         if joining is not None:
-            named = {"SessionId": session} if session else {}
+            named = {"SessionId": life_of(session)} if session else {}
             columns = {"Shard": joining.shard, **named, **MARK}
             entry = Row(user, f"in|{joining.key}", columns)
             operations.append(Operation("upsert", entry))
@@ -261,8 +287,9 @@ class TableStore(ConversationStore):
         due: int | None = None,
         instead_of: Sequence[DueRow] = (),
         private: Sequence[PrivateState] = (),
+        forgetting: KeptSession | None = None,
     ) -> Conversation:
-        address = conversation.address
+        address, kept = conversation.address, conversation.kept
         operations = [self._conversation_write(conversation)]
         if due is not None:
             warned = conversation.warned(*instead_of)
@@ -271,16 +298,21 @@ class TableStore(ConversationStore):
             operations.append(Operation("upsert", due_row(row)))
             operations += [Operation("delete", due_row(old)) for old in instead_of if old != row]
         for bag in private:
-            columns = private_columns_of(conversation.session, bag)
+            columns = private_columns_of(conversation.life, bag)
             check_size(columns, self._max_row_bytes)
-            key = f"p|{address.key}|{bag.user}"
+            key = private_key(conversation, bag.user)
             operations.append(Operation("upsert", Row(address.shard, key, columns)))
         for user, entry in conversation.own_rows.items():
             operations.append(Operation("upsert", own_row(conversation, user, entry)))
+        if kept and kept.state is not None and kept.bags is None:
+            operations.append(Operation("upsert", kept_row(address, kept)))
+        elif forgetting:
+            operations.append(Operation("delete", Row(address.shard, kept_row_key(address))))
         etag, *_ = await self._conversations.write(operations)
         for entry in conversation.own_rows.values():
             self._remember(entry.writer)
-        return replace(conversation, own_rows={}, etag=etag)
+        kept = kept and replace(kept, state=None)
+        return replace(conversation, own_rows={}, kept=kept, etag=etag)
 
     # What a sweep needs
 
@@ -342,9 +374,17 @@ class TableStore(ConversationStore):
 
     @override
     async def settle_later(self, conversation: Conversation, row: DueRow, until: datetime) -> None:
-        await self._delete_private_bags(conversation)
+        if not conversation.resume_until:
+            await self._delete_private_bags(conversation)
         # The entries in its users' lists stay: by them an erasure finds the row.
-        await self.retry_later(conversation.told(until), row, due_seconds(until))
+        told, due = conversation.told(until), due_seconds(until)
+        row = replace(row, is_told=True)
+        try:
+            await self.retry_later(told, row, due)
+        except ConflictError:
+            # Perhaps only its work item has been moved meanwhile. Then there are two for a while.
+            moved = Operation("upsert", due_row(replace(row, due_seconds=due)))
+            await self._conversations.write([self._conversation_write(told), moved])
 
     @override
     async def settle(self, conversation: Conversation) -> None:
@@ -384,7 +424,7 @@ class TableStore(ConversationStore):
 
     async def _delete_private_bags(self, conversation: Conversation) -> None:
         if conversation.has_private and not conversation.has_own_rows:
-            await self._delete_private_of(conversation.address, conversation.session)
+            await self._delete_private_of(conversation.address, conversation.life)
 
     async def _delete_what_hangs_on(self, conversation: Conversation) -> None:
         address = conversation.address
@@ -455,12 +495,12 @@ class TableStore(ConversationStore):
             for row in rows:
                 await self._delete_unless_changed(row)
 
-    async def _delete_private_of(self, address: Address, session: str) -> None:
+    async def _delete_private_of(self, address: Address, life: str) -> None:
         prefix = f"p|{address.key}|"
         pages = self._conversations.query(address.shard, prefix, prefix + "~", [*_KEY, "SessionId"])
         async for page in pages:
             for row in _readable(_known, page):
-                if row.columns.get("SessionId") == session:
+                if row.columns.get("SessionId") == life:
                     await self._delete_unless_changed(row)
 
     async def _delete_unless_changed(self, row: Row) -> None:
@@ -572,14 +612,14 @@ class TableStore(ConversationStore):
     async def delete_private(
         self, address: Address, user: str, make_sure: Check | None = None
     ) -> bool:
-        bag, own = f"p|{address.key}|{user}", own_row_key(address, user)
-        pages = self._conversations.query(address.shard, bag, own + "~", _KEY)
-        rows = [_known(row) async for page in pages for row in page if row.key in (bag, own)]
+        first, own = f"p|{address.key}|{user}", own_row_key(address, user)
+        pages = self._conversations.query(address.shard, first, own + "~", _KEY)
+        rows = [_known(row) async for page in pages for row in page if _is_about(row, user)]
         if make_sure:
             await make_sure()
         if rows:
             await self._conversations.write([Operation("delete", row) for row in rows])
-        return any(row.key == bag for row in rows)
+        return any(row.key != own for row in rows)
 
     @override
     async def due_rows_of(self, address: Address) -> Sequence[DueRow]:
@@ -600,15 +640,19 @@ class TableStore(ConversationStore):
         await self._users.write([Operation("delete", Row(user, ERASURE))])
 
     def _conversation_write(self, conversation: Conversation) -> Operation:
+        address = conversation.address
+        key = f"c|{address.key}"
+        if conversation.state is None and conversation.status is Status.EXPIRED:
+            columns = swept_columns(conversation)
+            return Operation("merge", Row(address.shard, key, columns, conversation.etag))
         columns = conversation_columns(conversation)
         check_size(columns, self._max_row_bytes)
-        address = conversation.address
-        return write_over(Row(address.shard, f"c|{address.key}", columns, conversation.etag))
+        return write_over(Row(address.shard, key, columns, conversation.etag))
 
 
 # What a row must be asked for before it is deleted: a newer version's is not.
 _KEY = ("RowKey", FORM_COLUMN)
-_DUE = [*_KEY, "Warned", "WarnedSince"]
+_DUE = [*_KEY, "Warned", "WarnedSince", "Told"]
 
 
 def _readable(read: Callable[[Row], _T], rows: Iterable[Row]) -> list[_T]:
@@ -620,6 +664,11 @@ def _readable(read: Callable[[Row], _T], rows: Iterable[Row]) -> list[_T]:
         except (StateUnreadableError, NewerRowError) as error:
             logger.error("table: %s", error)  # noqa: TRY400 - it names the row
     return found
+
+
+def _is_about(row: Row, user: str) -> bool:
+    _, _, whose, *_ = row.key.split("|")
+    return whose == user
 
 
 def _letter_key(entry: Membership) -> str:

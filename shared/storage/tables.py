@@ -35,9 +35,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One write. `replace` and a `delete` with an ETag are conditional on it (If-Match)."""
+    """One write. `replace`, `merge` and a `delete` with an ETag are conditional on it (If-Match).
 
-    kind: Literal["insert", "replace", "upsert", "delete"]
+    A `merge` leaves the columns that it does not name as they are.
+    """
+
+    kind: Literal["insert", "replace", "merge", "upsert", "delete"]
     row: Row
 
 
@@ -54,8 +57,8 @@ class Table(Protocol):
         to delete a row that is not there, except inside a transaction.
 
         Raises:
-            ConflictError: an insert found the row, or a replace or conditional delete found
-                another version or none; nothing was written.
+            ConflictError: an insert found the row, or a replace, a merge or a conditional delete
+                found another version or none; nothing was written.
             StateTooLargeError: the service refused the size; nothing was written.
         """
 
@@ -125,6 +128,10 @@ class AzureTable(Table):
             case "replace":
                 answer = await self._client.update_entity(
                     _entity(row), mode=UpdateMode.REPLACE, **_if_match(row)
+                )
+            case "merge":
+                answer = await self._client.update_entity(
+                    _entity(row), mode=UpdateMode.MERGE, **_if_match(row)
                 )
             case "upsert":
                 answer = await self._client.upsert_entity(_entity(row), mode=UpdateMode.REPLACE)
@@ -227,13 +234,20 @@ def _if_match(row: Row) -> dict[str, Any]:
     return {"etag": row.etag, "match_condition": MatchConditions.IfNotModified}
 
 
-_STEPS = {"insert": "create", "replace": "update", "upsert": "upsert", "delete": "delete"}
+_STEPS = {
+    "insert": "create",
+    "replace": "update",
+    "merge": "update",
+    "upsert": "upsert",
+    "delete": "delete",
+}
 
 
 def _transaction_step(operation: Operation) -> tuple[str, dict[str, Any], dict[str, Any]]:
     options: dict[str, Any] = {}
-    if operation.kind in ("replace", "delete"):
+    if operation.kind in ("replace", "merge", "delete"):
         options = _if_match(operation.row)
-    if operation.kind in ("replace", "upsert"):
-        options["mode"] = UpdateMode.REPLACE
+    if operation.kind in ("replace", "merge", "upsert"):
+        is_merge = operation.kind == "merge"
+        options["mode"] = UpdateMode.MERGE if is_merge else UpdateMode.REPLACE
     return _STEPS[operation.kind], _entity(operation.row), options

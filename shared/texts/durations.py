@@ -1,6 +1,18 @@
 """A duration in words, in any language."""
 
+from datetime import timedelta
+
 _UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+
+# From so many seconds on, a time is rounded down to a multiple of so many.
+_ROUNDED_TO = ((2 * 86_400, 86_400), (2 * 3600, 3600), (120, 60), (0, 5))
+
+
+def rounded_down(left: timedelta) -> int:
+    """Seconds, rounded down to what people say: nobody is told that there is more time."""
+    seconds = int(left.total_seconds())
+    size = next(each for at_least, each in _ROUNDED_TO if seconds >= at_least)
+    return seconds - seconds % size
 
 
 def in_words(seconds: int, language: str) -> str:

@@ -8,12 +8,17 @@ from shared.texts.durations import in_words
 Key = Literal[
     "expired",
     "expired_max_age",
+    "expired_resumable",
+    "resume",
+    "resume_gone",
+    "resumed",
     "stay",
     "stayed",
     "something_went_wrong",
     "too_many_at_once",
     "warning",
     "welcome_back",
+    "welcome_back_resumable",
 ]
 Tables = Mapping[str, Mapping[str, str]]
 

@@ -12,7 +12,7 @@ from botbuilder.core.invoke_response import InvokeResponse
 from botbuilder.schema import Activity, ActivityTypes, RoleTypes
 
 from shared.authors import Effect
-from shared.domain.buttons import asks_to_stay
+from shared.domain.buttons import asks_to_stay, session_to_resume
 
 _BY_TYPE = {
     ActivityTypes.message: Effect.OPENS,
@@ -65,8 +65,8 @@ class Effects:
         """The activity's effect; an invoke has it only if the bot handles it (`was_handled`)."""
         if _is_from_the_bot(activity):
             return Effect.NONE
-        if asks_to_stay(activity.value):
-            return Effect.KEEPS_ALIVE
+        if asks_to_stay(activity.value) or session_to_resume(activity.value) is not None:
+            return Effect.KEEPS_ALIVE  # a session that is resumed is opened by its turn
         if activity.type == ActivityTypes.event:
             return self._by_name.get(f"event/{activity.name}", Effect.NONE)
         if activity.type == ActivityTypes.invoke:

@@ -35,26 +35,29 @@ from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry
 from shared.authors import Effect, expiry, has_ended
-from shared.domain.buttons import asks_to_stay
-from shared.domain.conversation import Conversation, Status, TakenTurn
+from shared.connector.buttons import add_button
+from shared.domain.buttons import asks_to_stay, resume_value, session_to_resume
+from shared.domain.conversation import Conversation, KeptSession, Status, TakenTurn
 from shared.domain.errors import (
     ConflictError,
     StateUnreadableError,
     StorageUnavailableError,
     StoreError,
 )
-from shared.domain.identity import Address, ConversationKey
+from shared.domain.identity import Address, ConversationKey, life_of
 from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Bounds, OwnTiming, zone_of
 from shared.domain.work import DueRow
+from shared.expiry.notice import OnExpired
 from shared.expiry.pauses import ended_by_user
 from shared.state.codec import StateDecodeError
 from shared.state.erasure import leaves_a_group
 from shared.state.kept_ids import KeptIds, put_ids
 from shared.state.turn_state import TurnState
-from shared.texts.languages import Key, Texts
+from shared.texts.durations import rounded_down
+from shared.texts.languages import ENGLISH, Key, Texts
 from shared.texts.texts_file import read_texts
 from shared.turn.activity import (
     copy_of,
@@ -104,6 +107,7 @@ class _Attempts:
         logic: what runs in place of the bot, if the author's own code began the turn.
         latest: the context of the latest attempt.
         row: the conversation's row as it was last read.
+        told_hook_of: the session whose end the author's hook knows from this turn.
     """
 
     activity_hash: str
@@ -114,6 +118,7 @@ class _Attempts:
     outcomes: dict[str, "_Outcome"] = field(default_factory=dict)
     unavailable: bool = False
     start_over: bool = False
+    told_hook_of: str = ""
     turn: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -157,7 +162,8 @@ class _BotTooSlowError(Exception):
 class _Begun:
     """The beginning of a turn: the row as it was, its session, the activity's effect.
 
-    `is_new`: the turn begins the session. `received_at`: when the activity came.
+    `is_new`: the turn begins the session, or resumes it. `received_at`: when the activity came.
+    `says`: what a press of one of our buttons is answered, in place of the bot.
     """
 
     row: Conversation | None
@@ -165,11 +171,37 @@ class _Begun:
     effect: Effect
     is_new: bool
     received_at: datetime
+    says: Key | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the turn resumes an expired session."""
+        return self.says == "resumed"
 
     @property
     def starts_over(self) -> bool:
         """Whether a session that somebody spoke in is over, and this one takes its place."""
-        return self.is_new and self.row is not None and not self.row.quiet
+        is_over = self.is_new and self.row is not None and not self.resumes
+        return is_over and (not self._row_is_quiet or self.session.kept is not None)
+
+    @property
+    def _row_is_quiet(self) -> bool:
+        return self.row is None or self.row.quiet
+
+    @property
+    def keeps(self) -> KeptSession | None:
+        """The session that may be resumed after this turn, too: until a user goes on without it."""
+        goes_on = self.effect is Effect.OPENS and not self.is_new and not self._row_is_quiet
+        return None if goes_on else self.session.kept
+
+    def forgets(self, kept: KeptSession | None, now: datetime) -> KeptSession | None:
+        """The session whose kept state goes with this turn's commit; None: none does."""
+        row, before = self.row, self.row.kept if self.row else None
+        if row is None or before is None or (kept and kept.session == before.session):
+            return None
+        if self.resumes:
+            return replace(before, bags=row.bags)  # the other one's document goes
+        return before if before.is_to_go(now) else None
 
 
 class Turns:
@@ -185,6 +217,9 @@ class Turns:
         bot_seconds: how long after its beginning the bot's code of a turn is ended; its replies
             end `DELIVERY_ENDS_AFTER_SECONDS` later. None: no limit.
         bounds: what the bot's code may set of a conversation's time.
+        on_resumed: runs in place of the bot once a user has resumed a session; None: nothing does.
+        on_expired: the author's hook, for a session that a message finds over before a sweep has
+            told of it; its words are not wanted. None: there is none.
         now: the clock, in aware UTC.
     """
 
@@ -199,9 +234,13 @@ class Turns:
         texts: Texts | None = None,
         bot_seconds: float | None = None,
         bounds: Bounds | None = None,
+        on_resumed: Logic | None = None,
+        on_expired: OnExpired | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
+        self._on_resumed = on_resumed
+        self._on_expired = on_expired
         self._bounds = bounds or Bounds()
         self._adapter = adapter
         self._bot_seconds = bot_seconds
@@ -511,10 +550,33 @@ class Turns:
             await self._say(context, key, attempts)
         return _Outcome(context, self._adapter.response(context), ended="apologized")
 
-    async def _say(self, context: TurnContext, key: Key, attempts: _Attempts) -> None:
-        """Say it in the language of the activity, or else of whoever wrote before."""
+    async def _say(
+        self,
+        context: TurnContext,
+        key: Key,
+        attempts: _Attempts,
+        kept: KeptSession | None = None,
+    ) -> None:
+        """Say it in the language of the activity, or else of whoever wrote before.
+
+        Args:
+            context: of the turn.
+            key: which text.
+            attempts: the turn's.
+            kept: the session that a button is to resume; None: there is no button.
+        """
         locale = context.activity.locale or (attempts.row.locale if attempts.row else None)
-        await context.send_activity(self._texts.say(key, locale).text)
+        if kept is None:
+            await context.send_activity(self._texts.say(key, locale).text)
+            return
+        left = rounded_down(max(kept.until - self._now(), timedelta(0)))
+        message = Activity(
+            type=ActivityTypes.message, text=self._texts.say(key, locale, remaining=left).text
+        )
+        title = self._texts.say("resume", locale).text
+        channel = context.activity.channel_id
+        add_button(message, channel, title, resume_value(kept.session))
+        await context.send_activity(message)
 
     async def _attempt(
         self,
@@ -526,6 +588,7 @@ class Turns:
     ) -> _Outcome:
         activity = context.activity
         begun = await self._begin(activity, row, key, received_at, attempts)
+        await self._tell_hook(begun, attempts)
         state = TurnState(
             self._store,
             activity,
@@ -542,7 +605,9 @@ class Turns:
             received_at,
         ).put_into(context)
         if begun.starts_over and _is_word(activity, begun.effect):
-            await self._say(context, "welcome_back", attempts)
+            await self._welcome_back(context, begun, attempts)
+        elif begun.resumes:
+            await self._say(context, "resumed", attempts)
         # A sweep sees only what is stored, not what this turn will store.
         keeps_alive = begun.effect is not Effect.NONE and not begun.is_new
         is_invoke = activity.type == ActivityTypes.invoke
@@ -560,12 +625,31 @@ class Turns:
             state.used_at(received_at)
         return await self._save(context, state, begun, attempts)
 
-    async def _run_bot(self, context: TurnContext, attempts: _Attempts, begun: _Begun) -> None:
-        async def answer_button(context: TurnContext) -> None:
-            await self._say(context, "expired" if begun.is_new else "stayed", attempts)
+    async def _tell_hook(self, begun: _Begun, attempts: _Attempts) -> None:
+        """Tell the author's code of a session that this turn puts an end to.
 
-        is_button = asks_to_stay(context.activity.value) and not attempts.logic
-        logic = answer_button if is_button else attempts.logic or self._bot.on_turn
+        Before the commit: after it, nothing knows of that session any more. And before the bot
+        runs, which so finds what the hook has kept for the user.
+        """
+        ended = begun.row
+        if ended is None or self._on_expired is None or attempts.told_hook_of == ended.session:
+            return
+        is_stale = ended.is_stale(begun.received_at, self._policy.of(ended))
+        if begun.starts_over and begun.effect is Effect.OPENS and is_stale and ended.concerns_hooks:
+            attempts.told_hook_of = ended.session
+            until = begun.session.kept.until if begun.session.kept else None
+            await self._on_expired(replace(ended, resume_until=until))
+
+    async def _run_bot(self, context: TurnContext, attempts: _Attempts, begun: _Begun) -> None:
+        async def answer_press(context: TurnContext) -> None:
+            if begun.resumes and self._on_resumed:
+                await self._on_resumed(context)
+            elif begun.says == "expired_resumable":
+                await self._say(context, begun.says, attempts, begun.session.kept)
+            elif begun.says and not begun.resumes:
+                await self._say(context, begun.says, attempts)
+
+        logic = answer_press if begun.says else attempts.logic or self._bot.on_turn
         try:
             async with asyncio.timeout_at(attempts.bot_ends_at) as limit:
                 await self._adapter.run_pipeline(context, logic)
@@ -585,12 +669,22 @@ class Turns:
         """The turn's session: the row's, or a new one if that is over."""
         effect = self._effects.of(activity)
         timing = self._policy.of(row) if row else self._policy.default
-        if row is None or attempts.start_over or row.is_stale(received_at, timing):
+        is_over = row is None or row.is_stale(received_at, timing)
+        kept = self._kept(row, received_at, is_over=is_over) if not attempts.start_over else None
+        resumed = await self._resumed(activity, row, kept, received_at, attempts)
+        if resumed:
+            return resumed
+        is_over = is_over or attempts.start_over
+        says = None if attempts.logic else _answer_to_press(activity.value, row, kept, is_over)
+        if row is None or is_over:
             session = Conversation.begun(key, self._store.address(key.hash), received_at)
-            session = session.succeeding(row, self._policy.without_own(row)) if row else session
+            if row:
+                session = session.succeeding(
+                    row, self._policy.without_own(row), is_kept=kept is not None
+                )
             # So that its timing is known from the start; who is in it is known at its commit.
-            session = with_reference(session, activity, is_from_user=False)
-            return _Begun(row, session, effect, is_new=True, received_at=received_at)
+            session = with_reference(session, activity, is_from_user=False).keeping(kept)
+            return _Begun(row, session, effect, is_new=True, received_at=received_at, says=says)
         session, now = row, self._now()
         is_close_to_expiry = row.needs_guard(now, timing)
         if effect is not Effect.NONE and activity.type == ActivityTypes.invoke:
@@ -600,7 +694,50 @@ class Turns:
             session = row.used_at(now if is_close_to_expiry else received_at)
             if is_close_to_expiry:
                 row = session = await self._store.save(session)
-        return _Begun(row, session, effect, is_new=False, received_at=received_at)
+        return _Begun(row, session, effect, is_new=False, received_at=received_at, says=says)
+
+    def _kept(self, row: Conversation | None, at: datetime, *, is_over: bool) -> KeptSession | None:
+        """The session that may be resumed: the row's own, if it is over, or the one before."""
+        if row is None:
+            return None
+        kept = row.as_kept(at, self._policy.of(row)) if is_over else row.kept
+        return kept if kept and kept.until >= at else None
+
+    async def _resumed(
+        self,
+        activity: Activity,
+        row: Conversation | None,
+        kept: KeptSession | None,
+        at: datetime,
+        attempts: _Attempts,
+    ) -> _Begun | None:
+        """The turn's beginning, if it resumes this session; None: it does not."""
+        if row is None or kept is None or not self._asks_to_resume(activity, row, kept, attempts):
+            return None
+        found = kept if kept.state is not None else await self._store.load_kept(row)
+        if found is None:
+            return None
+        session = row.resumed(found, at)
+        return _Begun(row, session, Effect.OPENS, is_new=True, received_at=at, says="resumed")
+
+    def _asks_to_resume(
+        self, activity: Activity, row: Conversation, kept: KeptSession, attempts: _Attempts
+    ) -> bool:
+        """Whether the activity is a press of the button, or says its title.
+
+        Channels without buttons, and some with, send the title as text. In a group it may be meant
+        for somebody else.
+        """
+        if attempts.logic or activity.type != ActivityTypes.message:
+            return False
+        pressed = session_to_resume(activity.value)
+        if pressed is not None:
+            return life_of(pressed) == life_of(kept.session)
+        if activity.conversation.is_group or (row.reference and row.reference.is_group):
+            return False
+        said = (activity.text or "").strip().casefold()
+        locales = (activity.locale, row.locale, ENGLISH)
+        return said in {self._texts.say("resume", each).text.casefold() for each in locales}
 
     async def _save(
         self, context: TurnContext, state: TurnState, begun: _Begun, attempts: _Attempts
@@ -620,7 +757,7 @@ class Turns:
             await state.save_user_alone()
             return _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.starts_over and not _is_word(context.activity, begun.effect):
-            await self._welcome_back_first(context, begun.effect, attempts)
+            await self._welcome_back_first(context, begun, attempts)
         outcome = _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.is_new and (
             self._needs_guard(state.conversation)
@@ -674,7 +811,7 @@ class Turns:
         if begun.is_new or begun.effect is Effect.OPENS:
             is_quiet = begun.effect is not Effect.OPENS
         session = with_reference(session, activity, is_from_user=is_from_user)
-        session = replace(session, own=own, quiet=is_quiet)
+        session = replace(session, own=own, kept=begun.keeps, quiet=is_quiet)
         timing = self._policy.of(session)
         if session.begun_at is None and timing.max_age:
             session = replace(session, begun_at=session.last_accessed)
@@ -696,13 +833,18 @@ class Turns:
             )
         )
 
+    async def _welcome_back(self, context: TurnContext, begun: _Begun, attempts: _Attempts) -> None:
+        kept = begun.session.kept
+        key: Key = "welcome_back_resumable" if kept else "welcome_back"
+        await self._say(context, key, attempts, kept)
+
     async def _welcome_back_first(
-        self, context: TurnContext, effect: Effect, attempts: _Attempts
+        self, context: TurnContext, begun: _Begun, attempts: _Attempts
     ) -> None:
         """Put the welcome before the bot's replies; if no user spoke, only if there are replies."""
-        if effect is not Effect.OPENS and not self._adapter.held(context):
+        if begun.effect is not Effect.OPENS and not self._adapter.held(context):
             return
-        await self._say(context, "welcome_back", attempts)
+        await self._welcome_back(context, begun, attempts)
         *others, said = self._adapter.held(context)
         self._adapter.hold(context, [said, *others])
 
@@ -778,7 +920,28 @@ class Turns:
         )
         warned = session.warned(*instead_of)
         due = session.due(self._policy.of(session), warned) if is_due_anew else None
-        return await self._store.save(session, due=due, instead_of=instead_of, private=private)
+        return await self._store.save(
+            session,
+            due=due,
+            instead_of=instead_of,
+            private=private,
+            forgetting=begun.forgets(session.kept, self._now()),
+        )
+
+
+def _answer_to_press(
+    value: object, row: Conversation | None, kept: KeptSession | None, is_over: bool
+) -> Key | None:
+    """What a press of one of our buttons is answered, if it resumes nothing; None: it is none."""
+    pressed = session_to_resume(value)
+    if pressed is not None:
+        goes_on = row is not None and not is_over and row.life == life_of(pressed)
+        return "stayed" if goes_on else "resume_gone"
+    if not asks_to_stay(value):
+        return None
+    if not is_over:
+        return "stayed"
+    return "expired_resumable" if kept else "expired"
 
 
 def _is_word(activity: Activity, effect: Effect) -> bool:

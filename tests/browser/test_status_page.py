@@ -35,15 +35,17 @@ async def page_address(
     conversations, users = (azure_tables.table(name) for name in names)
     store = TableStore(conversations, users, 4)
     number = 0
-    for minutes, count, warned in (
-        *((-2, 3, 1), (3, 5, 0), (4, 6, 1)),
-        *((10, 8, 0), (40, 21, 0), (100, 13, 0)),
+    for minutes, count, warned, is_told in (
+        *((-2, 3, 1, False), (3, 5, 0, False), (4, 6, 1, False), (900, 9, 0, True)),
+        *((10, 8, 0, False), (40, 21, 0, False), (100, 13, 0, False)),
     ):
         for _ in range(count):
             number += 1
             due = int((now + timedelta(minutes=minutes)).timestamp())
             address = Address(f"s{number % 4:03d}", f"{number:032x}")
-            await store.file(DueRow(address, "one", due, warned=warned, warned_since=now))
+            await store.file(
+                DueRow(address, "one", due, warned=warned, warned_since=now, is_told=is_told)
+            )
     for dead in range(2):
         row = Row("s001", f"x|{int(now.timestamp()) - 3600:010d}|{dead:032x}|one")
         await conversations.write([Operation("insert", row)])
@@ -83,6 +85,7 @@ async def test_the_page_shows_the_truth_at_every_width_and_in_both_schemes(
     assert await page.locator("h1").inner_text() == "On time, but 2 dead letters"
     assert await page.locator("#waiting").inner_text() == "47"
     assert await page.locator("#warned").inner_text() == "6"
+    assert await page.locator("#kept").inner_text() == "9"
     assert await page.locator("#overdue").inner_text() == "3"
     assert await page.locator("#dead-letters").inner_text() == "2"
     assert await rows_of(page, "time-left") == {
@@ -93,6 +96,7 @@ async def test_the_page_shows_the_truth_at_every_width_and_in_both_schemes(
         "5 to 15 min": "8",
         "15 to 60 min": "21",
         "1 to 6 h": "13",
+        "kept": "9",
     }
     assert await rows_of(page, "outcomes") == {"expired": "60", "notified": "52", "refiled": "16"}
     assert list((await rows_of(page, "sweeps")).values()) == [str(4 + ago) for ago in range(8)]

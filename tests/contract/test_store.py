@@ -1,6 +1,7 @@
 """What every store does: on Azurite, with Cosmos DB or without, and in memory."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from shared.domain.reference import Account, Reference
 from shared.domain.store import StateStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
-from shared.domain.timing import NEVER, OwnTiming
+from shared.domain.timing import NEVER, OwnTiming, Timing
 from shared.domain.users import UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_documents import Container
@@ -465,6 +466,53 @@ async def test_a_row_that_ends_early_stays_until_then_with_what_still_counts(
         await store.settle_later(claimed, moved, until)
 
 
+async def test_a_claim_for_a_hook_leaves_the_state_until_the_end_is_told(store: TableStore) -> None:
+    saved = await store.save(
+        conversation(state_version="v1", users={"ann": Participant("w1")}), due=DUE
+    )
+    (row,) = await store.due_rows_of(saved.address)
+    tracking = await store.load_tracking(saved.address)
+    assert tracking
+    claimed = await store.save(tracking.claimed(NOW, keeps_state=True))
+    found = await store.load(saved.address)
+    assert found == replace(claimed, state=saved.state)
+    assert (found.status, found.resume_until) == (Status.EXPIRED, None)
+    with pytest.raises(ConflictError):
+        await store.save(tracking.claimed(NOW, keeps_state=True))
+
+    again = replace(claimed, lease_until=NOW, attempts=5)
+    await store.retry_later(again, row, DUE + 10)
+    found = await store.load(saved.address)
+    assert found
+    assert (found.state, found.attempts) == (saved.state, 5)
+
+    (row,) = await store.due_rows_of(saved.address)
+    told_at = replace(again, etag=found.etag)
+    await store.settle_later(told_at, row, NOW + timedelta(seconds=500))
+    found = await store.load(saved.address)
+    assert found
+    assert (found.state, found.bags, found.is_told) == (b"", None, True)
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+async def test_settling_takes_the_state_that_a_hook_has_read(
+    store: TableStore, containers: tuple[Container, Container], is_dead: bool
+) -> None:
+    users = {"ann": Participant("w1")}
+    await store.save(conversation(state_version="v1", users=users), due=DUE)
+    (row,) = await due_rows(store)
+    tracking = await store.load_tracking(row.address)
+    assert tracking
+    claimed = await store.save(tracking.claimed(NOW, keeps_state=True))
+    if is_dead:
+        letter = DeadLetter(row.address, row.session, NOW, NOW, 1, "no use", 400)
+        await store.settle_dead(claimed, row, letter)
+    else:
+        await store.settle(claimed)
+    assert await store.load(row.address) is None
+    assert [each async for each in containers[0].about("ann")] == []
+
+
 async def test_a_row_that_a_sweep_sees_twice_is_moved_once(store: TableStore) -> None:
     await store.save(conversation("one"), due=DUE)
     (before,) = await due_rows(store)
@@ -765,6 +813,198 @@ async def test_a_row_of_a_newer_form_is_neither_read_nor_deleted(
             await store.delete_user("ann")
         with pytest.raises(NewerRowError):
             await store.delete_private(saved.address, "ann")
+
+
+# Sessions that are kept to be resumed
+
+RESUMABLE = Timing(timedelta(seconds=100), resume_within=timedelta(hours=1))
+
+
+async def kept_alone(store: TableStore, state: bytes = b"kept state") -> Conversation:
+    """An expired conversation that was told and may be resumed, with Ann's private bag."""
+    bag = [PrivateState("ann", b"her kept bag", "v1")]
+    begun = conversation(state=state, state_version="w1", has_private=True)
+    await store.save(begun, due=DUE, private=bag)
+    found = await store.load_tracking(begun.address)
+    assert found
+    claimed = await store.save(found.claimed(NOW, RESUMABLE))
+    (row,) = await store.due_rows_of(begun.address)
+    await store.settle_later(claimed, row, NOW + timedelta(seconds=3660))
+    kept = await store.load(begun.address)
+    assert kept
+    return kept
+
+
+async def kept_beside(
+    store: TableStore, state: bytes = b"kept state", new_state: bytes = b"new state"
+) -> Conversation:
+    """A new session that has begun in its place, with another private bag of Ann's."""
+    alone = await kept_alone(store, state)
+    kept = alone.as_kept(NOW, RESUMABLE)
+    begun = replace(conversation(session="session2", has_private=True), etag=alone.etag)
+    begun = replace(begun.keeping(kept), state=new_state, state_version="w2")
+    bag = [PrivateState("ann", b"her new bag", "v2")]
+    await store.save(begun, due=DUE, private=bag)
+    found = await store.load(begun.address)
+    assert found
+    return found
+
+
+async def test_what_a_sweep_writes_of_a_session_that_may_be_resumed_leaves_its_state(
+    store: TableStore,
+) -> None:
+    kept = await kept_alone(store)
+    assert (kept.status, kept.is_told, kept.state) == (Status.EXPIRED, True, b"kept state")
+    assert kept.resume_until == NOW + timedelta(hours=1)
+    assert (await store.load_private(kept, "ann")).state == b"her kept bag"
+    (row,) = await store.due_rows_of(kept.address)
+    assert (row.is_told, row.due_seconds) == (True, DUE + 3661)
+    tracking = await store.load_tracking(kept.address)
+    assert tracking
+    await store.save(kept)  # another writer
+    with pytest.raises(ConflictError):
+        await store.save(tracking.claimed(NOW, RESUMABLE))
+    with pytest.raises(ConflictError):
+        await store.retry_later(tracking, row, DUE)
+
+
+async def test_when_its_time_is_over_a_claim_takes_its_state(store: TableStore) -> None:
+    kept = await kept_alone(store)
+    tracking = await store.load_tracking(kept.address)
+    assert tracking
+    claimed = await store.save(tracking.claimed(NOW + timedelta(seconds=3660), RESUMABLE))
+    found = await store.load(kept.address)
+    assert found
+    assert (found.state, found.resume_until, found.bags) == (b"", None, None)
+    await store.settle(claimed)
+    assert await store.load(kept.address) is None
+    assert (await store.load_private(replace(kept, bags=None), "ann")).state == b""
+
+
+# A row holds 700 KiB. State that does not compress needs eleven columns for that.
+@pytest.mark.parametrize("size", [0, 1, 64_000, 690_000])
+async def test_both_sessions_have_their_state_up_to_the_limit(store: TableStore, size: int) -> None:
+    old, new = bytes([7]) * size, bytes([9]) * size
+    beside = await kept_beside(store, old, new)
+    assert beside.state == new
+    kept = await store.load_kept(beside)
+    assert kept
+    assert (kept.session, kept.state) == ("session1", old)
+    assert (await store.load_private(beside, "ann")).state == b"her new bag"
+    resumed = beside.resumed(kept, NOW)
+    assert (await store.load_private(resumed, "ann")).state == b"her kept bag"
+    saved = await store.save(resumed, due=DUE, forgetting=replace(kept, bags=beside.bags))
+    found = await store.load(saved.address)
+    assert found
+    assert (found.session, found.state, found.kept) == ("session1.1", old, None)
+    assert (await store.load_private(found, "ann")).state == b"her kept bag"
+
+
+async def test_a_new_session_that_another_writer_was_faster_than_keeps_nothing(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    alone = await kept_alone(store)
+    kept = alone.as_kept(NOW, RESUMABLE)
+    await store.save(alone)
+    begun = replace(conversation(session="session2"), etag=alone.etag).keeping(kept)
+    with pytest.raises(ConflictError):
+        await store.save(begun, due=DUE)
+    address = alone.address
+    assert await tables[0].get(address.shard, f"p|{address.key}|kept") is None
+    found = await store.load(address)
+    assert found
+    assert found.state == b"kept state"
+
+
+async def test_a_later_turn_reads_of_the_kept_session_only_that_it_is_there(
+    store: TableStore,
+) -> None:
+    beside = await kept_beside(store)
+    assert beside.kept
+    assert (beside.kept.state, beside.kept.until) == (None, NOW + timedelta(hours=1))
+    again = await store.save(replace(beside, state=b"newer state"))
+    kept = await store.load_kept(again)
+    assert kept
+    assert kept.state == b"kept state"
+
+
+@pytest.mark.parametrize("by", ["a turn", "a sweep"])
+async def test_what_was_given_up_is_gone_and_the_new_session_stays(
+    store: TableStore, by: str
+) -> None:
+    beside = await kept_beside(store)
+    assert beside.kept
+    if by == "a turn":
+        await store.save(replace(beside, kept=None), forgetting=beside.kept)
+    else:
+        for _ in range(2):  # it is no error if it is gone
+            await store.delete_kept(beside.address, beside.kept)
+    kept = await store.load_kept(beside)
+    assert kept is None or kept.state == b""
+    found = await store.load(beside.address)
+    assert found
+    assert found.state == b"new state"
+    assert (await store.load_private(found, "ann")).state == b"her new bag"
+
+
+@rows_only
+async def test_a_kept_row_that_is_damaged_is_an_error_that_names_it(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    beside = await kept_beside(store, bytes(200_000))
+    shard, key = beside.address.shard, f"p|{beside.address.key}|kept"
+    row = await tables[0].get(shard, key)
+    assert row
+    columns = {name: value for name, value in row.columns.items() if name != "State01"}
+    await tables[0].write([Operation("replace", replace(row, columns=columns))])
+    with pytest.raises(StateUnreadableError, match=r"\|kept: a chunk"):
+        await store.load_kept(beside)
+    await store.delete_kept(beside.address, None)
+    assert await store.load_kept(beside) is None
+
+
+@rows_only
+async def test_a_kept_row_of_a_newer_form_is_neither_read_nor_deleted(
+    store: TableStore, tables: tuple[Table, Table]
+) -> None:
+    beside = await kept_beside(store)
+    shard, key = beside.address.shard, f"p|{beside.address.key}|kept"
+    row = await tables[0].get(shard, key)
+    assert row
+    await tables[0].write([Operation("replace", replace(row, columns={**row.columns, "Form": 2}))])
+    with pytest.raises(NewerRowError):
+        await store.load_kept(beside)
+    with pytest.raises(NewerRowError):
+        await store.delete_kept(beside.address, beside.kept)
+
+
+@rows_only
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "[",
+        "[]",
+        '{"session": "x"}',
+        '{"session": "a|b", "until": "2026-11-22T12:00:00+00:00"}',
+        '{"session": "x", "until": "2026-11-22T12:00:00"}',
+        '{"session": "x", "until": 5}',
+        '{"session": "x", "until": "2026-11-22T12:00:00+00:00", "place": "a|b"}',
+        '{"session": "x", "until": "2026-11-22T12:00:00+00:00", "timing": 5}',
+        '{"session": "x", "until": "2026-11-22T12:00:00+00:00", "bags": 5}',
+    ],
+)
+async def test_a_damaged_kept_session_is_an_error_that_names_the_row(
+    store: TableStore, tables: tuple[Table, Table], kept: str
+) -> None:
+    saved = await store.save(conversation(), due=DUE)
+    shard, key = saved.address.shard, f"c|{saved.address.key}"
+    row = await tables[0].get(shard, key)
+    assert row
+    await tables[0].write(
+        [Operation("replace", replace(row, columns={**row.columns, "Kept": kept}))]
+    )
+    with pytest.raises(StateUnreadableError, match=re.escape(f"{shard}/{key}")):
+        await store.load(saved.address)
 
 
 # The table itself

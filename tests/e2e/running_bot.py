@@ -38,6 +38,7 @@ for name in ("STATE_TYPES", "create_bot", "EFFECTS", "MIDDLEWARE", "on_turn_erro
     vars(shared.bot).pop(name, None)
     if hasattr(its_bot, name):
         setattr(shared.bot, name, getattr(its_bot, name))
+sys.modules["shared.hooks"] = its_bot  # it has the hooks, if there are any
 """
 
 _conversation_numbers = itertools.count(1)
@@ -316,4 +317,8 @@ async def _older(table: AzureTable, row: Row, passed: timedelta) -> Row:
         else value
         for name, value in whole.columns.items()
     }
+    if columns.get("Kept"):  # its time is in JSON
+        kept = json.loads(str(columns["Kept"]))
+        until = (datetime.fromisoformat(kept["until"]) - passed).isoformat()
+        columns["Kept"] = json.dumps({**kept, "until": until})
     return replace(whole, columns=columns)

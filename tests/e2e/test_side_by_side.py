@@ -42,21 +42,14 @@ from tests.bots import (
 )
 from tests.e2e.running_bot import running_bot, settings_on
 from tests.fake_channel import Received
-from tests.fake_sign_in import CLIENTS_TOKEN, CODE, USERS_TOKEN, FakeSignIn
+from tests.fake_sign_in import CLIENTS_TOKEN, CODE, USERS_TOKEN, WITH_IDENTITY, FakeSignIn
 from tests.offline_login import log_in_offline
 from tests.sdk_bot import cloud_adapter, older_adapter, sdk_bot
 
 CONVERSATION, APP_ID = "a conversation", reaching_bot.APP_ID
+
+
 # Before the app is loaded: it knows the fake's keys and token service, and logs in at once.
-WITH_IDENTITY = """
-from botframework.connector.auth import AuthenticationConstants
-from tests.offline_login import log_in_offline
-AuthenticationConstants.TO_BOT_FROM_CHANNEL_OPENID_METADATA_URL = {channel.channel_keys_url!r}
-AuthenticationConstants.OAUTH_URL = {channel.url!r}
-log_in_offline()
-"""
-
-
 @dataclass(frozen=True)
 class Shape:
     """A bot, and what it is told, in order.

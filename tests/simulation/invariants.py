@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from shared.authors import Effect
 from shared.domain.conversation import Conversation, Status
-from shared.domain.identity import Address, user_hash
+from shared.domain.identity import Address, ConversationKey, life_of, user_hash
 from shared.domain.placeholders import is_placeholder
 from shared.domain.store import ConversationStore
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD
@@ -43,11 +43,14 @@ UNDISTURBED = LEASE.total_seconds() / 2 - SKEW
 # A turn whose timers go off later than this, or whose requests take longer, is held up: its
 # heartbeat cannot be relied on.
 PUNCTUAL_SECONDS = 5
+# What comes before an answer.
+_GREETINGS = (texts.WELCOME_BACK, texts.WELCOME_BACK_RESUMABLE, texts.RESUMED)
 APOLOGIES = (texts.SOMETHING_WENT_WRONG, texts.TOO_MANY_AT_ONCE)
 
 
-Act = Literal["word", "click", "refused", "reaction", "join"]
+Act = Literal["word", "click", "refused", "reaction", "join", "resume"]
 EFFECTS: dict[Act, Effect] = {
+    "resume": Effect.OPENS,  # of its own session; a press that resumes nothing keeps one alive
     "word": Effect.OPENS,
     "click": Effect.OPENS,
     "reaction": Effect.KEEPS_ALIVE,
@@ -142,6 +145,8 @@ class Session:
         kept: until then it is not over, as its row says.
         own: what the bot has set for its time, as its row says.
         begun_at: when it began, as its row says.
+        told: its end was told, and its row stays for a while.
+        kept_since: since when its row has said that it may be resumed; None: it does not say so.
     """
 
     id: str
@@ -154,10 +159,16 @@ class Session:
     kept: datetime | None = None
     own: OwnTiming | None = None
     begun_at: datetime | None = None
+    told: bool = False
+    kept_since: float | None = None
     claimed: float | None = None
     outcome: str = ""
     notices: list[Notice] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
+
+    @property
+    def life(self) -> str:
+        return life_of(self.id)
 
     def keep_alive(self, at: float) -> None:
         self.touched = max(self.touched, at)
@@ -219,6 +230,7 @@ class Promises:
         max_notice_age_seconds: they are told at most so long after the expiry; None: at any time.
         max_age: how long a session lasts at most; None: for ever.
         quiet_hours: in which nobody is told anything; None: there are none.
+        resume_within: how long an expired session may be resumed.
     """
 
     def __init__(
@@ -234,7 +246,11 @@ class Promises:
         max_notice_age_seconds: float | None = None,
         max_age: timedelta | None = None,
         quiet_hours: QuietHours | None = None,
+        resume_within: timedelta = timedelta(0),
     ) -> None:
+        self._resume_within = resume_within
+        self._pressed: dict[str, str] = {}  # by turn, the session whose button it presses
+        self._refused_presses: set[str] = set()  # turns that were told that they resume nothing
         self._max_age = max_age
         self._quiet_hours = quiet_hours
         self.sessions: dict[str, Session] = {}
@@ -274,10 +290,28 @@ class Promises:
 
     def bot_runs(self, turn: str, log: Sequence[str]) -> None:
         """The bot begins, in the session whose turns so far are these."""
-        session = self._commits[log[-1]][-1].session if log else None
+        session = self._latest(self._commits[log[-1]][-1].session) if log else None
+        if self._turns[turn].act == "resume":
+            session = None  # it opens one
         self._started[turn] = Started(self._world.seconds, session)
         self._first_ran.setdefault(turn, self._world.seconds)
         self._thinking.add(turn)
+
+    def presses(self, turn: str) -> str:
+        """The session whose button a turn presses: what there is to resume, or was lately."""
+        spec = self._turns[turn]
+        address = self._store.address(ConversationKey(CHANNEL, spec.conversation).hash)
+        row = self._load(address)
+        known = [each.id for each in self.sessions.values() if each.address == address]
+        session = row.session if row else known[-1] if known else "nothing"
+        if row and row.kept:
+            session = row.kept.session
+        self._pressed[turn] = session
+        return session
+
+    def _latest(self, session: Session) -> Session:
+        """The last session of its life."""
+        return [each for each in self.sessions.values() if each.life == session.life][-1]
 
     def bot_stops(self, turn: str) -> None:
         """The bot has said all that it has to say, or failed."""
@@ -330,7 +364,8 @@ class Promises:
             return  # what the sweep finishes itself may be first; the next sweep sees to the rest
         for session in self.sessions.values():
             idle = began - session.touched
-            if not session.outcome and idle > self._expire_after(session) + 10:
+            is_over = session.outcome or session.told
+            if not is_over and idle > self._expire_after(session) + 10:
                 self._violated(f"session {session.id} is idle for {idle:g} s, and is not over")
 
     def edges(self) -> list[float]:
@@ -339,6 +374,9 @@ class Promises:
         for session in self.sessions.values():
             if session.outcome:
                 continue
+            if self._resume_within and session.claimed is not None:
+                ends = session.claimed + self._resume_within.total_seconds()
+                found += [ends - SKEW - 1, ends + SKEW + 1, ends + 60 + SKEW + 1]
             if session.claimed is None:
                 stale = session.touched + self._expire_after(session)
                 found += [stale - 1, stale + SKEW + 1.1]
@@ -371,6 +409,8 @@ class Promises:
             self._conclude(request)
             if succeeded:
                 self._changed(request, old, self._load(address))
+        if succeeded and self._resume_within:
+            self._check_kept_states()
         if succeeded:
             for each in request.operations:
                 columns = each.row.columns
@@ -416,8 +456,14 @@ class Promises:
         self._said[turn, text] += 1
         if self._said[turn, text] > 1:
             self._violated(f"{turn} says {text!r} twice")
-        if not self._turns[turn].counts and text == texts.WELCOME_BACK:
+        if not self._turns[turn].counts and text in _GREETINGS:
             return
+        if text in (texts.RESUME_GONE, texts.STAYED):
+            self._refuses_press(turn, text)
+            return
+        self._says(request, turn, text)
+
+    def _says(self, request: Request, turn: str, text: str) -> None:
         commits = self._commits.get(self._turns[turn].activity, [])
         mine = [commit for commit in commits if commit.by.name == turn]
         if text in APOLOGIES:
@@ -428,6 +474,44 @@ class Promises:
             self._violated(f"{turn} answers before it is committed")
         else:
             self._answers(request, (mine or commits)[-1], text)
+
+    def _refuses_press(self, turn: str, text: str) -> None:
+        """A press that resumes nothing is told the truth."""
+        self._refused_presses.add(turn)
+        pressed, received = self._pressed[turn], self._received[turn]
+        lives = [each for each in self.sessions.values() if each.life == life_of(pressed)]
+        if text == texts.STAYED:
+            if not any(each.claimed is None or each.claimed > received - SKEW for each in lives):
+                self._violated(f"{turn} is told that {pressed} goes on, and it does not")
+            return
+        for session in lives:
+            until = self._kept_until(session)
+            if (
+                session.kept_since is not None
+                and session.kept_since < received
+                and until is not None
+                and self._true(until) > self._world.seconds + 2 * SKEW
+                and self._is_live_beside(session, received)
+                and not self._erasures
+            ):
+                self._violated(f"{turn} is told that {pressed} is gone, and it is there")
+
+    def _is_live_beside(self, kept: Session, received: float) -> bool:
+        """Whether the session in its place, if there is one, is not over, too."""
+        row = self._load(kept.address)
+        if row is None or row.session == kept.id:
+            return True
+        here = self.sessions[row.session]
+        return received < here.touched + self._expire_after(here) - SKEW
+
+    def _kept_until(self, session: Session) -> datetime | None:
+        """Until when its row says that it may be resumed."""
+        row = self._load(session.address)
+        if row is None:
+            return None
+        if row.kept and row.kept.session == session.id:
+            return row.kept.until
+        return row.resume_until if row.session == session.id else None
 
     def _warns(self, request: Request, session: Session) -> None:
         # By the row: a turn that is close to the expiry says when its bot began.
@@ -463,7 +547,7 @@ class Promises:
     def _answers(self, request: Request, commit: Commit, text: str) -> None:
         """A turn's answer is sent: by itself, or by one that was sent the same activity."""
         turn, first = request.origin, commit.by
-        if text not in (texts.WELCOME_BACK, commit.text):
+        if text not in (*_GREETINGS, commit.text):
             self._violated(f"{turn.name} says {text!r}, and committed {commit.text!r}")
         commit.answers.add(turn.name)
         if turn.name == first.name:
@@ -497,6 +581,10 @@ class Promises:
     def _changed(
         self, request: Request, old: Conversation | None, new: Conversation | None
     ) -> None:
+        source = self._resumed_by(new) if new else None
+        if new and source:
+            self._resumed(request, source, old, new)
+            return
         if old is not None and (new is None or new.session != old.session):
             self._ended(request, old, replaced=new is not None)
         if new is None:
@@ -512,8 +600,78 @@ class Promises:
             self._begun(request, old, new)
         elif new.status is Status.ACTIVE:
             self._used(request, old, new)
-        elif self.sessions[new.session].claimed is None:
-            self._claimed(self.sessions[new.session], new)
+        else:
+            session = self.sessions[new.session]
+            session.told = session.told or new.is_told
+            if session.claimed is None:
+                self._claimed(session, new)
+
+    def _resumed_by(self, new: Conversation) -> Session | None:
+        """The session that a new one goes on with, if there is one of the same life."""
+        if new.session in self.sessions:
+            return None
+        life = [each for each in self.sessions.values() if each.life == new.life]
+        return life[-1] if life else None
+
+    def _resumed(
+        self, request: Request, source: Session, old: Conversation | None, new: Conversation
+    ) -> None:
+        """A turn goes on with an expired session: in its own row, in time, and with its state."""
+        turn, now = request.origin.name, self._world.seconds
+        spec = self._turns.get(turn)
+        if spec is None or spec.act != "resume" or new.status is not Status.ACTIVE:
+            self._violated(f"{turn} resumes session {source.id}")
+        if life_of(self._pressed[turn]) != source.life:
+            self._violated(f"{turn} pressed {self._pressed[turn]}, and resumes {source.id}")
+        if old is None:
+            self._violated(f"{turn} resumes session {source.id}, whose row is gone")
+        received = self._received[turn]
+        kept = old.kept
+        if old.session != source.id and not (kept and kept.session == source.id):
+            self._violated(f"{turn} resumes {source.id} in the place of {old.session}")
+        until = kept.until if kept and old.session != source.id else old.resume_until
+        if until and self._true(until) < received - 2 * SKEW:
+            self._violated(f"{turn} resumes {source.id}, which was kept until {until}")
+        if old.session == source.id:
+            self._check_replacement(request, source)
+        else:  # the user gives up the one that has begun since
+            self.sessions[old.session].outcome = "given up"
+        source.outcome = source.outcome or "resumed"
+        session = Session(
+            new.session, new.address, source.log, received, new.last_accessed, now, spoken=True
+        )
+        session.own, session.begun_at = source.own, source.begun_at
+        self.sessions[new.session] = session
+        if now - received >= self._expire_after(session) - SKEW:
+            self._stood_still.add(new.address)
+        self._check_log(request, session, new)
+        self._check_own(session, spec, new, is_commit=True)
+        if new.quiet or new.kept or new.resume_until:
+            self._violated(f"{turn} leaves quiet {new.quiet}, kept {new.kept} behind")
+
+    def _check_kept_states(self) -> None:
+        """What may be resumed is all there, until its time is over."""
+        for session in self.sessions.values():
+            if session.claimed is None and session.outcome not in ("", "superseded"):
+                continue
+            until = self._kept_until(session)
+            if until is None:
+                session.kept_since = None
+                continue
+            if session.kept_since is None:
+                session.kept_since = self._world.seconds
+            if self._world.now > until + CLOCK_SKEW or self._erasures:
+                continue
+            row = self._load(session.address)
+            state = row.state if row and row.session == session.id else None
+            if row and row.kept and row.kept.session == session.id:
+                kept = at_once(self._store.load_kept(row))
+                if kept is None and row.kept.bags:
+                    continue  # its document has outlived its time: a sweep came late
+                state = kept.state if kept else b""
+            log = _unpacked(state).get("log", [])
+            if log != session.log:
+                self._violated(f"session {session.id} may be resumed, and its log is {log}")
 
     def _begun(self, request: Request, old: Conversation | None, new: Conversation) -> None:
         turn = request.origin.name
@@ -546,7 +704,10 @@ class Promises:
         spec = self._turns[request.origin.name]
         is_commit = new.recent[-1:] != (old.recent[-1:] if old else ())
         self._check_own(session, spec, new, is_commit=is_commit)
-        if is_commit and spec.effect is Effect.OPENS:
+        is_word = is_commit and spec.effect is Effect.OPENS and spec.act != "resume"
+        if is_word and session.spoken and new.kept:
+            self._violated(f"{spec.name} goes on, and {new.kept.session} may still be resumed")
+        if is_word:
             session.spoken = True
         if new.quiet is session.spoken:
             self._violated(f"quiet: {new.quiet}, and a user has spoken: {session.spoken}")
@@ -632,7 +793,7 @@ class Promises:
 
     def _claimed(self, session: Session, new: Conversation) -> None:
         now = self._world.seconds
-        if new.state:
+        if new.state and not new.resume_until:
             self._violated("an expired conversation has state")
         if now - session.touched < self._expire_after(session):
             self._violated(f"expired while live: idle for {now - session.touched:g} s only")
@@ -643,6 +804,7 @@ class Promises:
             if (
                 started.session is session
                 and self._turns[turn].effect is not Effect.NONE
+                and self._turns[turn].act != "resume"  # of a session that is over already
                 and self._turns[turn].counts
                 and not self._commits.get(self._turns[turn].activity)
                 and not self._world.interrupted(turn)
@@ -987,7 +1149,7 @@ class Promises:
             commits = self._commits.get(self._turns[turn].activity, [])
             if self._world.interrupted(turn) or not self._turns[turn].counts:
                 continue
-            if turn in self._apologised:
+            if turn in self._apologised or turn in self._refused_presses:
                 continue
             if not commits:
                 self._violated(f"{turn} was lost")

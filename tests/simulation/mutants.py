@@ -72,6 +72,9 @@ from tests.simulation.scenario import (
     paced_notices,
     quiet_hours,
     replayed_as_the_user_returns,
+    resumed,
+    resumed_as_it_is_given_up,
+    resumed_for_long,
     short_timeout,
     slow_sweeps,
     two_types,
@@ -748,6 +751,130 @@ def _deadline_of_the_timing_alone(self: Conversation, timing: Timing) -> datetim
     return _deadline(replace(self, own=None), timing)
 
 
+# Kept sessions
+
+
+def _is_merge(on: _Between, operation: Operation) -> bool:
+    return on.is_sweep and _is_conversation(operation) and operation.kind == "merge"
+
+
+def _is_resume(on: _Between, operation: Operation) -> bool:
+    columns = operation.row.columns
+    is_commit = on.is_turn and _is_conversation(operation) and columns.get("Status") == "active"
+    return is_commit and "." in columns["SessionId"] and "ExpiredAt" in on.stored(operation.row)
+
+
+def _is_forgetting(on: _Between, operation: Operation) -> bool:
+    """The claim that takes the state of a kept session away."""
+    is_claim = on.is_sweep and _is_conversation(operation) and operation.kind == "replace"
+    return is_claim and "ResumeUntil" in on.stored(operation.row)
+
+
+async def merged_as_a_replacement(on: _Between, operations: Operations) -> list[str]:
+    """What a sweep has not read is gone."""
+    first, *others = operations
+    if _is_merge(on, first):
+        columns = {
+            name: value
+            for name, value in on.stored(first.row).items()
+            if not name.startswith("State")
+        }
+        row = replace(first.row, columns={**columns, **first.row.columns})
+        first = Operation("replace", row)
+    return await on.table.write([first, *others])
+
+
+async def archived_after_the_claim(on: _Between, operations: Operations) -> list[str]:
+    """The claim takes the state away; a second write brings it back."""
+    first = operations[0]
+    if not _is_merge(on, first) or len(operations) > 1:
+        return await on.table.write(operations)
+    state = {n: v for n, v in on.stored(first.row).items() if n.startswith("State")}
+    (etag,) = await merged_as_a_replacement(on, operations)
+    return await on.table.write([Operation("merge", replace(first.row, columns=state, etag=etag))])
+
+
+async def archived_before_the_claim(on: _Between, operations: Operations) -> list[str]:
+    """The state is copied to a row of its own, which is there even if the user is back."""
+    first = operations[0]
+    if _is_merge(on, first) and "ExpiredAt" not in on.stored(first.row):
+        stored = on.stored(first.row)
+        state = {n: v for n, v in stored.items() if n.startswith("State") or n == "SessionId"}
+        key = f"p|{first.row.key.removeprefix('c|')}|kept"
+        await on.table.write([Operation("upsert", Row(first.row.partition, key, state))])
+    return await on.table.write(operations)
+
+
+async def no_due_row_for_a_resumed_session(on: _Between, operations: Operations) -> list[str]:
+    if not _is_resume(on, operations[0]):
+        return await on.table.write(operations)
+    kept = [each for each in operations if each.row.key[0] != "d"]
+    return (await on.table.write(kept)) + [""] * (len(operations) - len(kept))
+
+
+def _private_bags_before_forgetting() -> InTheCode:
+    claim = Expirer._expire
+
+    async def expire(self: Expirer, conversation: Conversation, row: DueRow, slot: Slot) -> None:
+        if conversation.is_told:
+            store: Any = self._store
+            await store._delete_private_of(conversation.address, conversation.life)
+        await claim(self, conversation, row, slot)
+
+    return InTheCode(Expirer, "_expire", expire)
+
+
+def _kept_for_ever(self: shared.turn.turn._Begun) -> object:
+    return self.session.kept
+
+
+def _cleaned_up_at_once() -> InTheCode:
+    """The work item of a kept session does not wait until its time is over."""
+    handle = Expirer._handle_succeeded
+
+    async def handle_at_once(
+        self: Expirer,
+        conversation: Conversation,
+        row: DueRow,
+        touched: list[tuple[DueRow, DueRow]],
+    ) -> None:
+        await handle(self, replace(conversation, kept=None), row, touched)
+
+    return InTheCode(Expirer, "_handle_succeeded", handle_at_once)
+
+
+def _settled_with_what_may_be_resumed() -> InTheCode:
+    return InTheCode(Expirer, "_stays_until", Expirer._names_writes_until)
+
+
+def _dead_before_it_is_emptied() -> InTheCode:
+    return InTheCode(Conversation, "without_state", lambda self: self)
+
+
+class _LookedOnce:
+    """A store that answers a second look at a conversation with nothing."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def load_tracking(self, address: Address) -> None:
+        del address
+
+
+_handle_succeeded = Expirer._handle_succeeded
+
+
+async def _without_another_look(
+    self: Expirer, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
+) -> None:
+    blind = copy(self)
+    blind._store = _LookedOnce(self._store)
+    await _handle_succeeded(blind, conversation, row, touched)
+
+
 MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "turn commits without If-Match": (
         anything,
@@ -1039,5 +1166,53 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "a dead letter that comes during its user's erasure kept": (
         erased_and_back,
         lambda: InTheCode(TableStore, "drop_listed", _no),
+    ),
+    "claim of what may be resumed replaces its row": (
+        resumed,
+        lambda: OnTheWire(change=merged_as_a_replacement),
+    ),
+    "kept state written back after the claim": (
+        resumed,
+        lambda: OnTheWire(change=archived_after_the_claim),
+    ),
+    "kept state copied before the claim": (
+        resumed,
+        lambda: OnTheWire(change=archived_before_the_claim),
+    ),
+    "resumed without If-Match": (resumed, lambda: OnTheWire(change=unconditional(_is_resume))),
+    "resumed without a due row": (
+        resumed,
+        lambda: OnTheWire(change=no_due_row_for_a_resumed_session),
+    ),
+    "resumed as the same session": (
+        resumed,
+        lambda: InTheCode(shared.domain.conversation, "resumed_session_id", str),
+    ),
+    "forgotten without If-Match": (
+        resumed,
+        lambda: OnTheWire(change=unconditional(_is_forgetting)),
+    ),
+    "private bags of a kept session go first": (resumed, _private_bags_before_forgetting),
+    "kept session outlives words that go on": (
+        resumed,
+        lambda: InTheCode(shared.turn.turn._Begun, "keeps", property(_kept_for_ever)),
+    ),
+    "kept session is cleaned up at once": (resumed, _cleaned_up_at_once),
+    "old work item takes a resumed life for over": (
+        resumed,
+        lambda: InTheCode(shared.expiry.expire, "life_of", str),
+    ),
+    "private bags of both sessions in one place": (
+        resumed,
+        lambda: InTheCode(shared.domain.conversation, "_OTHER_PLACE", ""),
+    ),
+    "settled although it may be resumed": (resumed, _settled_with_what_may_be_resumed),
+    "dead letter of what may be resumed": (
+        resumed_as_it_is_given_up,
+        _dead_before_it_is_emptied,
+    ),
+    "private bags of a kept session go without another look": (
+        resumed_for_long,
+        lambda: InTheCode(Expirer, "_handle_succeeded", _without_another_look),
     ),
 }

@@ -6,9 +6,10 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +26,7 @@ from shared.connector.authentication import InboundAuthentication
 from shared.connector.notices import NoticeSender, say_nothing
 from shared.connector.retry import Retries
 from shared.connector.service_urls import ServiceUrls
+from shared.domain.buttons import resume_value
 from shared.domain.conversation import Conversation
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
@@ -68,6 +70,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "refused": {"type": "invoke", "name": "adaptiveCard/action"},
     "reaction": {"type": "messageReaction", "timestamp": "2026-11-22T12:00:00Z"},
     "join": {"type": "conversationUpdate", "timestamp": "2026-11-22T12:00:00Z"},
+    "resume": {},  # its value is known when it is pressed
 }
 
 
@@ -94,6 +97,8 @@ class Scenario:
         notify_within: users are told only so long after its last use; None: at any time.
         max_age: how long a session lasts at most; None: for ever.
         quiet_hours: in which nobody is told anything; None: there are none.
+        resume_within: how long an expired session may be resumed.
+        kept_seconds: what passes after all is expired that was idle; None: no sweep has come yet.
         expire_after: the timeout.
         channels: the conversations of the type `channel`, by name; the others are personal.
         channels_expire_after: the timeout of these; None: as of the others.
@@ -122,6 +127,8 @@ class Scenario:
     notify_within: timedelta | None = None
     max_age: timedelta | None = None
     quiet_hours: QuietHours | None = None
+    resume_within: timedelta = timedelta(0)
+    kept_seconds: float | None = None
     expire_after: timedelta = EXPIRE_AFTER
     channels: frozenset[str] = frozenset()
     channels_expire_after: timedelta | None = None
@@ -185,6 +192,7 @@ class Simulation:
             max_notice_age_seconds=self._max_notice_age_seconds,
             max_age=scenario.max_age,
             quiet_hours=scenario.quiet_hours,
+            resume_within=scenario.resume_within,
         )
         self.world.watcher = self.promises
         self._start_processes()
@@ -212,6 +220,9 @@ class Simulation:
                     self._is_changed = True
                     self._start_processes()
                 world.loop.pass_time(scenario.idle_seconds)
+                if scenario.kept_seconds is not None:
+                    world.run_healthy(self._sweep("sweep-before", home))
+                    world.loop.pass_time(scenario.kept_seconds)
                 world.note("from here on, anything may happen")
                 world.arrivals = [
                     *(self._turn(turn, process) for turn, process in scenario.turns),
@@ -266,6 +277,7 @@ class Simulation:
             notify_within=self.scenario.notify_within,
             max_age=self.scenario.max_age,
             quiet_hours=self.scenario.quiet_hours,
+            resume_within=self.scenario.resume_within,
         )
         return Policy(timing, [override] if in_channels else [])
 
@@ -317,7 +329,11 @@ class Simulation:
 
         async def take(process: Process) -> None:
             self.promises.received(turn.name)
-            response = await self._bot(process).turns.take(inbound, anonymous())
+            taken = inbound
+            if turn.act == "resume":
+                taken = copy(inbound)
+                taken.value = resume_value(self.promises.presses(turn.name))
+            response = await self._bot(process).turns.take(taken, anonymous())
             self.promises.answered_request(
                 turn.name, response.status if response else HTTPStatus.OK
             )
@@ -407,14 +423,16 @@ class Simulation:
                 clock=lambda: self.world.seconds,
                 randomness=random.Random(process.name),
             )
+            bot = FunctionBot(self._on_turn)
             turns = Turns(
                 store,
                 # Replies once: an invariant here counts them, and lost answers would make two.
                 BufferingAdapter(
                     self.connector, _authentication(), "", Retries(seconds=0), limits=limits
                 ),
-                FunctionBot(self._on_turn),
+                bot,
                 policy=self._policy,
+                on_resumed=partial(self._on_turn, bot),
                 now=self.world.clock(process),
             )
             self._bots[id(process)] = _Bot(process, store, turns, limits)
@@ -441,6 +459,9 @@ class Simulation:
                 await self._count(bot, context, before, spec)
         finally:
             self.promises.bot_stops(turn)
+        if spec.act == "resume":  # as its own method would
+            for bag in (bot.conversation, bot.user, bot.private):
+                await bag.save_changes(context)
         self.bot_is_done.add(turn)
 
     async def _count(
@@ -1029,6 +1050,72 @@ def short_timeout(chance: random.Random) -> Scenario:
     )
 
 
+def resumed(chance: random.Random) -> Scenario:
+    """Users resume what has expired, or write, while sweeps expire it and take it away."""
+    bags = chance.choice(("c", "cp", "cp", "cup", "cup"))
+    acts: Sequence[Act] = ("resume", "resume", "word", "word", "reaction", "join")
+    turns = [replace(_turn(chance, n, ["ann"], ["talk0"]), bags=bags) for n in range(6)]
+    turns = [
+        replace(each, act=chance.choice(acts)) for each in turns[: chance.choice((2, 3, 4, 5))]
+    ]
+    turns = [replace(each, counts=each.act in ("resume", "word", "join")) for each in turns]
+    turns[0] = replace(turns[0], act="word", counts=True)
+    turns[1] = replace(turns[1], act="resume", counts=True)
+    turns[1:] = [
+        replace(each, ends=each.act == "word" and chance.random() < 0.1) for each in turns[1:]
+    ]
+    within = chance.choice((40, 40, 150, 400))
+    return Scenario(
+        before=turns[:1],
+        idle_seconds=chance.choice((90, 98.5, 103.5, 103.5, 103.5)),
+        kept_seconds=chance.choice((None, None, 0, within - 6, within + 1, within + 57)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in turns[1:]],
+        sweeps=_sweeps(chance, (1, 2, 3)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            refusals=chance.choice((0, 0, 0, 1)),
+            crashes=chance.choice((0, 0, 1)),
+            jumps=chance.choice((0, 2, 4)),
+            jump_seconds=(4, chance.choice((12, 33)), chance.choice((61, 103.5))),
+            edges=chance.random() < 0.5,
+            holds=chance.random() < 0.2,
+        ),
+        resume_within=timedelta(seconds=within),
+        max_age=chance.choice((None, None, None, timedelta(seconds=150))),
+    )
+
+
+def resumed_as_it_is_given_up(chance: random.Random) -> Scenario:
+    """A notice fails for good at the moment when its user resumes the session."""
+    turn = replace(_turn(chance, 1, ["ann"], ["talk0"]), act="resume")
+    return Scenario(
+        before=[_turn(chance, 0, ["ann"], ["talk0"])],
+        idle_seconds=103.5,
+        turns=[(turn, chance.choice(PROCESSES))],
+        sweeps=_sweeps(chance, (1,)),
+        skews={},
+        limits=Limits(refusals=1),
+        resume_within=timedelta(seconds=400),
+    )
+
+
+def resumed_for_long(chance: random.Random) -> Scenario:
+    """A turn that resumes a session from beside another takes longer than that is kept."""
+    turns = [replace(_turn(chance, n, ["ann"], ["talk0"]), bags="cp") for n in range(4)]
+    turns[2] = replace(turns[2], act="resume")
+    return Scenario(
+        before=turns[:1],
+        idle_seconds=103.5,
+        kept_seconds=chance.choice((0, 20)),
+        turns=[(turn, PROCESSES[n]) for n, turn in enumerate(turns[1 : chance.choice((3, 4))])],
+        sweeps=_sweeps(chance, (1, 2)),
+        skews={},
+        limits=Limits(jumps=4, jump_seconds=(12, 61, 103.5), jump_weight=4),
+        resume_within=timedelta(seconds=40),
+    )
+
+
 def old_notices(chance: random.Random) -> Scenario:
     """Sweeps come late, or notices fail: some are too old by then, by one of two rules."""
     age, within = chance.choice(((60, None), (None, EXPIRE_AFTER + timedelta(seconds=60))))
@@ -1165,6 +1252,7 @@ KINDS: Sequence[Kind] = (
     quiet_hours,
     own_timing,
     old_sessions,
+    resumed,
     old_notices,
     fanned_out,
     kept_ids,
@@ -1172,7 +1260,13 @@ KINDS: Sequence[Kind] = (
 # State in Cosmos DB is erased by documents, of which the container here has no index.
 ONLY_IN_TABLES: Sequence[Kind] = (erasures,)
 # What `anything` and the others show once in some hundred thousand seeds.
-RARE: Sequence[Kind] = (bots_own_turns, erased_and_back, replayed_as_the_user_returns)
+RARE: Sequence[Kind] = (
+    bots_own_turns,
+    erased_and_back,
+    replayed_as_the_user_returns,
+    resumed_as_it_is_given_up,
+    resumed_for_long,
+)
 PROCESSES = ("P0", "P1", "P2")
 
 

@@ -105,6 +105,8 @@ def test_where_nothing_is_said_all_is_as_without_a_policy(value: str) -> None:
         ),
         ("warn_before = [" + '"5m",' * 11 + "]", "it must be a time like '5m', or a list of such"),
         ('max_age = "a week"', "line 1: max_age is 'a week'; it must be a whole number of s, m"),
+        ("resume_within = true", "resume_within is True; it must be a whole number of s, m, h or"),
+        ('resume_within = "0s"', "line 1: resume_within is '0s'; it must be a whole number of s,"),
         ("quiet_hours = true", "line 1: quiet_hours is True; it must be { from = '22:00', to = "),
         ('quiet_hours = { from = "22:00" }', "it must be { from = '22:00', to = '07:00', time_zo"),
         (_hours("24:00", "07:00", "UTC"), "line 1: quiet_hours is {'from': '24:00', 'to': '07:00"),
@@ -180,7 +182,7 @@ def test_the_settings_name_each_mistake_and_nobody_unknown_sees_a_value(read: Re
     assert str(raised.value) == (
         "ExpiryPolicy: the text, line 1: notify is 'a secret'; it must be true or false;"
         " ExpiryPolicy: the text, line 2: foo is no value of a policy; there are expire_after,"
-        " warn_before, notify, notify_within, max_age, quiet_hours, override"
+        " warn_before, notify, notify_within, max_age, quiet_hours, resume_within, override"
     )
     assert raised.value.without_values == (
         "ExpiryPolicy is wrong; it must be a TOML file, from the app's folder on, or the TOML"
@@ -281,6 +283,9 @@ SAID: dict[str, list[tuple[str, str, dict[str, object]]]] = {
         ("whatsapp", "personal", {"expire_after": "23h", "notify_within": "1d"}),
         ("webchat", "personal", {"expire_after": "30s", "notify_within": None}),
     ],
+    "Resume": [
+        ("webchat", "personal", {"expire_after": "30m", "resume_within": "1d"}),
+    ],
     "Quiet hours": [
         ("webchat", "personal", {"quiet_hours": "22:00 to 07:00 Europe/Rome"}),
         ("webchat", "groupChat", {"quiet_hours": None}),
@@ -359,6 +364,21 @@ def test_state_in_cosmos_outlives_the_longest_timeout(read: Read) -> None:  # no
     assert read(COSMOS, ExpiryPolicy=FILE, CosmosDbTimeToLive="28860")
 
 
+def test_state_in_cosmos_also_outlives_the_time_in_which_it_can_be_resumed(read: Read) -> None:  # noqa: F811
+    file = 'expire_after = "8h"\nresume_within = "1d"\n[[override]]\nchannel = "slack"\n'
+    file += 'expire_after = "2d"\nresume_within = false'  # longer, but nothing is kept of it
+    with pytest.raises(SettingsError) as raised:
+        read(COSMOS, ExpiryPolicy=file, CosmosDbTimeToLive="172859")
+    assert str(raised.value) == (
+        "CosmosDbTimeToLive is 172859; it must be 172860 or more, as a conversation may be idle or"
+        " kept to be resumed for 172800 s: else state might be gone before its conversation expires"
+    )
+    file = file.replace("2d", "9h").replace("false", '"1d"')
+    with pytest.raises(SettingsError, match=r"must be 118860 or more, .* resumed for 118800 s"):
+        read(COSMOS, ExpiryPolicy=file, CosmosDbTimeToLive="118859")
+    assert read(COSMOS, ExpiryPolicy=file, CosmosDbTimeToLive="118860")
+
+
 def test_the_time_to_live_alone_takes_no_policy(read: Read) -> None:  # noqa: F811
     with pytest.raises(SettingsError, match=r"ExpiryPolicy names rules; .* must be left out"):
         read(COSMOS, ExpiryPolicy=FILE, **{"AzureWebJobs.expiry_timer.Disabled": "true"})
@@ -373,9 +393,17 @@ def lines() -> Lines:
     return said, said.append
 
 
-VALUES = ("expire_after", "warn_before", "notify", "notify_within", "max_age", "quiet_hours")
+VALUES = (
+    "expire_after",
+    "warn_before",
+    "notify",
+    "notify_within",
+    "max_age",
+    "resume_within",
+    "quiet_hours",
+)
 NIGHT = "22:00 to 07:00 UTC"
-TOLD = ("yes", "at any time", "none", NIGHT)
+TOLD = ("yes", "at any time", "none", "2d", NIGHT)
 
 
 async def test_the_command_says_what_holds_for_each_channel_and_type(
@@ -384,18 +412,18 @@ async def test_the_command_says_what_holds_for_each_channel_and_type(
     file = tmp_path / "mine.toml"
     text = FILE.replace('expire_after = "1h"', 'warn_before = ["60s", "30s"]')
     night = _hours("22:00", "07:00", "UTC")
-    slack = 'max_age = "2h"\nquiet_hours = false\n'
-    file.write_text(f"{night}\n{text}{slack}", "utf-8")
+    slack = 'max_age = "2h"\nquiet_hours = false\nresume_within = false\n'
+    file.write_text(f'{night}\nresume_within = "2d"\n{text}{slack}', "utf-8")
     said, say = lines
     await policies.check(str(file), say)
     assert [re.split(" {2,}", line) for line in said] == [
         ["channel", "type", *VALUES],
         ["msteams", "personal", "8h", "1m, 30s", *TOLD],
-        ["msteams", "groupChat", "8h", "never", "no", "at any time", "none", NIGHT],
-        ["msteams", "channel", "90s", "never", "no", "at any time", "none", NIGHT],
-        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h", "none"],
-        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h", "none"],
-        ["slack", "channel", "90s", "never", "no", "1d", "2h", "none"],
+        ["msteams", "groupChat", "8h", "never", "no", "at any time", "none", "2d", NIGHT],
+        ["msteams", "channel", "90s", "never", "no", "at any time", "none", "2d", NIGHT],
+        ["slack", "personal", "ExpireAfterSeconds", "1m, 30s", "yes", "1d", "2h", "no", "none"],
+        ["slack", "groupChat", "ExpireAfterSeconds", "never", "no", "1d", "2h", "no", "none"],
+        ["slack", "channel", "90s", "never", "no", "1d", "2h", "no", "none"],
         ["any other", "personal", "ExpireAfterSeconds", "1m, 30s", *TOLD],
         ["any other", "groupChat", "ExpireAfterSeconds", "1m, 30s", *TOLD],
         ["any other", "channel", "90s", "1m, 30s", *TOLD],

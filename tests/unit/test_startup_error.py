@@ -11,12 +11,14 @@ import azure.functions as func
 import pytest
 
 import shared.bot
-from shared.loaded_bot import load_bot
+from scripts.processes import ROOT
+from shared.loaded_bot import load_bot, load_hooks
 from tests.settings_of_app import no_settings
 from tests.unit.test_functions import DEVELOPMENT
 
 Answers = dict[str, tuple[int, dict[str, object]]]
 Load = Callable[..., Awaitable[Answers]]
+PutHooks = Callable[[str | None], None]
 
 
 async def answers(app: func.FunctionApp) -> Answers:
@@ -38,10 +40,29 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
             monkeypatch.setenv(name, value)
         monkeypatch.delitem(sys.modules, "function_app", raising=False)
         load_bot.cache_clear()
+        load_hooks.cache_clear()
         return await answers(importlib.import_module("function_app").app)
 
     yield load_with
     load_bot.cache_clear()
+    load_hooks.cache_clear()
+
+
+@pytest.fixture
+def put_hooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[PutHooks]:
+    """Puts code into the place of shared/hooks.py; None: the file is deleted."""
+
+    def put(code: str | None) -> None:
+        folder = tmp_path / "shared"
+        folder.mkdir()
+        if code is not None:
+            (folder / "hooks.py").write_text(code)
+        others = [each for each in shared.__path__ if each != str(ROOT / "shared")]
+        monkeypatch.setattr(shared, "__path__", [str(folder), *others])
+        monkeypatch.delitem(sys.modules, "shared.hooks", raising=False)
+
+    yield put
+    sys.modules.pop("shared.hooks", None)
 
 
 @pytest.mark.parametrize(
@@ -152,3 +173,40 @@ async def test_a_mistake_in_the_bot_is_named_before_the_first_message(  # noqa: 
     printed = capsys.readouterr().err
     assert printed.startswith(f"The app cannot start: {words.split(' (', maxsplit=1)[0]}")
     assert ("a-secret" in printed) == (value is _fails)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def on_expired(conversation): ...", "on_expired of shared/hooks.py is no coroutine"),
+        ("on_warned = 'words'", "on_warned of shared/hooks.py is no coroutine function"),
+        ("raise KeyError('a-secret')", "the code of shared/hooks.py failed (KeyError)"),
+        ("import shared.missing", "the code of shared/hooks.py failed (ModuleNotFoundError)"),
+        ("this is no Python", "the code of shared/hooks.py failed (SyntaxError)"),
+    ],
+)
+async def test_a_mistake_in_the_hooks_is_named_before_the_first_sweep(
+    load: Load,
+    put_hooks: PutHooks,
+    capsys: pytest.CaptureFixture[str],
+    code: str,
+    words: str,
+) -> None:
+    put_hooks(code)
+    found = await load()
+    status, health = found["health"]
+    assert (status, health["failed"]) == (503, ["hooks"])
+    assert str(health["reason"]).startswith(words)
+    assert "a-secret" not in json.dumps(found)
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"The app cannot start: {words.split(' failed', maxsplit=1)[0]}")
+    assert ("a-secret" in printed) == ("a-secret" in code)
+
+
+@pytest.mark.parametrize("code", ["", None, "async def on_expired(conversation): ..."])
+async def test_hooks_may_be_left_out(put_hooks: PutHooks, code: str | None) -> None:
+    put_hooks(code)
+    load_hooks.cache_clear()
+    found = load_hooks()
+    assert found.on_warned is None
+    assert (found.on_expired is not None) == bool(code)

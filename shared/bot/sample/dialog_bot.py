@@ -26,6 +26,13 @@ class DialogBot(ActivityHandler):
         for state in self._states:
             await state.save_changes(turn_context)
 
+    async def on_resumed(self, turn_context: TurnContext) -> None:
+        """Asks the last question again, then saves the states it changed."""
+        context = await self._dialogs.create_context(turn_context)
+        await context.reprompt_dialog()
+        for state in self._states:
+            await state.save_changes(turn_context)
+
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         """Goes on with the dialog, or begins it."""
         turn_context.activity.text = text_to_bot(turn_context.activity)

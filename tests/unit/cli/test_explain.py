@@ -200,3 +200,60 @@ async def test_the_docs_show_what_is_said(tmp_path: Path) -> None:
     next_ones = "\n".join(await operator.next_ones(3))
     assert f"```text\n{normal(explained)}\n```" in normal(page)
     assert f"```text\n{normal(next_ones)}\n```" in normal(page)
+
+
+RESUMABLE = 'resume_within = "1h"'
+
+
+async def test_of_a_session_that_may_be_resumed_it_says_until_when() -> None:
+    operator = Operator(RESUMABLE)
+    bot = operator.bot
+    await bot.say()
+    found = await operator.explain()
+    assert found["resume_within"] == "1h  (the text, line 1)"
+    assert "resume until" not in found
+    bot.clock.sleep(103)
+    await bot.sweep()
+    until, gone = (bot.clock() + timedelta(seconds=each) for each in (3600, 3660))
+    found = await operator.explain()
+    assert found["state"].startswith("kept  (session ")
+    assert found["resume until"] == f"{until:%Y-%m-%d %H:%M:%SZ} (in 60 min)"
+    assert found["looked at"].startswith(f"{gone:%Y-%m-%d %H:%M:%SZ}")
+    assert found["next"] == f"it is forgotten after {gone:%Y-%m-%d %H:%M:%SZ}"
+    (line,) = await operator.next_ones(9)
+    assert f"  {found['next']}  directline|talk" in line
+
+
+async def test_of_a_session_beside_a_kept_one_it_says_both() -> None:
+    operator = Operator(RESUMABLE)
+    bot = operator.bot
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.sweep()
+    gone = f"{bot.clock() + timedelta(seconds=3660):%Y-%m-%d %H:%M:%SZ}"
+    await bot.say()
+    row = await bot.row()
+    assert row
+    assert row.kept
+    await operator.explain()
+    start = next(number for number, line in enumerate(operator.said) if line.startswith("kept "))
+    new, kept = (
+        {line[:13].strip(): line[14:] for line in lines}
+        for lines in (operator.said[:start], operator.said[start:])
+    )
+    assert new["state"] == f"active  (session {row.session})"
+    assert new["next"] == "it expires, and its users are told"
+    assert kept["kept"] == f"the session before  (session {row.kept.session})"
+    assert kept["resume until"].endswith("(in 60 min)")
+    assert kept["looked at"].startswith(gone)
+    assert kept["next"] == (
+        f"it is forgotten after {gone}, or once its user goes on with the new session"
+    )
+    said = await operator.next_ones(9)
+    assert "it expires, and its users are told" in said[0]
+    assert "the kept session before this one is forgotten" in said[1]
+    bot.clock.sleep(98)
+    await bot.say()
+    bot.clock.sleep(98)
+    await bot.say()
+    assert "the rest of a session that is over is cleaned up" in (await operator.next_ones(9))[1]

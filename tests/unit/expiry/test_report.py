@@ -37,6 +37,7 @@ def status_with(*sweeps: SweepRecord) -> Status:
         at=NOW,
         waiting={},
         warned=0,
+        kept=0,
         overdue=0,
         oldest_overdue_seconds=0.0,
         more=False,

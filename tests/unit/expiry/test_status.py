@@ -73,6 +73,25 @@ async def test_who_is_warned_is_counted_apart_until_a_sweep_finds_them_back() ->
     assert (status.warned, sum(status.waiting.values()), status.overdue) == (0, 2, 0)
 
 
+async def test_what_is_kept_to_be_resumed_is_counted_apart_also_beside_a_new_session() -> None:
+    timing = Timing(timedelta(seconds=1000), resume_within=timedelta(hours=1))
+    bot = BotInMemory(FunctionBot(count_in_conversation), timing)
+    for name in "away", "back":
+        await bot.say(conversation={"id": name})
+    bot.clock.sleep(1003)
+    await bot.sweep()
+    await bot.say(conversation={"id": "back"})
+    status = await status_of(bot)
+    assert (status.kept, sum(status.waiting.values()), status.overdue) == (2, 1, 0)
+    assert status.as_json()["kept"] == status.by_time_left["kept"] == 2
+    bot.clock.sleep(3665)
+    status = await status_of(bot)
+    assert (status.kept, status.overdue) == (0, 3)
+    await bot.sweep()
+    status = await status_of(bot)
+    assert (status.kept, sum(status.waiting.values())) == (1, 0)
+
+
 @pytest.mark.parametrize(("age", "health"), [(LATE_AFTER, "good"), (LATE_AFTER + 1, "bad")])
 async def test_a_sweep_that_is_missing_is_bad(bot: BotInMemory, age: int, health: str) -> None:
     await bot.store.record_sweep(SweepRecord(bot.clock.now), 0)

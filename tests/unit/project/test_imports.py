@@ -83,3 +83,19 @@ def test_what_a_room_must_not_load_is_seen(tmp_path: Path) -> None:
     ours, loaded = look_at("shared.inner", path=tmp_path)
     assert ours == ["shared.outer imports aiohttp", "shared.outer imports opentelemetry"]
     assert {"aiohttp", "opentelemetry.sdk"} <= set(loaded["shared.inner"])
+
+
+def test_hooks_are_loaded_without_the_bot() -> None:
+    code = """
+import shared.app, sys
+from shared.loaded_bot import load_hooks
+
+load_hooks()
+print(*(name for name in sys.modules if name.startswith("shared.")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    assert {"shared.app", "shared.connector.hooks"} <= set(loaded)
+    assert [name for name in loaded if name.split(".")[1] == "bot"] == []

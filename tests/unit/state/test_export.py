@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from shared.domain.conversation import Conversation
 from shared.domain.errors import NewerRowError
 from shared.domain.identity import user_hash
+from shared.domain.timing import Timing
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.state.export import Exports
 from shared.storage.tables import Operation, Row
@@ -162,3 +164,83 @@ async def test_it_is_ascii_without_control_characters() -> None:
     text += "".join([piece async for piece in exports.of_user(CHANNEL, "ann")])
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
+
+
+RESUMABLE = Timing(timedelta(seconds=100), resume_within=timedelta(hours=1))
+
+
+def resumable(store: str) -> BotInMemory:
+    return BotInMemory(FunctionBot(count_in_every_bag), RESUMABLE, cosmos=STORES[store]())
+
+
+async def expire(bot: BotInMemory) -> None:
+    bot.clock.sleep(103)
+    await bot.sweep()
+
+
+@pytest.mark.parametrize("store", ["tables", "cosmos"])
+async def test_what_is_kept_to_be_resumed_is_in_it(store: str) -> None:
+    bot = resumable(store)
+    await bot.say()
+    await expire(bot)
+    (found,) = (await exported(bot))["conversations"]
+    assert (found["conversationData"], found["privateData"]) == ({"count": 1}, {"count": 1})
+    assert found["resumableUntil"] == f"{bot.clock() + timedelta(hours=1):%Y-%m-%dT%H:%M:%S+00:00}"
+    assert "before" not in found
+
+
+@pytest.mark.parametrize("store", ["tables", "cosmos"])
+@pytest.mark.parametrize("newer", [False, True])
+async def test_a_session_that_is_kept_beside_a_new_one_is_in_it(store: str, newer: bool) -> None:
+    bot = resumable(store)
+    for _ in range(3):
+        await bot.say()
+    await expire(bot)
+    if newer:  # then its private bags stand where the kept ones stood
+        await bot.say()
+        await expire(bot)
+    await bot.say()
+    (found,) = (await exported(bot))["conversations"]
+    assert (found["conversationData"], found["privateData"]) == ({"count": 1}, {"count": 1})
+    count = {"count": 1 if newer else 3}
+    assert found["before"] == {
+        "resumableUntil": f"{bot.clock() + timedelta(hours=1):%Y-%m-%dT%H:%M:%S+00:00}",
+        "conversationData": count,
+        "privateData": count,
+    }
+
+
+@pytest.mark.parametrize("store", ["tables", "cosmos"])
+async def test_of_a_kept_session_of_a_group_only_the_users_own_data_are_in_it(store: str) -> None:
+    bot = resumable(store)
+    await bot.say(**GROUP)
+    await bot.say(sender="bob", **GROUP)
+    await expire(bot)
+    await bot.say(sender="bob", **GROUP)
+    (found,) = (await exported(bot))["conversations"]
+    assert found["before"].keys() == {"resumableUntil", "privateData"}
+    assert (found["privateData"], found["before"]["privateData"]) == (None, {"count": 1})
+
+
+async def test_what_a_session_left_that_was_given_up_is_in_it() -> None:
+    bot = resumable("tables")
+    for _ in range(3):
+        await bot.say()
+    await expire(bot)
+    await bot.say()
+    await bot.say()
+    (found,) = (await exported(bot))["conversations"]
+    assert found["before"] == {"resumableUntil": None, "privateData": {"count": 3}}
+
+
+async def test_a_damaged_kept_row_is_named_and_the_rest_is_there() -> None:
+    bot = resumable("tables")
+    await bot.say()
+    await expire(bot)
+    await bot.say()
+    row = next(row for row in table(bot).rows.values() if row.key.endswith("|kept"))
+    await change(bot, "conversations", row.key, SessionId=5)
+    found = await exported(bot)
+    assert row.key in found["unreadable"][0]
+    (talk,) = found["conversations"]
+    assert talk["before"]["privateData"] == {"count": 1}

@@ -63,8 +63,8 @@ def test_the_examples_of_the_docs_are_read_and_say_what_the_page_says(read: Read
 
 
 NAMES = (
-    "it must name expired, expired_max_age, stay, stayed, something_went_wrong, too_many_at_once,"
-    " warning, welcome_back"
+    "it must name expired, expired_max_age, expired_resumable, resume, resume_gone, resumed, stay,"
+    " stayed, something_went_wrong, too_many_at_once, warning, welcome_back, welcome_back_resumable"
 )
 
 

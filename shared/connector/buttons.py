@@ -1,0 +1,20 @@
+"""A message with one button, in the form that its channel shows. Its text says all without it."""
+
+from typing import Any
+
+from botbuilder.core import CardFactory
+from botbuilder.schema import ActionTypes, Activity, CardAction, SuggestedActions
+
+
+def add_button(message: Activity, channel: str, title: str, value: dict[str, Any]) -> None:
+    """Add the button; a press brings the value back, as that of a message."""
+    if channel == "msteams":  # it shows suggested actions in personal chats only
+        # Not a hero card: the Playground does not send who presses there.
+        button = {"type": "Action.Submit", "title": title, "data": value}
+        card = {"type": "AdaptiveCard", "version": "1.0", "body": [], "actions": [button]}
+        message.attachments = [CardFactory.adaptive_card(card)]
+        return
+    action = CardAction(
+        type=ActionTypes.message_back, title=title, text=title, display_text=title, value=value
+    )
+    message.suggested_actions = SuggestedActions(actions=[action])
