@@ -8,7 +8,7 @@ PYTEST_AT_ONCE = -n 3 --dist worksteal
 # Containers often forbid to keep bytecode. Then each worker would compile all the tests again.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(VENV_PYTHON) -m pytest
 
-.PHONY: run check test test-deep test-func test-like-flex test-own-bot test-browser status lint bench lock audit teams-package install clean
+.PHONY: run check test test-deep test-func test-like-flex test-own-bot test-browser status lint bench bench-peers lock audit teams-package install clean
 
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
@@ -53,6 +53,9 @@ lint: install ## format, lint, types, and which room may import which
 bench: install ## what a turn, a send and a sweep cost
 	$(VENV_PYTHON) -m benchmarks
 
+bench-peers: install ## a turn beside the same by hand and on living SDKs, in an environment of their own
+	$(VENV_PYTHON) -m benchmarks.peers
+
 lock: install ## pin what requirements*.in ask for; UPGRADE=--upgrade takes the newest versions
 	$(VENV_PYTHON) -m scripts.lock $(UPGRADE)
 
@@ -66,4 +69,4 @@ install: ## the virtual environment and node_modules, if not up to date
 	@$(PYTHON) -m scripts.install
 
 clean: ## remove what was installed or stored here; local.settings.json stays
-	rm -rf .venv .venv-3.13 build node_modules .azurite devTools .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.13 .venv-peers build node_modules .azurite devTools .mypy_cache .pytest_cache .ruff_cache .hypothesis

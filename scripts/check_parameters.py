@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from scripts.processes import ROOT
 from shared.ncrontab import Ncrontab, NcrontabError
@@ -152,24 +153,41 @@ def _mistakes_in_policy(variables: Mapping[str, str]) -> Iterator[str]:
             text = base64.b64decode(value.removeprefix(_BASE64), validate=True).decode()
         else:
             text = (ROOT / value).read_text(encoding="utf-8")
-        tomllib.loads(text)
+        policy = tomllib.loads(text)
     except (OSError, ValueError) as error:
         yield (
             f"EXPIRY_POLICY is {value!r}; it must be a TOML file of the project, or {_BASE64} and"
             f" TOML in base64: {error}."
         )
         return
-    found = re.findall(r'expire_after *= *["\']([0-9]{1,9})([smhd])', text, re.ASCII)
-    longest = max((int(number) * _UNITS[unit] for number, unit in found), default=0)
+    needed = _seconds_that_state_is_needed(policy)
     lives = variables.get("COSMOS_TIME_TO_LIVE", "")
-    least = longest + _MARGIN_SECONDS
+    least = needed + _MARGIN_SECONDS
     # By default it lives for a day more than EXPIRE_AFTER_SECONDS.
-    is_short = least > int(lives) if lives.isdecimal() else longest > _UNITS["d"]
+    is_short = least > int(lives) if lives.isdecimal() else needed >= _UNITS["d"]
     if variables.get("STATE_STORE") == "cosmos" and is_short:
         yield (
-            f"COSMOS_TIME_TO_LIVE is {lives!r}; it must be {least} or more, as EXPIRY_POLICY has a"
-            f" timeout of {longest} s."
+            f"COSMOS_TIME_TO_LIVE is {lives!r}; it must be {least} or more, as EXPIRY_POLICY needs"
+            f" the state of a conversation for {needed} s."
         )
+
+
+def _seconds_that_state_is_needed(policy: Mapping[str, Any]) -> int:
+    """The longest timeout and the time to resume after it; that of EXPIRE_AFTER_SECONDS not."""
+    overrides = policy.get("override", [])
+    rules = [policy, *(overrides if isinstance(overrides, list) else [])]
+    return max(
+        sum(
+            _seconds(rule.get(name, policy.get(name))) for name in ("expire_after", "resume_within")
+        )
+        for rule in rules
+        if isinstance(rule, dict)
+    )
+
+
+def _seconds(duration: object) -> int:
+    found = re.fullmatch("([0-9]{1,9})([smhd])", duration) if isinstance(duration, str) else None
+    return int(found[1]) * _UNITS[found[2]] if found else 0
 
 
 def _changes_of_what_is_fixed(

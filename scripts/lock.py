@@ -9,11 +9,11 @@ from scripts.processes import run
 
 OLDEST_PYTHON = "3.11"
 # In this order: each reads the pins of the one before.
-FILES = ("requirements", "requirements-dev", "requirements-build")
+FILES = ("requirements", "requirements-dev", "requirements-build", "benchmarks/peers/requirements")
 
 
 def main() -> None:
-    """Writes requirements.txt, requirements-dev.txt and requirements-build.txt.
+    """Writes the .txt of each file.
 
     Raises:
         SystemExit: no versions fit together, or the package index cannot be reached.

@@ -153,7 +153,7 @@ async def _compare() -> None:
     logging.disable()  # each refusal is a line
     rows: list[list[object]] = []
     with running_channel() as channel:
-        connector = our_connector(channel)
+        connector = our_connector(channel.cloud)
         ours, stock = our_answer(channel, our_turns(connector)), stock_answer(channel)
         nobody, full, *others = (None, *kinds(channel))
         # The SDK's adapter comes last, as it needs a long time to recover.

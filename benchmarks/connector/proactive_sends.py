@@ -108,7 +108,7 @@ async def _measure(send: Send, at_once: int, sends: int) -> tuple[float, float, 
 async def _compare() -> None:
     rows: list[list[object]] = []
     with running_channel(delay_seconds=DELAY_SECONDS) as channel:
-        connector = our_connector(channel)
+        connector = our_connector(channel.cloud)
         ours = our_send(channel, connector)
         alternatives = {
             "BotFrameworkAdapter": stock_send(channel, old_stock_adapter(channel)),

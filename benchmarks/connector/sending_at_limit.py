@@ -134,7 +134,7 @@ async def _run(channel: Channel, notices: int) -> Outcome:
     await _fill(store, channel, notices)
     budget = Budget(TableBudget(MemoryTable()))  # as the app has, with nobody else in it
     limits = SendingLimits(read_limits(SendingSettings()), budget=budget)
-    connector = our_connector(channel)
+    connector = our_connector(channel.cloud)
     sender = NoticeSender(connector, ServiceUrls(), limits)
     held = begin_peak()
     keep_what_is_there()  # as the app does; the table would not even be in this process

@@ -8,7 +8,6 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -19,20 +18,24 @@ from botbuilder.core import ConversationState, MemoryStorage, PrivateConversatio
 from botbuilder.core.cloud_adapter_base import CloudAdapterBase
 from botbuilder.schema import Activity
 
-from benchmarks.connector.channel import APP_ID, APP_PASSWORD, Channel, running_channel, ssl_context
+from benchmarks.connector.channel import APP_ID, APP_PASSWORD, running_channel, ssl_context
 from benchmarks.connector.stock import anonymous_stock_adapter, stock_adapter
+from benchmarks.peers.work import TakeTurn
 from benchmarks.report import progress, ratio, table
 from shared.bot import STATE_TYPES, create_bot
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.authentication import InboundAuthentication
 from shared.connector.client import Connector
+from shared.connector.cloud import Cloud
 from shared.connector.credentials import TokenSource
 from shared.connector.reception import receive
 from shared.domain.policy import Policy
 from shared.domain.timing import Timing
 from shared.state import state_types
 from shared.state.bags import state_bags
+from shared.storage.observed_table import ObservedTable
 from shared.storage.table_store import TableStore
+from shared.storage.tables import Table
 from shared.turn.turn import Turns
 from tests.memory_table import MemoryTable
 
@@ -40,34 +43,33 @@ DIALOG = ("hello", "car", "Ada", "yes", "36", "no picture", "yes")
 ROUNDS = 5
 OUR_DIALOGS, STOCK_DIALOGS = 20, 3  # a round; the stock adapter needs 100 ms and more for a turn
 
-# Takes a turn: the body of a request, and its Authorization header.
-TakeTurn = Callable[[bytes, str], Awaitable[object]]
 _conversations = count(1)
 
 
-def our_connector(channel: Channel, app_id: str = APP_ID) -> Connector:
-    tokens = TokenSource(app_id=app_id, app_password=APP_PASSWORD, cloud=channel.cloud)
+def our_connector(cloud: Cloud, app_id: str = APP_ID) -> Connector:
+    tokens = TokenSource(app_id=app_id, app_password=APP_PASSWORD, cloud=cloud)
     return Connector(tokens, ssl_context=ssl_context())
 
 
-def our_turns(connector: Connector, app_id: str = APP_ID) -> Turns:
+def our_turns(
+    connector: Connector, app_id: str = APP_ID, tables: tuple[Table, Table] | None = None
+) -> Turns:
     state_types.register(*STATE_TYPES)
+    conversations, users = tables or (MemoryTable(), MemoryTable())
     return Turns(
-        TableStore(MemoryTable(), MemoryTable(), 64),
+        TableStore(ObservedTable(conversations), ObservedTable(users), 64),
         BufferingAdapter(connector, InboundAuthentication(app_id=app_id).sdk, app_id),
         create_bot(*state_bags()),
         policy=Policy(Timing(timedelta(minutes=30))),
     )
 
 
-def our_app(channel: Channel, connector: Connector, app_id: str) -> TakeTurn:
-    """What the messages function does."""
-    authentication = InboundAuthentication(
-        app_id=app_id,
-        cloud=channel.cloud,
-        ssl_context=ssl_context(),
-    )
-    turns = our_turns(connector, app_id)
+def our_app(
+    cloud: Cloud, connector: Connector, app_id: str, tables: tuple[Table, Table] | None = None
+) -> TakeTurn:
+    """What the messages function does; its rows are in memory, or in these two tables."""
+    authentication = InboundAuthentication(app_id=app_id, cloud=cloud, ssl_context=ssl_context())
+    turns = our_turns(connector, app_id, tables)
 
     async def take(body: bytes, bearer: str) -> object:
         headers = {"content-type": "application/json", "authorization": bearer}
@@ -165,8 +167,8 @@ async def _measure() -> None:
                 anonymous_stock_adapter(),
             ),
         ):
-            connector = our_connector(channel, app_id)
-            ours = our_app(channel, connector, app_id)
+            connector = our_connector(channel.cloud, app_id)
+            ours = our_app(channel.cloud, connector, app_id)
             rows += await _compare(setting, caller, ours, stock_app(adapter))
             await connector.close()
     table(

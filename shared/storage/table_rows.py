@@ -29,9 +29,6 @@ from shared.storage.tables import Operation, Row
 # A binary property holds at most 64 KiB.
 CHUNK_BYTES = 64_000
 
-# The end of the key of a participant's own row.
-_OWN = ["w"]
-
 # In the column Timing: the conversation never expires.
 _NEVER = "never"
 
@@ -382,9 +379,17 @@ def _bags(columns: Columns, session: str) -> Bags | None:
 
 
 def private_key(conversation: Conversation, user: str) -> str:
-    """The key of the row of a private bag."""
-    place = f"|{conversation.private_place}" if conversation.private_place else ""
+    """The key of the row of a private bag.
+
+    Sweeps of earlier versions delete it with its session, as it has no more parts than theirs.
+    """
+    place = f".{conversation.private_place}" if conversation.private_place else ""
     return f"p|{conversation.address.key}|{user}{place}"
+
+
+def user_of_private(row: Row) -> str:
+    """The user whose private bag, or own row, this is."""
+    return row.key.split("|")[2].partition(".")[0]
 
 
 def private_columns_of(life: str, bag: PrivateState) -> dict[str, Any]:
@@ -400,7 +405,8 @@ def private_of(row: Row, user: str, life: str | None) -> PrivateState:
         NewerRowError: a newer version wrote it.
     """
     with read_row(row) as columns:
-        if columns.text_or_none("SessionId") != life and life is not None:
+        # An earlier version writes the whole id of a session that was resumed.
+        if life is not None and life_of(columns.text("SessionId", "")) != life:
             return PrivateState(user, b"", "")
         return PrivateState(user, joined_chunks(row, "State"), columns.text("Version", ""))
 
@@ -422,7 +428,7 @@ def own_row(conversation: Conversation, user: str, entry: Participant) -> Row:
 
 def own_row_key(address: Address, user: str) -> str:
     """The key of that row: it comes right after the user's private bag."""
-    return f"p|{address.key}|{user}|{_OWN[0]}"
+    return f"p|{address.key}|{user}|w"
 
 
 def writer_in(row: Row) -> str:
@@ -449,12 +455,13 @@ def leftover_of(row: Row, session: str, gone_at: datetime | None) -> str:
         NewerRowError: a newer version wrote it.
     """
     with read_row(row) as columns:
-        _, _, user, *place = row.key.split("|")
-        life = life_of(session)
-        if place != _OWN:
-            return user if columns.text_or_none("SessionId") == life else ""
+        _, _, _, *own = row.key.split("|")
+        user, life = user_of_private(row), life_of(session)
+        if not own:
+            return user if life_of(columns.text("SessionId", "")) == life else ""
         until = columns.time_or_none("LastsUntil")
-        is_over = columns.text("Session") == life or (until and gone_at and until < gone_at)
+        is_of_life = life_of(columns.text("Session")) == life
+        is_over = is_of_life or (until and gone_at and until < gone_at)
         return user if gone_at and is_over else ""
 
 
@@ -497,7 +504,7 @@ def user_row_of(row: Row) -> UserRow:
             before=joined_chunks(row, "Before"),
             writer=own_row_writer or columns.text("Writer", ""),
             address=address,
-            session=columns.text("SessionId", ""),
+            session=life_of(columns.text("SessionId", "")),
             base_etag=columns.text("BaseETag", ""),
             written_at=columns.time_or_none("WrittenAt"),
             last_accessed=columns.time_or_none("LastAccessed"),

@@ -4,7 +4,7 @@ Row keys of the conversations table, all rows of one conversation in one partiti
 
     c|{key}                         the conversation: tracking and state in one entity
     p|{key}|{user}                  one user's private bag in it
-    p|{key}|{user}|2                the same, beside that of a kept session
+    p|{key}|{user}.2                the same, beside that of a kept session
     p|{key}|kept                    the state of a kept session, which may be resumed
     p|{key}|{user}|w                the last committed write of a user whom `c` has no place for
     d|{due:010d}|{key}|{session}    the due row: one work item per session
@@ -51,7 +51,7 @@ from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
 from shared.domain.users import Membership, UserRow
 from shared.domain.work import ERASURE, DeadLetter, DueRow
-from shared.storage.columns import FORM_COLUMN, check_form
+from shared.storage.columns import FORM_COLUMN, check_form, is_id
 from shared.storage.table_rows import (
     LETTER,
     MARK,
@@ -85,6 +85,7 @@ from shared.storage.table_rows import (
     swept_columns,
     user_columns,
     user_named_in,
+    user_of_private,
     user_row_of,
     write_over,
     writer_in,
@@ -234,7 +235,8 @@ class TableStore(ConversationStore):
     async def delete_kept(self, address: Address, kept: KeptSession | None) -> None:
         columns = [*_KEY, "SessionId"]
         row = await self._conversations.get(address.shard, kept_row_key(address), columns)
-        if row is None or (kept and row.columns.get("SessionId") != life_of(kept.session)):
+        session = row.columns.get("SessionId") if row else None
+        if row is None or (kept and is_id(session) and session != life_of(kept.session)):
             return
         with suppress(ConflictError):  # by now it is another session's
             await self._conversations.write([Operation("delete", _known(row))])
@@ -308,11 +310,33 @@ class TableStore(ConversationStore):
             operations.append(Operation("upsert", kept_row(address, kept)))
         elif forgetting:
             operations.append(Operation("delete", Row(address.shard, kept_row_key(address))))
-        etag, *_ = await self._conversations.write(operations)
+        etag = await self._write_with_kept(conversation, operations, forgetting)
         for entry in conversation.own_rows.values():
             self._remember(entry.writer)
         kept = kept and replace(kept, state=None)
         return replace(conversation, own_rows={}, kept=kept, etag=etag)
+
+    async def _write_with_kept(
+        self,
+        conversation: Conversation,
+        operations: Sequence[Operation],
+        forgetting: KeptSession | None,
+    ) -> str:
+        """Write them; if somebody else has deleted the row to forget, that is no conflict.
+
+        But it is one for who resumes that session: then its private bags are gone, too.
+        """
+        try:
+            etag, *_ = await self._conversations.write(operations)
+        except ConflictError:
+            if forgetting is None or life_of(forgetting.session) == conversation.life:
+                raise
+            gone = Row(conversation.address.shard, kept_row_key(conversation.address))
+            if await self._conversations.get(gone.partition, gone.key, _KEY):
+                raise
+            others = [each for each in operations if each.row.key != gone.key]
+            etag, *_ = await self._conversations.write(others)
+        return etag
 
     # What a sweep needs
 
@@ -500,7 +524,7 @@ class TableStore(ConversationStore):
         pages = self._conversations.query(address.shard, prefix, prefix + "~", [*_KEY, "SessionId"])
         async for page in pages:
             for row in _readable(_known, page):
-                if row.columns.get("SessionId") == life:
+                if life_of(str(row.columns.get("SessionId"))) == life:
                     await self._delete_unless_changed(row)
 
     async def _delete_unless_changed(self, row: Row) -> None:
@@ -614,7 +638,7 @@ class TableStore(ConversationStore):
     ) -> bool:
         first, own = f"p|{address.key}|{user}", own_row_key(address, user)
         pages = self._conversations.query(address.shard, first, own + "~", _KEY)
-        rows = [_known(row) async for page in pages for row in page if _is_about(row, user)]
+        rows = [_known(row) async for page in pages for row in page if user_of_private(row) == user]
         if make_sure:
             await make_sure()
         if rows:
@@ -664,11 +688,6 @@ def _readable(read: Callable[[Row], _T], rows: Iterable[Row]) -> list[_T]:
         except (StateUnreadableError, NewerRowError) as error:
             logger.error("table: %s", error)  # noqa: TRY400 - it names the row
     return found
-
-
-def _is_about(row: Row, user: str) -> bool:
-    _, _, whose, *_ = row.key.split("|")
-    return whose == user
 
 
 def _letter_key(entry: Membership) -> str:

@@ -948,6 +948,22 @@ async def test_what_was_given_up_is_gone_and_the_new_session_stays(
 
 
 @rows_only
+async def test_a_kept_row_that_is_gone_is_no_conflict_but_for_who_resumes(
+    store: TableStore,
+) -> None:
+    beside = await kept_beside(store)
+    kept = await store.load_kept(beside)
+    assert kept
+    await store.delete_kept(beside.address, kept)
+    with pytest.raises(ConflictError):
+        await store.save(beside.resumed(kept, NOW), due=DUE, forgetting=kept)
+    again = await store.save(replace(beside, kept=None, state=b"newer"), forgetting=kept)
+    assert await store.load(beside.address) == again
+    with pytest.raises(ConflictError):
+        await store.save(replace(beside, kept=None), forgetting=kept)  # an old version
+
+
+@rows_only
 async def test_a_kept_row_that_is_damaged_is_an_error_that_names_it(
     store: TableStore, tables: tuple[Table, Table]
 ) -> None:

@@ -108,6 +108,7 @@ RUN: dict[str, str] = {
     "make audit": ".github/workflows/test.yml",
     "make lock": ".github/workflows/test.yml",
     "make bench": ".github/workflows/long.yml",
+    "make bench-peers": ".github/workflows/long.yml",
     "python -m benchmarks": ".github/workflows/long.yml",
     "python -m benchmarks.expiry.day": ".github/workflows/long.yml",
     "python -m benchmarks.connector.sending_at_limit": ".github/workflows/long.yml",

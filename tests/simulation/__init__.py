@@ -13,7 +13,7 @@ adapter, the store and the codec. What is not: time, randomness, the table's net
   is the same run to the last step. Or depth first: every choice of a small scenario is taken.
   Two orders that differ only in which reads went between the same writes, to no task's notice,
   lead to one state, and what follows it is followed once. The suite covers more than 100,000
-  schedules so, each another sequence of choices.
+  schedules so, each another sequence of choices; most of them in `make test-deep`.
 * **Scenarios** (`scenario.py`): who writes where and when, which activities the channel sends
   again, how many sweeps, of all shards or of one, their budgets, which faults; a bot that thinks
   for minutes, a timeout that changes, a channel that takes few notices or refuses some, dead

@@ -1330,6 +1330,14 @@ def _two_and_room_for_one(turns: int, **limits: Any) -> Scenario:
     return replace(one, before=[*one.before, other], notices_at_most=(1, 100), budget_seconds=50)
 
 
+def _with_resume(small: Scenario, **changes: Any) -> Scenario:
+    """The same, but its first turn resumes what has expired."""
+    (first, process), *others = small.turns
+    turns = [(replace(first, act="resume"), process), *others]
+    within = timedelta(seconds=40)
+    return replace(small, turns=turns, resume_within=within, **changes)
+
+
 # Small enough to take every choice within seconds.
 SMALL = {
     "a late message and a sweep": _small(1, 1),
@@ -1338,6 +1346,10 @@ SMALL = {
         1, 1, idle_seconds=99, jumps=1, jump_seconds=(3.5,)
     ),
     "a sweep with room for one notice of two": _two_and_room_for_one(0),
+    "a resume and a sweep": _with_resume(_small(1, 1, bags="cp")),
+    "a resume and the end of its time": _with_resume(
+        _small(1, 1, bags="cp", jumps=1, jump_seconds=(64,)), kept_seconds=38
+    ),
     "two sweeps": _small(0, 2),
     "two sweeps, a crash": _small(0, 2, crashes=1),
     "a message twice": _with_copy(_small(1, 0, idle_seconds=10)),
@@ -1355,6 +1367,8 @@ LARGER = {
     ),
     "two sweeps, the lease over": _small(0, 2, jumps=1, jump_seconds=(61,)),
     "a late message, a sweep, a fault": _small(1, 1, faults=1),
+    "a resume, a message, a sweep": _with_resume(_small(2, 1)),
+    "a resume, a message, two sweeps, a crash": _with_resume(_small(2, 2, crashes=1)),
     "two messages, user state": _small(2, 0, idle_seconds=10, bags="cu"),
     "a late message and two sweeps": _small(1, 2),
     "two late messages and a sweep": _small(2, 1),

@@ -10,7 +10,7 @@ SEEDS = 600  # `python -m tests.simulation --seeds 1000000` for more
 SEEDS_OF_RARE = 200
 
 
-AT_LEAST = {  # schedules of the two that have the most
+AT_LEAST = {  # schedules of the two that have the most: `make test-deep` explores these
     "a late message, a sweep, a crash": 60_000,
     "a message twice, a crash, 13 s": 40_000,
 }

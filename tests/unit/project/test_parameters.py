@@ -128,6 +128,22 @@ def test_state_in_cosmos_lives_longer_than_the_longest_timeout_of_the_policy(
     assert found == [] if is_taken else found[0].startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("policy", "needed"),
+    [
+        ('resume_within = "1d"', 86_400),
+        ('expire_after = "8h"\nresume_within = "20h"', 100_800),
+        ('resume_within = "20h"\n[[override]]\nexpire_after = "8h"', 100_800),
+        ('resume_within = "20h"\n[[override]]\nexpire_after = "8h"\nresume_within = false', 0),
+    ],
+)
+def test_state_in_cosmos_lives_as_long_as_it_can_be_resumed(policy: str, needed: int) -> None:
+    given = {"EXPIRY_POLICY": f"base64:{b64encode(policy.encode()).decode()}"}
+    said = [f"it must be {needed + 60} or more"] if needed else []
+    found = list(mistakes(given | {"STATE_STORE": "cosmos"}))
+    assert [each.partition("; ")[2].partition(", as")[0] for each in found] == said
+
+
 def test_what_may_be_empty_may_be_set_so() -> None:
     assert list(mistakes({"ALERT_EMAIL": "", "BOT_APP_ID": ""})) == []
 

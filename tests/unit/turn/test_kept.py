@@ -1,12 +1,22 @@
 """What knows of sessions knows of kept ones: what is left of them, and when it goes."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from botbuilder.core import TurnContext
 
 from shared.domain.conversation import Conversation
 from shared.expiry.notice import NoticeResult, Verdict
 from shared.state.state_data import BotData, StateData
-from tests.bot_in_memory import CHANNEL, BotInMemory, FunctionBot, activity, count_in_every_bag
+from tests.bot_in_memory import (
+    CHANNEL,
+    BotInMemory,
+    FunctionBot,
+    activity,
+    count_in_conversation,
+    count_in_every_bag,
+)
 from tests.faults import FaultyTable, do_once, once
 from tests.memory_container import MemoryContainer
 from tests.memory_table import MemoryTable
@@ -243,3 +253,102 @@ async def test_what_is_saved_from_outside_begins_a_session_and_what_was_kept_is_
     assert await everything(bot) == saved
     assert documents(bot) <= 1
     await forget(bot)
+
+
+@pytest.mark.parametrize("is_pressed", [False, True])
+async def test_what_somebody_else_has_deleted_is_gone_and_holds_up_nobody(
+    asked: BotInMemory, *, is_pressed: bool
+) -> None:
+    await asked.say("conversation private")
+    value = await expire(asked)
+    await asked.say("conversation")
+    row = await asked.row()
+    assert row
+    await asked.store.delete_kept(row.address, row.kept)  # as an earlier version's sweep does
+    if is_pressed:
+        assert await press(asked, value) == [GONE]
+    assert await asked.say("conversation") == ["2"]
+    assert await press(asked, value) == [GONE]
+    await forget(asked)
+
+
+# Requests
+
+
+class Requests:
+    """What a bot asks of its two tables: the verb and the kind of each row of a request."""
+
+    def __init__(self, *, resume_within: timedelta) -> None:
+        self._made: list[str] = []
+        tables = FaultyTable(MemoryTable()), FaultyTable(MemoryTable())
+        self.bot = BotInMemory(
+            FunctionBot(count_in_conversation),
+            replace(TIMING, resume_within=resume_within),
+            conversations=tables[0],
+            users=tables[1],
+        )
+        for table in tables:
+            table.before = self._note
+
+    async def _note(self, doing: str) -> None:
+        if not doing.startswith("query d|"):  # which each shard of each sweep costs
+            words = doing.removeprefix("write ").split()
+            self._made.append(" ".join(word.partition("|")[0] for word in words))
+
+    def made(self) -> list[str]:
+        """Since the last call."""
+        made, self._made = self._made, []
+        return made
+
+
+async def test_without_a_time_to_resume_the_requests_are_those_of_before() -> None:
+    requests = Requests(resume_within=timedelta(0))
+    bot = requests.bot
+    await bot.say()
+    assert requests.made() == ["get c", "upsert in", "insert c upsert d"]
+    await bot.say()
+    assert requests.made() == ["get c", "replace c"]
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert requests.made() == ["get c", "replace c", "delete in", "delete c", "delete d"]
+    await bot.say()
+    requests.made()
+    bot.clock.sleep(103)
+    await bot.say()  # before the sweep
+    assert requests.made() == ["get c", "replace c upsert d"]
+
+
+async def test_a_kept_expiry_is_at_most_four_requests_a_look_and_one_for_each_user() -> None:
+    requests = Requests(resume_within=timedelta(hours=1))
+    bot = requests.bot
+    await bot.say()
+    requests.made()
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert requests.made() == ["get c", "merge c", "merge c delete d upsert d"]
+    bot.clock.sleep(WINDOW)
+    await bot.sweep()
+    assert requests.made() == ["get c", "replace c", "delete in", "delete c", "delete d"]
+
+
+async def test_to_resume_costs_no_more_than_a_turn_and_beside_a_new_session_one_read_more() -> None:
+    requests = Requests(resume_within=timedelta(hours=1))
+    bot = requests.bot
+    await bot.say()
+    value = await expire(bot)
+    requests.made()
+    await press(bot, value)
+    assert requests.made() == ["get c", "replace c upsert d"]
+    value = await expire(bot)
+    requests.made()
+    await bot.say()
+    assert requests.made() == ["get c", "replace c upsert d upsert p"]
+    await press(bot, value)
+    assert requests.made() == ["get c", "get p", "replace c upsert d delete p"]
+    value = await expire(bot)
+    await bot.say()
+    requests.made()
+    await bot.say()  # gives it up
+    assert requests.made() == ["get c", "replace c delete p"]
+    await bot.say()
+    assert requests.made() == ["get c", "replace c"]
