@@ -316,7 +316,7 @@ def test_a_snippet_of_the_docs_does_what_they_say(read: Read, heading: str) -> N
 
 
 @pytest.mark.parametrize("store", ["tables", "cosmos"])
-def test_on_ones_own_machine_a_newcomer_is_warned_and_told_within_a_minute(
+def test_on_ones_own_machine_a_newcomer_is_warned_and_told_within_a_minute_and_may_resume(
     read: Read,  # noqa: F811
     store: str,
 ) -> None:
@@ -324,6 +324,7 @@ def test_on_ones_own_machine_a_newcomer_is_warned_and_told_within_a_minute(
     policy = read(DEVELOPMENT, **example | {"StateStore": store}).policy
     assert policy.first_step_after == timedelta(seconds=30)
     assert policy.longest == timedelta(seconds=60)
+    assert policy.longest_resume == timedelta(minutes=10)
 
 
 def test_quiet_hours_can_be_set_and_taken_back() -> None:
