@@ -1204,7 +1204,7 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     ),
     "private bags of both sessions in one place": (
         resumed,
-        lambda: InTheCode(shared.domain.conversation, "_OTHER_PLACE", ""),
+        lambda: InTheCode(shared.domain.conversation, "_other_than", lambda _: ""),
     ),
     "settled although it may be resumed": (resumed, _settled_with_what_may_be_resumed),
     "dead letter of what may be resumed": (

@@ -37,7 +37,7 @@ def first_of(unexplored: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 # One test for both: a test process would explore once more what another has explored.
-@pytest.mark.timeout(600)  # the largest takes a minute or two on a busy machine
+@pytest.mark.timeout(1800)  # the largest takes two minutes of a processor, which may be busy
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.deep if name in AT_LEAST else ()) for name in SMALL],
