@@ -1,18 +1,20 @@
 """The protocol of expiry: what a sweep does with one due row.
 
     due row ── conversation gone, or of another session ──────────────► delete the due row
+            ── of a session that may be resumed in place of the new one► re-file it for later
             ── touched since it was filed ────────────────────────────► re-file it
             ── time for a warning: re-file it at the next step, which says that users were warned
                  ── another sweep was first ──────────────────────────► leave it
                  ── re-filed ─────────────────────────────────────────► send the warning
             ── expired, and leased by another sweep ──────────────────► leave it
             ── idle, in quiet hours, or its channel takes no more now ─► CLAIM and re-file at once
-            ── idle: CLAIM (one conditional write: state gone, leased); the author's on_expired,
-                        if there is one: then the state stays until SETTLE
+            ── idle: CLAIM (one conditional write: leased, and state gone unless it may be
+                        resumed); the author's on_expired, which keeps the state until SETTLE
                  ── write refused: the user is back, or another sweep ► leave it
                  ── written too late for its slot, and none is near ──► re-file it at another time
                  ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
-                 │                                                       then the due row
+                 │                                                       then the due row; or keep
+                 │                                                       both while it may be resumed
                  ── notice to be tried again ─────────────────────────► re-file at that time
                  ── no use in trying (again) ─────────────────────────► a dead letter in the
                  │                                                       place of both rows
