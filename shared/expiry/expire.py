@@ -14,7 +14,7 @@
                  ── written too late for its slot, and none is near ──► re-file it at another time
                  ── notice delivered, or refused for good ────────────► SETTLE: delete the row,
                  │                                                       then the due row; or keep
-                 │                                                       both while it may be resumed
+                 │                                                       both while it can go on
                  ── notice to be tried again ─────────────────────────► re-file at that time
                  ── no use in trying (again) ─────────────────────────► a dead letter in the
                  │                                                       place of both rows

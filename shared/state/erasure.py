@@ -199,7 +199,7 @@ class Erasure:
             await self._store.delete_kept(entry.address, None)
             await self._store.discard(conversation.address, conversation.etag)
             receipt.personal_conversations += 1
-            over = {conversation.session, kept.session if kept else conversation.session}
+            over = [conversation.session, *([kept.session] if kept else [])]
             for row in await self._store.due_rows_of(conversation.address):
                 if row.session not in over:
                     continue  # of one that has begun since: without it that would never expire

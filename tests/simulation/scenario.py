@@ -1107,11 +1107,12 @@ def resumed_for_long(chance: random.Random) -> Scenario:
     return Scenario(
         before=turns[:1],
         idle_seconds=103.5,
-        kept_seconds=chance.choice((0, 20)),
-        turns=[(turn, PROCESSES[n]) for n, turn in enumerate(turns[1 : chance.choice((3, 4))])],
-        sweeps=_sweeps(chance, (1, 2)),
+        kept_seconds=20,
+        turns=list(zip(turns[1:], ("P0", "P1", "P0"), strict=True)),
+        sweeps=PROCESSES[2:],
         skews={},
-        limits=Limits(jumps=4, jump_seconds=(12, 61, 103.5), jump_weight=4),
+        # Once that has passed, the kept session is over, and the one beside it is not.
+        limits=Limits(jumps=1, jump_seconds=(85,), jump_weight=8),
         resume_within=timedelta(seconds=40),
     )
 
