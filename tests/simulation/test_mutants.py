@@ -35,6 +35,8 @@ FIRST_SEED = {
     "no guard": 221,
     "old work item takes a resumed life for over": 258,
     "place waited for under the claim": 29,
+    "private bags of a kept session go first": 826,
+    "private bags of a kept session go without another look": 210,
     "private rows deleted without If-Match": 12,
     "recent ids not carried into the next session": 33,
     "replayed in three steps": 137,
