@@ -129,4 +129,5 @@ async def test_while_storage_cannot_be_reached_health_says_so_and_afterwards_all
             assert await user.send("Bus") == 503
             await bot.start_sweep()
         assert NAME in (await user.say("Bus"))[0]
+        await bot.sweep()  # the last one may be long ago on a busy machine
         assert await health(bot) == (200, [])
