@@ -22,8 +22,8 @@ async def own_words(
 ) -> _Send | None:
     """What the hook returns, which gets the conversation with its state; one request.
 
-    Other rows are worked on meanwhile. If the state is damaged, the hook is not asked: it must not
-    take that for a conversation without state.
+    Other rows are worked on meanwhile. If the state is damaged, or gone from Cosmos DB, the hook is
+    not asked: it must not take that for a conversation without state.
 
     Args:
         hook: an `OnExpired` or `OnWarned`.
@@ -41,6 +41,8 @@ async def own_words(
         return None
     if there is None or _moment(there) != _moment(conversation):
         raise ConflictError("its user is back")
+    if conversation.bags and not there.bags:
+        return None  # its document has outlived its time to live, as the log says
     async with work.idle():
         return await hook(there)
 

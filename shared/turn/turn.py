@@ -588,7 +588,9 @@ class Turns:
     ) -> _Outcome:
         activity = context.activity
         begun = await self._begin(activity, row, key, received_at, attempts)
-        await self._tell_hook(begun, attempts)
+        if begun.effect is Effect.OPENS:
+            # Before the bot runs, which so finds what the hook has kept for the user.
+            await self._tell_hook(begun, attempts)
         state = TurnState(
             self._store,
             activity,
@@ -628,14 +630,13 @@ class Turns:
     async def _tell_hook(self, begun: _Begun, attempts: _Attempts) -> None:
         """Tell the author's code of a session that this turn puts an end to.
 
-        Before the commit: after it, nothing knows of that session any more. And before the bot
-        runs, which so finds what the hook has kept for the user.
+        Before the commit: after it, nothing knows of that session any more.
         """
         ended = begun.row
         if ended is None or self._on_expired is None or attempts.told_hook_of == ended.session:
             return
         is_stale = ended.is_stale(begun.received_at, self._policy.of(ended))
-        if begun.starts_over and begun.effect is Effect.OPENS and is_stale and ended.concerns_hooks:
+        if begun.starts_over and is_stale and ended.concerns_hooks:
             attempts.told_hook_of = ended.session
             until = begun.session.kept.until if begun.session.kept else None
             await self._on_expired(replace(ended, resume_until=until))
@@ -757,6 +758,7 @@ class Turns:
             await state.save_user_alone()
             return _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.starts_over and not _is_word(context.activity, begun.effect):
+            await self._tell_hook(begun, attempts)
             await self._welcome_back_first(context, begun, attempts)
         outcome = _Outcome(context, self._adapter.response(context), kept=kept)
         if begun.is_new and (

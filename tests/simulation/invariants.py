@@ -231,6 +231,7 @@ class Promises:
         max_age: how long a session lasts at most; None: for ever.
         quiet_hours: in which nobody is told anything; None: there are none.
         resume_within: how long an expired session may be resumed.
+        hooked: whether the author has a hook for each expiry.
     """
 
     def __init__(
@@ -247,7 +248,10 @@ class Promises:
         max_age: timedelta | None = None,
         quiet_hours: QuietHours | None = None,
         resume_within: timedelta = timedelta(0),
+        hooked: bool = False,
     ) -> None:
+        self._hooked = hooked
+        self._hook_ran: set[str] = set()  # for which sessions
         self._resume_within = resume_within
         self._pressed: dict[str, str] = {}  # by turn, the session whose button it presses
         self._refused_presses: set[str] = set()  # turns that were told that they resume nothing
@@ -296,6 +300,17 @@ class Promises:
         self._started[turn] = Started(self._world.seconds, session)
         self._first_ran.setdefault(turn, self._world.seconds)
         self._thinking.add(turn)
+
+    def hook_runs(self, conversation: Conversation) -> None:
+        """The author's code is told of an expiry, and sees the state as it was."""
+        session = self.sessions[conversation.session]
+        log = _unpacked(conversation.state).get("log", [])
+        if not session.spoken:
+            self._violated(f"a hook runs for {session.id}, and no user has said a word in it")
+        # It was told already if a crash came between a state's end and its dead letter.
+        if log != session.log and session.id not in self._hook_ran:
+            self._violated(f"a hook sees {log} of {session.id}, whose log is {session.log}")
+        self._hook_ran.add(session.id)
 
     def presses(self, turn: str) -> str:
         """The session whose button a turn presses: what there is to resume, or was lately."""
@@ -793,7 +808,7 @@ class Promises:
 
     def _claimed(self, session: Session, new: Conversation) -> None:
         now = self._world.seconds
-        if new.state and not new.resume_until:
+        if new.state and not (new.resume_until or self._hooked):
             self._violated("an expired conversation has state")
         if now - session.touched < self._expire_after(session):
             self._violated(f"expired while live: idle for {now - session.touched:g} s only")
@@ -1145,6 +1160,7 @@ class Promises:
             if not session.outcome:
                 self._violated(f"session {session.id} never ended")
             self._check_repeats(session)
+            self._check_hook(session)
         for turn in self._received:
             commits = self._commits.get(self._turns[turn].activity, [])
             if self._world.interrupted(turn) or not self._turns[turn].counts:
@@ -1164,6 +1180,13 @@ class Promises:
         left = [key for _, key in self._conversations.memory.rows if key[:2] in ("c|", "d|", "p|")]
         if left:
             self._violated(f"rows are left: {left}")
+
+    def _check_hook(self, session: Session) -> None:
+        """The author's code was told of each expiry; the other outcomes are none."""
+        is_expiry = session.outcome not in ("given up", "resumed", "erased")
+        is_known = session.id in self._hook_ran or self._latest(session) is not session
+        if self._hooked and session.spoken and session.log and is_expiry and not is_known:
+            self._violated(f"no hook has run for {session.id}: {session.outcome}")
 
     def _check_erasures(self) -> None:
         """Nothing is left of what a user had saved before their erasure began."""

@@ -62,6 +62,7 @@ from tests.simulation.scenario import (
     erased_and_back,
     erasures,
     fanned_out,
+    hooked,
     kept_ids,
     long_turns,
     messages_at_expiry,
@@ -784,6 +785,13 @@ async def merged_as_a_replacement(on: _Between, operations: Operations) -> list[
     return await on.table.write([first, *others])
 
 
+async def settled_as_a_replacement(on: _Between, operations: Operations) -> list[str]:
+    """The same, but only after the claim."""
+    if "ExpiredAt" not in on.stored(operations[0].row):
+        return await on.table.write(operations)
+    return await merged_as_a_replacement(on, operations)
+
+
 async def archived_after_the_claim(on: _Between, operations: Operations) -> list[str]:
     """The claim takes the state away; a second write brings it back."""
     first = operations[0]
@@ -841,6 +849,16 @@ def _cleaned_up_at_once() -> InTheCode:
         await handle(self, replace(conversation, kept=None), row, touched)
 
     return InTheCode(Expirer, "_handle_succeeded", handle_at_once)
+
+
+def _claimed_without_state(
+    self: Expirer, conversation: Conversation, now: datetime
+) -> Conversation:
+    return conversation.claimed(now, self._policy.of(conversation))
+
+
+async def _tells_nobody(*_: object) -> None:
+    return
 
 
 def _settled_with_what_may_be_resumed() -> InTheCode:
@@ -1171,6 +1189,10 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         resumed,
         lambda: OnTheWire(change=merged_as_a_replacement),
     ),
+    "settling of what may be resumed replaces its row": (
+        resumed,
+        lambda: OnTheWire(change=settled_as_a_replacement),
+    ),
     "kept state written back after the claim": (
         resumed,
         lambda: OnTheWire(change=archived_after_the_claim),
@@ -1206,6 +1228,11 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
         resumed,
         lambda: InTheCode(shared.domain.conversation, "_other_than", lambda _: ""),
     ),
+    "state gone before the hook has seen it": (
+        hooked,
+        lambda: InTheCode(Expirer, "_claimed", _claimed_without_state),
+    ),
+    "turns tell no hook": (hooked, lambda: InTheCode(Turns, "_tell_hook", _tells_nobody)),
     "settled although it may be resumed": (resumed, _settled_with_what_may_be_resumed),
     "dead letter of what may be resumed": (
         resumed_as_it_is_given_up,

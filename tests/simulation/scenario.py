@@ -34,7 +34,7 @@ from shared.domain.policy import Override, Policy
 from shared.domain.reference import ConversationType
 from shared.domain.timing import QuietHours, Timing
 from shared.expiry.fan_out import FanOut, shard_of
-from shared.expiry.notice import SendNotice, Slot
+from shared.expiry.notice import Hooks, OnExpired, SendNotice, Slot
 from shared.expiry.report import SweepReport
 from shared.expiry.sweep import Sweep
 from shared.expiry.timeout_change import sweep_with_timeout
@@ -98,6 +98,7 @@ class Scenario:
         max_age: how long a session lasts at most; None: for ever.
         quiet_hours: in which nobody is told anything; None: there are none.
         resume_within: how long an expired session may be resumed.
+        hooked: whether the author has a hook for each expiry.
         kept_seconds: what passes after all is expired that was idle; None: no sweep has come yet.
         expire_after: the timeout.
         channels: the conversations of the type `channel`, by name; the others are personal.
@@ -128,6 +129,7 @@ class Scenario:
     max_age: timedelta | None = None
     quiet_hours: QuietHours | None = None
     resume_within: timedelta = timedelta(0)
+    hooked: bool = False
     kept_seconds: float | None = None
     expire_after: timedelta = EXPIRE_AFTER
     channels: frozenset[str] = frozenset()
@@ -193,6 +195,7 @@ class Simulation:
             max_age=scenario.max_age,
             quiet_hours=scenario.quiet_hours,
             resume_within=scenario.resume_within,
+            hooked=scenario.hooked,
         )
         self.world.watcher = self.promises
         self._start_processes()
@@ -365,6 +368,7 @@ class Simulation:
                 now=clock,
                 pace=pace if self.scenario.notices_on else None,
                 max_notice_age_seconds=self.scenario.max_notice_age_seconds,
+                hooks=Hooks(on_expired=self._on_expired),
                 shards=None if shard is None else [shard],
                 ahead=ahead,
                 clock=lambda: self.world.seconds,
@@ -433,10 +437,18 @@ class Simulation:
                 bot,
                 policy=self._policy,
                 on_resumed=partial(self._on_turn, bot),
+                on_expired=self._on_expired,
                 now=self.world.clock(process),
             )
             self._bots[id(process)] = _Bot(process, store, turns, limits)
         return self._bots[id(process)]
+
+    @property
+    def _on_expired(self) -> OnExpired | None:
+        async def told(conversation: Conversation) -> None:
+            self.promises.hook_runs(conversation)
+
+        return told if self.scenario.hooked else None
 
     def _store(self, conversations: Table, users: Table) -> TableStore:
         return TableStore(conversations, users, self.scenario.shards)
@@ -1050,6 +1062,30 @@ def short_timeout(chance: random.Random) -> Scenario:
     )
 
 
+def hooked(chance: random.Random) -> Scenario:
+    """The author's code is told of each expiry, by a sweep or by a turn, and some are resumed."""
+    acts: Sequence[Act] = ("word", "word", "click", "join", "reaction", "resume")
+    turns = [_turn(chance, n, ["ann"], ["talk0"]) for n in range(1 + chance.choice((0, 1, 2, 3)))]
+    turns[1:] = [replace(each, act=chance.choice(acts)) for each in turns[1:]]
+    turns[1:] = [replace(each, counts=each.act != "reaction") for each in turns[1:]]
+    return Scenario(
+        before=turns[:1],
+        idle_seconds=chance.choice((98.5, 103.5, 103.5)),
+        turns=[(turn, chance.choice(PROCESSES)) for turn in turns[1:]],
+        sweeps=_sweeps(chance, (1, 2, 2)),
+        skews={},
+        limits=Limits(
+            faults=chance.choice((0, 0, 1)),
+            refusals=chance.choice((0, 0, 1)),
+            crashes=chance.choice((0, 0, 1, 1)),
+            jumps=chance.choice((0, 2)),
+            jump_seconds=(12, 33, 61),
+        ),
+        hooked=True,
+        resume_within=timedelta(seconds=chance.choice((0, 0, 40))),
+    )
+
+
 def resumed(chance: random.Random) -> Scenario:
     """Users resume what has expired, or write, while sweeps expire it and take it away."""
     bags = chance.choice(("c", "cp", "cp", "cup", "cup"))
@@ -1258,8 +1294,9 @@ KINDS: Sequence[Kind] = (
     fanned_out,
     kept_ids,
 )
-# State in Cosmos DB is erased by documents, of which the container here has no index.
-ONLY_IN_TABLES: Sequence[Kind] = (erasures,)
+# State in Cosmos DB is erased by documents, of which the container here has no index. And a hook is
+# not asked about a document that has outlived its time.
+ONLY_IN_TABLES: Sequence[Kind] = (erasures, hooked)
 # What `anything` and the others show once in some hundred thousand seeds.
 RARE: Sequence[Kind] = (
     bots_own_turns,

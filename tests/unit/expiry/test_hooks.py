@@ -773,3 +773,29 @@ async def test_the_snippet_of_the_docs_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(bot.connector.texts[-2:]) == [kept, texts.EXPIRED]
     assert signed_out == [("directline", "ann", "my-connection")]
     assert await bot.say() == ["None", "{'item': 'tea'}"]
+
+
+async def test_state_that_is_gone_from_cosmos_is_no_empty_state() -> None:
+    seen = Seen()
+    bot = hooked(seen, where=InCosmos)
+    await bot.say()
+    assert bot.cosmos is not None
+    assert isinstance(bot.cosmos.conversations, MemoryContainer)
+    bot.cosmos.conversations.stored.clear()
+    bot.clock.sleep(103)
+    await bot.sweep()
+    assert seen.states == []
+    assert bot.connector.texts[-1] == texts.EXPIRED
+
+
+async def test_what_is_no_word_and_begins_a_session_tells_it_too(
+    where: Callable[[], InCosmos | None],
+) -> None:
+    seen = Seen()
+    bot = hooked(seen, where=where)
+    await bot.say()
+    bot.clock.sleep(103)
+    await bot.take(activity(None, type="conversationUpdate"))  # the bot counts it
+    assert seen.states == [{"count": 1}]
+    await bot.sweep()
+    assert len(seen.states) == 1
