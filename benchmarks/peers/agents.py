@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any
 
 from microsoft_agents.activity import Activity
@@ -29,8 +30,6 @@ from microsoft_agents.hosting.core.authorization.jwt._authorize_request import (
 
 from benchmarks.peers.login import ask_nobody_about_the_login_service
 from benchmarks.peers.work import Setting, TakeTurn, work
-from shared.bot.sample.dialog_bot import DialogBot
-from shared.bot.sample.profile_dialog import ProfileDialog
 
 
 @asynccontextmanager
@@ -49,10 +48,14 @@ async def _app(setting: Setting) -> AsyncIterator[TakeTurn]:
     connections = MsalConnectionManager({"SERVICE_CONNECTION": configuration})
     adapter = ChannelServiceAdapter(RestChannelServiceClientFactory(connections))
     storage = MemoryStorage()
+    # By name: where another bot is in shared/bot, the sample is gone.
+    bots = import_module("shared.bot.sample.dialog_bot")
+    dialogs = import_module("shared.bot.sample.profile_dialog")
 
     async def on_turn(context: TurnContext) -> None:
         conversation_state, user_state = ConversationState(storage), UserState(storage)
-        bot = DialogBot(ProfileDialog(user_state), conversation_state, user_state)
+        dialog = dialogs.ProfileDialog(user_state)
+        bot = bots.DialogBot(dialog, conversation_state, user_state)
         await bot.on_turn(context)
 
     async def take(body: bytes, bearer: str) -> object:
