@@ -77,7 +77,7 @@ async def test_the_buttons_keep_and_resume_and_silence_ends_in_two_clients_and_t
             await bot.sweep()
             await sees(english, said("expired_resumable", "en"))
             await sees(german, said("expired_resumable", "de"), times=2)
-            # Web Chat has the button once more for screen readers, outside of its bar, for a moment.
+            # For a moment Web Chat has it once more for screen readers, outside of its bar.
             await english.get_by_role("button", name=said("resume", "en")).click()
             await bar.get_by_role("button", name=said("resume", "de")).click()
             for page, language, question in ((english, "en", AGE), (german, "de", NAME)):
