@@ -101,12 +101,11 @@ class App:
         self._bot_seconds = settings.host.bot_seconds
         self._settings = settings
         self.erasure = Erasure(stores.for_turns(), now=utc_now)
-        # Without the bot's code: hooks see JSON data.
-        state_data = StateData(stores.for_turns(), policy=policy, now=utc_now)
+        self._state_data = StateData(stores.for_turns(), policy=policy, now=utc_now)
         self._hooks = AuthorsHooks(
             *load_hooks(),
             notices=notices,
-            services=HookServices(state_data, self._adapter),
+            services=HookServices(self._state_data, self._adapter),
             policy=policy,
             now=utc_now,
         ).hooks
@@ -147,11 +146,11 @@ class App:
             on_expired=self._hooks.on_expired if self._stores.has_rows else None,
         )
 
-    @cached_property
+    @property
     def state_data(self) -> StateData:
         """What the REST interface does with state, which may hold instances of listed classes."""
         load_bot()
-        return StateData(self._stores.for_turns(), policy=self._policy, now=utc_now)
+        return self._state_data
 
     @cached_property
     def exports(self) -> Exports:

@@ -5,6 +5,16 @@ from typing import Any
 from botbuilder.core import CardFactory
 from botbuilder.schema import ActionTypes, Activity, CardAction, SuggestedActions
 
+from shared.domain.buttons import resume_value
+from shared.texts.languages import Texts
+
+
+def add_resume_button(
+    message: Activity, channel: str, session: str, texts: Texts, locale: str | None
+) -> None:
+    """Add the button that resumes this session, in the language of the locale."""
+    add_button(message, channel, texts.say("resume", locale).text, resume_value(session))
+
 
 def add_button(message: Activity, channel: str, title: str, value: dict[str, Any]) -> None:
     """Add the button; a press brings the value back, as that of a message."""

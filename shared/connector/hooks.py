@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from botbuilder.schema import Activity, ConversationReference
+from botbuilder.schema import Activity
 
 from shared.authors.ending import EndingConversation, Services
 from shared.connector.adapter import BufferingAdapter
 from shared.connector.notices import NoticeSender, OwnWords, say_nothing
 from shared.connector.outbound import wire_form
+from shared.connector.references import conversation_reference
 from shared.domain.conversation import Conversation
 from shared.domain.policy import Policy
 from shared.domain.reference import Reference
@@ -130,7 +131,7 @@ class AuthorsHooks:
             state = codec.unpack_data(packed)
         until = conversation.resume_until
         return EndingConversation(
-            reference=ConversationReference.deserialize(to.to_json()),
+            reference=conversation_reference(to),
             locale=conversation.locale,
             deadline=conversation.deadline(self._policy.of(conversation)),
             last_accessed=conversation.last_accessed,

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from botbuilder.schema import Activity, ActivityTypes, InputHints
 
 from shared import telemetry
-from shared.connector.buttons import add_button
+from shared.connector.buttons import add_button, add_resume_button
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
 from shared.connector.operations import ConnectorClient
 from shared.connector.references import channel_account, conversation_of
 from shared.connector.service_urls import ServiceUrls
-from shared.domain.buttons import STAY, resume_value
+from shared.domain.buttons import STAY
 from shared.domain.conversation import Conversation
 from shared.domain.policy import Policy
 from shared.domain.reference import Reference
@@ -81,8 +81,7 @@ def notice_for(
         remaining = rounded_down(min(left, until - (conversation.expired_at or now)))
         said = texts.say("expired_resumable", conversation.locale, remaining=remaining)
         notice = _message(to, _own(own) or said)
-        title = texts.say("resume", conversation.locale).text
-        add_button(notice, to.channel, title, resume_value(conversation.session))
+        add_resume_button(notice, to.channel, conversation.session, texts, conversation.locale)
     else:
         notice = _message(to, _own(own) or texts.say(key, conversation.locale))
     _add_session(notice, to, "expiredSession", conversation)

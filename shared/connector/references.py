@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from botbuilder.schema import Activity, ChannelAccount, ConversationAccount
+from botbuilder.schema import (
+    Activity,
+    ChannelAccount,
+    ConversationAccount,
+    ConversationReference,
+)
 
 from shared.domain.reference import Account, Reference
 
@@ -24,6 +29,20 @@ def reference_of(activity: Activity) -> Reference:
         bot=_account(activity.recipient),
         # The adapter sets it for authenticated callers, and removes what others sent.
         is_anonymous=activity.caller_id is None,
+    )
+
+
+def conversation_reference(reference: Reference) -> ConversationReference:
+    """A stored reference, as the SDK has it."""
+    accounts: dict[str, Any] = {
+        "user": channel_account(reference.user),
+        "bot": channel_account(reference.bot),
+    }
+    return ConversationReference(
+        channel_id=reference.channel,
+        service_url=reference.service_url,
+        conversation=conversation_of(reference),
+        **accounts,
     )
 
 

@@ -111,6 +111,11 @@ class KeptSession:
     bags: Bags | None = None
 
     @property
+    def life(self) -> str:
+        """The life that it belongs to; see `life_of`."""
+        return life_of(self.session)
+
+    @property
     def stays_until(self) -> datetime:
         """Until then its state is there."""
         return self.until + STAYS_LONGER
@@ -188,6 +193,10 @@ class Conversation:
     def life(self) -> str:
         """The life that its session belongs to; see `life_of`."""
         return life_of(self.session)
+
+    def goes_on_with(self, kept: KeptSession | None) -> bool:
+        """Whether its session has resumed this one."""
+        return kept is not None and kept.life == self.life
 
     def deadline(self, timing: Timing) -> datetime:
         """When it becomes stale, unless it is used before."""

@@ -131,12 +131,12 @@ class Policy:
     @cached_property
     def longest_kept(self) -> timedelta:
         """How long after its last use the state of a conversation may be needed at most."""
-        return max(timing.expire_after + timing.resume_within for timing in self._by_type.values())
+        return max(timing.expire_after + timing.resume_within for timing in self.timings)
 
     @cached_property
     def longest_resume(self) -> timedelta:
         """How long after its expiry a session may be resumed at most."""
-        return max(timing.resume_within for timing in self._by_type.values())
+        return max(timing.resume_within for timing in self.timings)
 
     @property
     def timings(self) -> Iterable[Timing]:

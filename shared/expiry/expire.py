@@ -204,7 +204,7 @@ class Expirer:
             conversation = await self._store.load_tracking(row.address) or conversation
             kept = None
         # A session that was resumed, or may be, goes on with what its life has left.
-        lives = {conversation.life, kept and life_of(kept.session)}
+        lives = {conversation.life, kept and kept.life}
         await self._store.clean_up(row, has_private=life_of(row.session) not in lives)
 
     async def _mend(self, row: DueRow) -> None:

@@ -27,7 +27,7 @@ from shared.domain.conversation import (
     Status,
 )
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
-from shared.domain.identity import Address, life_of
+from shared.domain.identity import Address
 from shared.domain.store import Check
 from shared.domain.times import COMMIT_TAKES_AT_MOST
 from shared.domain.users import UserRow
@@ -134,7 +134,7 @@ class CosmosStore(InDocuments, TableStore):
         if conversation.state is None:  # what a sweep writes of one whose state stays
             return await super().save(conversation, due=due, instead_of=instead_of)
         before = conversation.bags
-        is_resumed = forgetting is not None and life_of(forgetting.session) == conversation.life
+        is_resumed = conversation.goes_on_with(forgetting)
         bags = await self._written(conversation, private, is_resumed=is_resumed)
         is_another = (bags and bags.id) != (before and before.id)
         kept = conversation.kept and replace(conversation.kept, state=None)

@@ -295,7 +295,7 @@ def _place(value: object) -> str:
 
 def kept_row(address: Address, kept: KeptSession) -> Row:
     """The row with the state of a kept session; it goes as a private bag of that session would."""
-    columns = {"SessionId": life_of(kept.session), **chunks(kept.state or b"", "State"), **MARK}
+    columns = {"SessionId": kept.life, **chunks(kept.state or b"", "State"), **MARK}
     return Row(address.shard, kept_row_key(address), columns)
 
 
@@ -312,7 +312,7 @@ def state_kept_in(row: Row, kept: KeptSession) -> bytes | None:
         NewerRowError: a newer version wrote it.
     """
     with read_row(row) as columns:
-        if columns.id("SessionId") != life_of(kept.session):
+        if columns.id("SessionId") != kept.life:
             return None
         return joined_chunks(row, "State")
 

@@ -236,7 +236,7 @@ class TableStore(ConversationStore):
         columns = [*_KEY, "SessionId"]
         row = await self._conversations.get(address.shard, kept_row_key(address), columns)
         session = row.columns.get("SessionId") if row else None
-        if row is None or (kept and is_id(session) and session != life_of(kept.session)):
+        if row is None or (kept and is_id(session) and session != kept.life):
             return
         with suppress(ConflictError):  # by now it is another session's
             await self._conversations.write([Operation("delete", _known(row))])
@@ -329,7 +329,7 @@ class TableStore(ConversationStore):
         try:
             etag, *_ = await self._conversations.write(operations)
         except ConflictError:
-            if forgetting is None or life_of(forgetting.session) == conversation.life:
+            if forgetting is None or conversation.goes_on_with(forgetting):
                 raise
             gone = Row(conversation.address.shard, kept_row_key(conversation.address))
             if await self._conversations.get(gone.partition, gone.key, _KEY):

@@ -35,8 +35,8 @@ from botframework.connector.auth import AuthenticateRequestResult
 
 from shared import telemetry
 from shared.authors import Effect, expiry, has_ended
-from shared.connector.buttons import add_button
-from shared.domain.buttons import asks_to_stay, resume_value, session_to_resume
+from shared.connector.buttons import add_resume_button
+from shared.domain.buttons import asks_to_stay, session_to_resume
 from shared.domain.conversation import Conversation, KeptSession, Status, TakenTurn
 from shared.domain.errors import (
     ConflictError,
@@ -573,9 +573,8 @@ class Turns:
         message = Activity(
             type=ActivityTypes.message, text=self._texts.say(key, locale, remaining=left).text
         )
-        title = self._texts.say("resume", locale).text
         channel = context.activity.channel_id
-        add_button(message, channel, title, resume_value(kept.session))
+        add_resume_button(message, channel, kept.session, self._texts, locale)
         await context.send_activity(message)
 
     async def _attempt(
@@ -733,7 +732,7 @@ class Turns:
             return False
         pressed = session_to_resume(activity.value)
         if pressed is not None:
-            return life_of(pressed) == life_of(kept.session)
+            return life_of(pressed) == kept.life
         if activity.conversation.is_group or (row.reference and row.reference.is_group):
             return False
         said = (activity.text or "").strip().casefold()

@@ -1222,7 +1222,7 @@ MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {
     "kept session is cleaned up at once": (resumed, _cleaned_up_at_once),
     "old work item takes a resumed life for over": (
         resumed,
-        lambda: InTheCode(shared.expiry.expire, "life_of", str),
+        lambda: InTheCode(shared.expiry.expire, "life_of", "over: {}".format),
     ),
     "private bags of both sessions in one place": (
         resumed,

@@ -33,7 +33,7 @@ FIRST_SEED = {
     "lease ignored": 14,
     "looked ahead noted before it is done": 44,
     "no guard": 221,
-    "old work item takes a resumed life for over": 258,
+    "old work item takes a resumed life for over": 154,
     "place waited for under the claim": 29,
     "private bags of a kept session go first": 826,
     "private bags of a kept session go without another look": 210,

@@ -23,8 +23,7 @@ class DialogBot(ActivityHandler):
     async def on_turn(self, turn_context: TurnContext) -> None:
         """Handles the activity, then saves the states it changed."""
         await super().on_turn(turn_context)
-        for state in self._states:
-            await state.save_changes(turn_context)
+        await self._save(turn_context)
 
     async def on_resumed(self, turn_context: TurnContext) -> None:
         """Asks the last question again, or begins the dialog, then saves the states it changed."""
@@ -33,8 +32,7 @@ class DialogBot(ActivityHandler):
             await context.reprompt_dialog()
         else:
             await context.begin_dialog(self._dialog_id)
-        for state in self._states:
-            await state.save_changes(turn_context)
+        await self._save(turn_context)
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         """Goes on with the dialog, or begins it."""
@@ -52,3 +50,7 @@ class DialogBot(ActivityHandler):
             # Left from a dialog this bot had before a deployment: going on would raise every time.
             context.stack.clear()
         return context
+
+    async def _save(self, turn_context: TurnContext) -> None:
+        for state in self._states:
+            await state.save_changes(turn_context)
