@@ -119,6 +119,33 @@ async def test_many_that_went_on_are_refiled_several_a_transaction() -> None:
     assert table.requests <= 2 + 40 + 40 / 5 + 2
 
 
+async def test_due_rows_of_many_that_are_over_go_ten_a_transaction() -> None:
+    bot = counting_bot(conversations=(table := MemoryTable()))
+    for number in range(40):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    table.requests = 0
+    assert (await bot.sweep()).notified == 40
+    assert table.requests <= 2 + 3 * 40 + 40 / 10 + 2
+    assert bot.keys() == []
+
+
+async def test_a_sweep_that_dies_before_due_rows_are_removed_leaves_nothing_to_tell() -> None:
+    table = FaultyTable(memory := MemoryTable())
+    bot = counting_bot(conversations=table)
+    for number in range(3):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    table.before = once("write delete d|", asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await bot.sweep()
+    assert {key[0] for _, key in memory.rows} == {"d"}
+    report = await bot.sweep()
+    assert (report.finished_already, report.expired, report.notified) == (3, 0, 0)
+    assert not memory.rows
+    assert bot.connector.texts.count(texts.EXPIRED) == 3
+
+
 async def test_the_notice_is_in_the_conversations_language_and_names_the_session() -> None:
     bot = counting_bot()
     await bot.say(locale="it-IT")
