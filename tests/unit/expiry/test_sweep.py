@@ -218,6 +218,37 @@ async def test_user_state_survives_and_private_state_does_not() -> None:
     assert await bot.say() == ["1 2 1"]
 
 
+async def test_private_state_of_several_users_goes_at_once() -> None:
+    writes: list[str] = []
+
+    async def note(doing: str) -> None:
+        if "delete p|" in doing:
+            writes.append(doing)
+
+    table = FaultyTable(memory := MemoryTable())
+    bot = BotInMemory(FunctionBot(count_in_every_bag), conversations=table)
+    for sender in ("ann", "bob", "eve"):
+        await bot.say(sender=sender)
+    bot.clock.sleep(IDLE)
+    table.before = note
+    await bot.sweep()
+    assert len(writes) == 1
+    assert writes[0].count("delete p|") == 3
+    assert not memory.rows
+
+
+async def test_private_state_of_who_is_back_stays_while_that_of_others_goes() -> None:
+    table = FaultyTable(memory := MemoryTable())
+    bot = BotInMemory(FunctionBot(count_in_every_bag), conversations=table)
+    for sender in ("ann", "bob", "eve"):
+        await bot.say(sender=sender)
+    bot.clock.sleep(IDLE)
+    table.before = do_once("delete p|", lambda: bot.say(sender="bob"))
+    await bot.sweep()
+    assert sorted(key[0] for _, key in memory.rows) == ["c", "d", "p"]
+    assert (await bot.say(sender="bob"))[-1].endswith(" 2")
+
+
 # The channel refuses
 
 
