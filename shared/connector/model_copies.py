@@ -20,10 +20,11 @@ def _copied(model: _M, memo: dict[int, Any]) -> _M:
     """What `copy.deepcopy` makes of a model."""
     copy = object.__new__(type(model))
     memo[id(model)] = copy
-    vars(copy).update(
-        (name, value if type(value) in _ATOMS else deepcopy(value, memo))
-        for name, value in vars(model).items()
-    )
+    attributes = vars(copy)
+    attributes.update(vars(model))
+    for name, value in vars(model).items():
+        if type(value) not in _ATOMS:
+            attributes[name] = deepcopy(value, memo)
     return copy
 
 
