@@ -43,18 +43,25 @@ class StorageAccount(Account):
         connection_string: with the account's key; or
         endpoint: the service's address, for an identity.
         identity: the identity for that address.
+        options: of the client, beside its OPTIONS.
     """
 
     CLIENT: ClassVar[Any]
     OPTIONS: ClassVar[dict[str, Any]]
 
     def __init__(
-        self, *, connection_string: str = "", endpoint: str = "", identity: Identity | None = None
+        self,
+        *,
+        connection_string: str = "",
+        endpoint: str = "",
+        identity: Identity | None = None,
+        **options: Any,
     ) -> None:
+        options |= self.OPTIONS
         if connection_string:
-            client = self.CLIENT.from_connection_string(connection_string, **self.OPTIONS)
+            client = self.CLIENT.from_connection_string(connection_string, **options)
         else:
-            client = self.CLIENT(endpoint, credential=identity, **self.OPTIONS)
+            client = self.CLIENT(endpoint, credential=identity, **options)
         super().__init__(client, identity)
 
     @classmethod
