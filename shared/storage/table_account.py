@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import sha256
 from hmac import digest
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -24,8 +24,11 @@ from azure.data.tables.aio import TableServiceClient
 from typing_extensions import override
 
 from shared.settings.storage import StorageSettings
-from shared.storage.account import Identity, StorageAccount
+from shared.storage.account import StorageAccount
 from shared.storage.tables import AzureTable, Pipeline, errors_translated
+
+if TYPE_CHECKING:
+    from shared.storage.account import Identity
 
 _SCOPE = "https://storage.azure.com/.default"
 
@@ -44,7 +47,7 @@ class Tables(StorageAccount):
     OPTIONS: ClassVar[dict[str, Any]] = {"retry_total": 3, "retry_backoff_max": 4}
 
     def __init__(
-        self, *, connection_string: str = "", endpoint: str = "", identity: Identity | None = None
+        self, *, connection_string: str = "", endpoint: str = "", identity: "Identity | None" = None
     ) -> None:
         transport = AioHttpTransport(
             connection_timeout=3,  # seconds, as the next one; the SDK's default is 300
