@@ -133,7 +133,7 @@ async def _measure(conversations: int) -> None:
             ["  lateness p99, seconds", lateness.lateness(99), ""],
         ],
     )
-    note("An expiry's requests: reading, claim, two to settle, its user's list, and filing again.")
+    note("An expiry's requests: read, claim, settle, its user's list, and a part for its due row.")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from shared.domain.conversation import Conversation, KeptSession, PrivateState
 from shared.domain.identity import Address
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.users import Membership, UserRow
-from shared.domain.work import DeadLetter, DueRow
+from shared.domain.work import DeadLetter, DueRow, Refiling
 
 # Raises what is to end the work of its caller.
 Check = Callable[[], Awaitable[None]]
@@ -137,14 +137,8 @@ class StateStore(Protocol):
     async def drop_listed(self, entry: "Membership") -> bool:
         """Delete the dead letter of an entry; returns whether there was one."""
 
-    async def clean_up(
-        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
-    ) -> None:
-        """Delete the leftovers of a finished session: its private bags, then its work item.
-
-        If the conversation is gone at `gone_at`, its users' own rows go too. There is an end to
-        what one call does: then the work item stays, and the next call goes on.
-        """
+    async def remove(self, row: DueRow) -> None:
+        """Delete a work item. It is no error if it is gone."""
 
     async def file(self, row: DueRow) -> None:
         """Add a work item that belongs to no conversation."""
@@ -221,8 +215,18 @@ class SweepStore(StateStore, DueRows, Protocol):
     async def load_tracking(self, address: Address) -> Conversation | None:
         """The row without its state, or None."""
 
-    async def refile(self, rows: Sequence[tuple[DueRow, DueRow]]) -> None:
-        """Move each work item (all of one shard) to its new place."""
+    async def delete_leftovers(self, row: DueRow, gone_at: datetime | None = None) -> bool:
+        """Delete what a finished session has left: its private bags.
+
+        If the conversation is gone at `gone_at`, its users' own rows go too. There is an end to
+        what one call does: if it returns False, its work item has to stay for the next call.
+        """
+
+    async def refile(self, rows: Sequence[Refiling]) -> None:
+        """Move each work item (all of one shard) to its new place, or remove it.
+
+        It is no error if another sweep has moved or removed one of them.
+        """
 
     async def warn(self, row: DueRow, warned: DueRow) -> None:
         """Move a work item that says from now on that users were warned.
@@ -252,7 +256,7 @@ class SweepStore(StateStore, DueRows, Protocol):
         """Delete the expired conversation at this version. It is no error if it is gone.
 
         Its session's private bags and the entries in its users' lists go first. If users have rows
-        of their own, there may be too many for that: then `clean_up` deletes them after it.
+        of their own, there may be too many for that: `delete_leftovers` deletes them after it.
 
         Raises:
             ConflictError: the conversation has changed meanwhile.
@@ -264,7 +268,7 @@ class SweepStore(StateStore, DueRows, Protocol):
         """Settle the expired conversation at this version, and keep its notice as a dead letter.
 
         This is one step, with its work item: there is a dead letter only if this settled it. If
-        users have rows of their own, the work item stays for `clean_up`.
+        users have rows of their own, the work item stays, and `delete_leftovers` comes after it.
 
         Raises:
             ConflictError: the conversation has changed, or is gone; nothing was kept.

@@ -1,5 +1,6 @@
 """Work items of the sweep, and dead letters: notices that cannot be delivered."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -64,3 +65,8 @@ class DueRow:
     def is_of_conversation(self) -> bool:
         """Whether it is a session's, and not an erasure's, and not damaged."""
         return self.session != ERASURE and not self.stored_key
+
+
+# A work item and its new place; None: it is done, and goes.
+Refiling = tuple[DueRow, DueRow | None]
+RefileLater = Callable[[DueRow, DueRow | None], None]

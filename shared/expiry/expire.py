@@ -39,7 +39,7 @@ from shared.domain.identity import life_of
 from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW, LEASE, STAYS_LONGER, due_seconds
-from shared.domain.work import ERASURE, DeadLetter, DueRow
+from shared.domain.work import ERASURE, DeadLetter, DueRow, RefileLater
 from shared.expiry.notice import (
     Hooks,
     NoticeResult,
@@ -87,6 +87,7 @@ class Expirer:
         randomness: spreads retries.
         work: the limits of work at once.
         report: counts the outcomes.
+        refile_later: is given what can wait, to be done with others in one transaction.
         hooks: the author's code for expiries and warnings.
     """
 
@@ -104,6 +105,7 @@ class Expirer:
         randomness: random.Random,
         work: Workload,
         report: SweepReport,
+        refile_later: RefileLater,
         hooks: Hooks | None = None,
     ) -> None:
         hooks = hooks or Hooks()
@@ -124,33 +126,31 @@ class Expirer:
             slots=self._slots,
             work=work,
             report=report,
+            refile_later=refile_later,
         )
         self._max_notice_age_seconds = max_notice_age_seconds
         self._random = randomness
         self._work = work
         self._report = report
+        self._refile_later = refile_later
         self._unsigned_in_a_row = 0
 
-    async def handle(
-        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, DueRow]]
-    ) -> None:
-        """Handle one due row; a conversation in use is added to `touched`."""
+    async def handle(self, row: DueRow, until: datetime) -> None:
+        """Handle one due row."""
         self._report.looked_at += 1
         try:
-            await self._handle(row, until, touched)
+            await self._handle(row, until)
         except NewerRowError as error:
             logger.error("sweep: %s; left alone", error)  # noqa: TRY400 - it names the row
             self._report.left_to_others += 1
 
-    async def _handle(
-        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, DueRow]]
-    ) -> None:
+    async def _handle(self, row: DueRow, until: datetime) -> None:
         if row.stored_key:
             await self._mend(row)
             return
         if row.session == ERASURE:
             if await self._finish_erasure(row.address.key):
-                await self._store.clean_up(row, has_private=False)
+                await self._store.remove(row)
             return
         read_at = self._now() - CLOCK_SKEW
         try:
@@ -162,20 +162,18 @@ class Expirer:
             conversation = None
         if conversation is None:
             # The session ended without this row, and nothing else says what it left.
-            await self._store.clean_up(row, has_private=True, gone_at=self._now())
+            await self._clean_up(row, gone_at=self._now())
             self._report.finished_already += 1
         elif conversation.session != row.session:
-            await self._handle_succeeded(conversation, row, touched)
+            await self._handle_succeeded(conversation, row)
         elif conversation.status is Status.EXPIRED:
-            await self._handle_expired(conversation, row, touched)
+            await self._handle_expired(conversation, row)
         elif conversation.is_stale(until, self._policy.of(conversation)):
             await self._expire_in_turn(conversation, await self._moved_up(row, conversation))
         else:
-            await self._warner.handle(conversation, row, until, read_at, touched)
+            await self._warner.handle(conversation, row, until, read_at)
 
-    async def _handle_expired(
-        self, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
-    ) -> None:
+    async def _handle_expired(self, conversation: Conversation, row: DueRow) -> None:
         leased_until = conversation.lease_until
         if leased_until is None or leased_until <= self._now():
             await self._expire_in_turn(conversation, row)
@@ -183,11 +181,9 @@ class Expirer:
         self._report.left_to_others += 1
         if conversation.is_told:  # or each sweep would look at it until then
             moved = replace(row, due_seconds=due_seconds(leased_until), is_told=True)
-            touched.append((row, moved))
+            self._refile_later(row, moved)
 
-    async def _handle_succeeded(
-        self, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
-    ) -> None:
+    async def _handle_succeeded(self, conversation: Conversation, row: DueRow) -> None:
         """Clean up after a session in whose place another one is, unless it may be resumed."""
         if row.is_told:
             self._report.finished_already += 1
@@ -197,7 +193,7 @@ class Expirer:
         if kept and kept.session == row.session:
             if kept.stays_until > self._now():
                 due = due_seconds(kept.stays_until)
-                touched.append((row, replace(row, due_seconds=due, is_told=True)))
+                self._refile_later(row, replace(row, due_seconds=due, is_told=True))
                 return
             await self._store.delete_kept(row.address, kept)
             # From now on nobody can resume it; but somebody may have done so.
@@ -205,7 +201,15 @@ class Expirer:
             kept = None
         # A session that was resumed, or may be, goes on with what its life has left.
         lives = {conversation.life, kept and kept.life}
-        await self._store.clean_up(row, has_private=life_of(row.session) not in lives)
+        if life_of(row.session) in lives:
+            self._refile_later(row, None)
+        else:
+            await self._clean_up(row)
+
+    async def _clean_up(self, row: DueRow, gone_at: datetime | None = None) -> None:
+        """Delete what is left of a session that is over, and then the due row."""
+        if await self._store.delete_leftovers(row, gone_at):
+            self._refile_later(row, None)
 
     async def _mend(self, row: DueRow) -> None:
         """Replace a due row whose key is damaged, if it still names a session; else remove it."""
@@ -215,7 +219,7 @@ class Expirer:
         if row.session and row.session != ERASURE:
             due = due_seconds(self._now())
             await self._store.file(replace(row, due_seconds=due, stored_key=""))
-        await self._store.clean_up(row, has_private=False)
+        await self._store.remove(row)
 
     async def _moved_up(self, row: DueRow, conversation: Conversation) -> DueRow:
         """The due row, moved if a longer timeout filed it.
@@ -443,8 +447,10 @@ class Expirer:
                 self._report.silent += 1
         if stays_until:
             return
-        # Settling has removed them, unless users have rows of their own.
-        await self._store.clean_up(row, has_private=claimed.has_own_rows, gone_at=self._now())
+        if claimed.has_own_rows:
+            await self._clean_up(row, gone_at=self._now())
+        else:
+            self._refile_later(row, None)
 
     def _stays_until(self, claimed: Conversation) -> datetime | None:
         """Until when its row must stay.
@@ -495,7 +501,7 @@ class Expirer:
             return
         ended_by_expiry(claimed, now, self._policy)
         if claimed.has_own_rows:
-            await self._store.clean_up(row, has_private=True, gone_at=now)
+            await self._clean_up(row, gone_at=now)
         self._report.dead_lettered += 1
         logger.warning(
             "sweep: conversation %s/%s: dead letter after %d attempts, %s: %s",

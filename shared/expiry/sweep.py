@@ -17,7 +17,7 @@ from datetime import datetime
 from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
 from shared.domain.times import CLOCK_SKEW
-from shared.domain.work import DueRow
+from shared.domain.work import DueRow, Refiling
 from shared.expiry.expire import Expirer
 from shared.expiry.notice import Hooks, Pace, SendNotice, SendWarning
 from shared.expiry.report import SweepReport
@@ -34,12 +34,11 @@ PROGRESS_SECONDS = 10
 
 @dataclass
 class _Shard:
-    """A shard during a sweep: the rest of its page, and the rows to re-file."""
+    """A shard during a sweep, with the rest of its page."""
 
     name: str
     pages: AsyncIterator[Sequence[DueRow]]
     rows: deque[DueRow] = field(default_factory=deque)
-    touched: list[tuple[DueRow, DueRow]] = field(default_factory=list)
     looked_through: bool = False
 
 
@@ -85,6 +84,7 @@ class Sweep:
         self._now = now
         self._ahead = ahead
         self._shards = list(store.shards if shards is None else shards)
+        self._refilings: dict[str, list[Refiling]] = {name: [] for name in self._shards}
         # Only to spread load: nobody gains from guessing it.
         self._random = randomness or random.Random()  # noqa: S311
         self._report = SweepReport()
@@ -101,6 +101,7 @@ class Sweep:
             randomness=self._random,
             work=self._work,
             report=self._report,
+            refile_later=self._refile_later,
             hooks=hooks,
         )
 
@@ -148,13 +149,13 @@ class Sweep:
                 if self._must_stop:
                     self._work.busy.release()
                     break
-                tasks.create_task(self._look_at(row, until, shard.touched))
-                if len(shard.touched) >= REFILES_AT_ONCE:
+                tasks.create_task(self._look_at(row, until))
+                if len(self._refilings[shard.name]) >= REFILES_AT_ONCE:
                     await self._work.busy.acquire()
-                    tasks.create_task(self._refile(shard))
-        for shard in shards:
+                    tasks.create_task(self._refile(shard.name))
+        for name in self._shards:
             await self._work.busy.acquire()
-            await self._refile(shard)
+            await self._refile(name)
         self._report.unfinished = [each.name for each in shards if not each.looked_through]
         left = min((each.rows[0].due_seconds for each in shards if each.rows), default=math.inf)
         self._report.backlog_seconds = max(self._now().timestamp() - left, 0.0)
@@ -209,21 +210,22 @@ class Sweep:
             async for page in self._store.due(shard, ahead_until, after=max(after, until)):
                 yield page
 
-    async def _refile(self, shard: "_Shard") -> None:
+    def _refile_later(self, row: DueRow, moved: DueRow | None) -> None:
+        self._refilings[row.address.shard].append((row, moved))
+
+    async def _refile(self, shard: str) -> None:
         # Taken out before the wait, because rows at work still add to the list.
-        batch, shard.touched[:] = list(shard.touched), []
+        batch, self._refilings[shard] = self._refilings[shard], []
         try:
             if batch:
-                await self._isolated(self._store.refile(batch), f"shard {shard.name}")
-                self._report.refiled += len(batch)
+                await self._isolated(self._store.refile(batch), f"shard {shard}")
+                self._report.refiled += sum(moved is not None for _, moved in batch)
         finally:
             self._work.busy.release()
 
-    async def _look_at(
-        self, row: DueRow, until: datetime, touched: list[tuple[DueRow, DueRow]]
-    ) -> None:
+    async def _look_at(self, row: DueRow, until: datetime) -> None:
         try:
-            work = self._expirer.handle(row, until, touched)
+            work = self._expirer.handle(row, until)
             await self._isolated(work, f"conversation {row.address.shard}/{row.address.key}")
         finally:
             self._work.busy.release()

@@ -23,7 +23,7 @@ from shared.domain.policy import Policy
 from shared.domain.store import SweepStore
 from shared.domain.times import due_seconds
 from shared.domain.timing import TIME_TO_ANSWER
-from shared.domain.work import DueRow
+from shared.domain.work import DueRow, RefileLater
 from shared.expiry.notice import NoticeResult, OnWarned, SendWarning, Slot, Verdict
 from shared.expiry.own_words import own_words
 from shared.expiry.report import SweepReport
@@ -48,6 +48,7 @@ class Warner:
         slots: where warnings wait for their slots.
         work: the limits of work at once.
         report: counts the outcomes.
+        refile_later: is given the rows of which nobody is to be warned.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Warner:
         slots: Slots,
         work: Workload,
         report: SweepReport,
+        refile_later: RefileLater,
     ) -> None:
         self._store = store
         self._send_warning = send_warning
@@ -72,6 +74,7 @@ class Warner:
         self._slots = slots
         self._work = work
         self._report = report
+        self._refile_later = refile_later
 
     async def handle(
         self,
@@ -79,7 +82,6 @@ class Warner:
         row: DueRow,
         until: datetime,
         read_at: datetime,
-        touched: list[tuple[DueRow, DueRow]],
     ) -> None:
         """Handle the due row of a conversation that is not over.
 
@@ -88,7 +90,6 @@ class Warner:
             row: its due row.
             until: what was due by then is due.
             read_at: see there.
-            touched: gets the row and its next place, if nobody is to be warned.
         """
         timing = self._policy.of(conversation)
         warned = conversation.warned(row)
@@ -101,7 +102,7 @@ class Warner:
         if stages > warned and can_answer and is_wanted:
             await self._warn_in_turn(conversation, row, moved)
         else:
-            touched.append((row, moved))
+            self._refile_later(row, moved)
 
     async def _warn_in_turn(self, conversation: Conversation, row: DueRow, moved: DueRow) -> None:
         """Warn when the warning may go. If that is not in this sweep, the row stays due."""

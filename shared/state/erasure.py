@@ -117,7 +117,7 @@ class Erasure:
         receipt = await self._erase_user(user)
         if not receipt.left:
             await self._store.unmark_erasure(user)
-            await self._store.clean_up(work, has_private=False)
+            await self._store.remove(work)
         return receipt
 
     async def finish(self, user: str) -> bool:
@@ -203,7 +203,7 @@ class Erasure:
             for row in await self._store.due_rows_of(conversation.address):
                 if row.session not in over:
                     continue  # of one that has begun since: without it that would never expire
-                await self._store.clean_up(row, has_private=False)
+                await self._store.remove(row)
                 receipt.due_rows += 1
         else:
             await self._store.save(_without(conversation, user))

@@ -217,8 +217,8 @@ class CosmosStore(InDocuments, TableStore):
         """Nothing: private bags went with the document."""
 
     @override
-    async def _delete_leftovers(self, work: DueRow, gone_at: datetime | None) -> bool:
-        return await super()._delete_leftovers(work, gone_at) if gone_at else True
+    async def delete_leftovers(self, row: DueRow, gone_at: datetime | None = None) -> bool:
+        return await super().delete_leftovers(row, gone_at) if gone_at else True
 
     async def _written(
         self,

@@ -7,7 +7,6 @@ over, because Cosmos DB then deletes the document. docs/cosmos.md has the rest.
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from typing_extensions import override
 
@@ -130,9 +129,7 @@ class TimeToLiveStore(InDocuments):
     async def discard(self, address: Address, etag: str) -> None:
         await self._conversations.delete(address.key, etag)
 
-    async def clean_up(
-        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
-    ) -> None:
+    async def remove(self, row: DueRow) -> None:
         """Nothing: there are no work items."""
 
     async def file(self, row: DueRow) -> None:

@@ -720,9 +720,10 @@ def listed_conversation(row: Row, shard_count: int) -> Membership:
         return Membership(Address("", ""), row.etag, stored_key=row.key)
 
 
-def move_due_row(old: DueRow, new: DueRow) -> list[Operation]:
-    """The writes, of one transaction, that move a work item."""
-    return [Operation("delete", due_row(old)), Operation("upsert", due_row(new))]
+def move_due_row(old: DueRow, new: DueRow | None) -> list[Operation]:
+    """The writes, of one transaction, that move a work item, or remove it."""
+    removal = [Operation("delete", due_row(old))]
+    return [*removal, Operation("upsert", due_row(new))] if new else removal
 
 
 def chunks(packed: bytes, name: str) -> dict[str, bytes]:

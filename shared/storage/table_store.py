@@ -51,7 +51,7 @@ from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
 from shared.domain.users import Membership, UserRow
 from shared.domain.values import replace
-from shared.domain.work import ERASURE, DeadLetter, DueRow
+from shared.domain.work import ERASURE, DeadLetter, DueRow, Refiling
 from shared.storage.columns import FORM_COLUMN, check_form, is_id
 from shared.storage.table_rows import (
     LETTER,
@@ -101,8 +101,7 @@ _T = TypeVar("_T")
 MAX_ROW_BYTES = 700 * 1024
 
 # The SDK blocks the event loop for 63-82 ms to build a transaction of 100 operations.
-REFILES_PER_TRANSACTION = 5
-DELETES_PER_TRANSACTION = 10
+OPERATIONS_PER_TRANSACTION = 10
 
 # A group may leave thousands of rows. One look at its work item deletes about this many, so that a
 # sweep's other work goes on.
@@ -357,33 +356,33 @@ class TableStore(ConversationStore):
         return conversation_of(address, row, with_state=False) if row else None
 
     @override
-    async def refile(self, rows: Sequence[tuple[DueRow, DueRow]]) -> None:
+    async def refile(self, rows: Sequence[Refiling]) -> None:
         # A move to the same second would delete and write one row in one transaction.
-        moves = [(old, new) for old, new in rows if old != new]
-        for start in range(0, len(moves), REFILES_PER_TRANSACTION):
-            batch = moves[start : start + REFILES_PER_TRANSACTION]
-            if not await self._refile_together(batch):
-                for old, new in batch:
-                    await self._refile_one(old, new)
+        moves = [move_due_row(old, new) for old, new in rows if old != new]
+        together: list[list[Operation]] = []
+        for move in moves:
+            if sum(map(len, [*together, move])) > OPERATIONS_PER_TRANSACTION:
+                await self._refile_together(together)
+                together = []
+            together.append(move)
+        if together:
+            await self._refile_together(together)
 
-    async def _refile_together(self, moves: Sequence[tuple[DueRow, DueRow]]) -> bool:
-        """Move them in one transaction; False: nothing was moved, so they go one by one."""
-        operations = [operation for old, new in moves for operation in move_due_row(old, new)]
+    async def _refile_together(self, moves: Sequence[Sequence[Operation]]) -> None:
+        """Make them in one transaction; if that is refused, one by one."""
+        operations = [operation for move in moves for operation in move]
         # A long sweep may see a work item again, where another sweep has moved it. Then the two
         # meet, and a transaction writes each row once.
-        if len({each.row.key for each in operations}) < len(operations):
-            return False
-        try:
-            await self._conversations.write(operations)
-        except ConflictError:
-            return False  # another sweep moved one of them first
-        return True
-
-    async def _refile_one(self, old: DueRow, new: DueRow) -> None:
-        try:
-            await self._conversations.write(move_due_row(old, new))
-        except ConflictError:
-            return  # moved or finished by another sweep
+        if len({each.row.key for each in operations}) == len(operations):
+            try:
+                await self._conversations.write(operations)
+            except ConflictError:
+                pass  # another sweep moved or removed one of them first
+            else:
+                return
+        for move in moves:
+            with suppress(ConflictError):  # moved or finished by another sweep
+                await self._conversations.write(move)
 
     @override
     async def warn(self, row: DueRow, warned: DueRow) -> None:
@@ -468,33 +467,28 @@ class TableStore(ConversationStore):
         await self._conversations.write([Operation("delete", row)])
 
     @override
-    async def clean_up(
-        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
-    ) -> None:
-        if has_private and not await self._delete_leftovers(row, gone_at):
-            return
+    async def remove(self, row: DueRow) -> None:
         await self._conversations.write([Operation("delete", due_row(row))])
 
-    async def _delete_leftovers(self, work: DueRow, gone_at: datetime | None) -> bool:
-        """Delete the session's leftovers, up to a limit; returns whether that was all."""
-        prefix = f"p|{work.address.key}|"
+    @override
+    async def delete_leftovers(self, row: DueRow, gone_at: datetime | None = None) -> bool:
+        address, prefix = row.address, f"p|{row.address.key}|"
         columns = [*_KEY, "SessionId", "Session", "LastsUntil"]
         pages = self._conversations.query(
-            work.address.shard, prefix, prefix + "~", columns, MOST_LEFTOVERS
+            address.shard, prefix, prefix + "~", columns, MOST_LEFTOVERS
         )
         async for page in pages:
             found = [
-                (leftover, row)
-                for leftover, row in _readable(
-                    lambda row: (leftover_of(row, work.session, gone_at), row), page
+                (user, left)
+                for user, left in _readable(
+                    lambda left: (leftover_of(left, row.session, gone_at), left), page
                 )
-                if leftover
+                if user
             ]
             if gone_at:
-                await self._unlist(work.address, dict(found))
-            rows = [row for _, row in found]
-            for start in range(0, len(rows), DELETES_PER_TRANSACTION):
-                await self._delete_together(rows[start : start + DELETES_PER_TRANSACTION])
+                await self._unlist(address, dict(found))
+            rows = [left for _, left in found]
+            await self._delete_together(rows)
             if len(rows) >= MOST_LEFTOVERS:
                 return False
         return True
@@ -514,19 +508,25 @@ class TableStore(ConversationStore):
         await asyncio.gather(*(unlist(user, row) for user, row in rows.items()))
 
     async def _delete_together(self, rows: Sequence[Row]) -> None:
-        try:
-            await self._conversations.write([Operation("delete", row) for row in rows])
-        except ConflictError:
-            for row in rows:
-                await self._delete_unless_changed(row)
+        """Delete those that are as they were read, in few transactions."""
+        for start in range(0, len(rows), OPERATIONS_PER_TRANSACTION):
+            batch = rows[start : start + OPERATIONS_PER_TRANSACTION]
+            try:
+                await self._conversations.write([Operation("delete", row) for row in batch])
+            except ConflictError:
+                for row in batch:
+                    await self._delete_unless_changed(row)
 
     async def _delete_private_of(self, address: Address, life: str) -> None:
         prefix = f"p|{address.key}|"
         pages = self._conversations.query(address.shard, prefix, prefix + "~", [*_KEY, "SessionId"])
         async for page in pages:
-            for row in _readable(_known, page):
-                if life_of(str(row.columns.get("SessionId"))) == life:
-                    await self._delete_unless_changed(row)
+            rows = [
+                row
+                for row in _readable(_known, page)
+                if life_of(str(row.columns.get("SessionId"))) == life
+            ]
+            await self._delete_together(rows)
 
     async def _delete_unless_changed(self, row: Row) -> None:
         try:

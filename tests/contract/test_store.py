@@ -367,6 +367,31 @@ async def test_refiled_rows_move_to_their_new_time(store: TableStore) -> None:
     assert len(later) == 12
 
 
+async def test_rows_are_moved_and_removed_together(store: TableStore) -> None:
+    for number in range(24):
+        await store.save(conversation(f"talk{number}"), due=DUE)
+    rows = await due_rows(store)
+    stay = {row: replace(row, due_seconds=DUE + 100) for row in rows[::3]}
+    for shard in store.shards:
+        of_shard = [row for row in rows if row.address.shard == shard]
+        await store.refile([(row, stay.get(row)) for row in of_shard])
+    found = await due_rows(store, NOW + timedelta(seconds=100))
+    assert {row.address for row in found} == {row.address for row in stay}
+    assert {row.due_seconds for row in found} == {DUE + 100}
+
+
+async def test_a_row_that_another_sweep_has_removed_keeps_no_other_one(store: TableStore) -> None:
+    for number in range(8):
+        await store.save(conversation(f"talk{number}"), due=DUE)
+    rows = await due_rows(store)
+    for shard in store.shards:
+        of_shard = [row for row in rows if row.address.shard == shard]
+        for row in of_shard[:1]:
+            await store.remove(row)
+        await store.refile([(row, None) for row in of_shard])
+    assert await due_rows(store) == []
+
+
 async def test_a_row_refiled_to_the_same_second_stays(store: TableStore) -> None:
     await store.save(conversation(), due=DUE)
     rows = await due_rows(store)
@@ -575,14 +600,16 @@ async def test_cleaning_up_removes_the_sessions_leftovers_and_no_others(store: T
     back = await store.save(
         replace(saved, session="session2"), due=DUE + 5, private=[PrivateState("ann", b"2", "v2")]
     )
-    await store.clean_up(row, has_private=True)
+    assert await store.delete_leftovers(row)
+    await store.remove(row)
     assert [each.session for each in await due_rows(store, NOW + timedelta(seconds=9))] == [
         "session2"
     ]
     assert (await store.load_private(back, "ann")).state == b"2"
     over = replace(back, session="session1")
     assert (await store.load_private(over, "bob")).state == b""
-    await store.clean_up(row, has_private=True)  # again: no error
+    assert await store.delete_leftovers(row)  # again: no error
+    await store.remove(row)
 
 
 # Dead letters

@@ -844,9 +844,8 @@ def _cleaned_up_at_once() -> InTheCode:
         self: Expirer,
         conversation: Conversation,
         row: DueRow,
-        touched: list[tuple[DueRow, DueRow]],
     ) -> None:
-        await handle(self, replace(conversation, kept=None), row, touched)
+        await handle(self, replace(conversation, kept=None), row)
 
     return InTheCode(Expirer, "_handle_succeeded", handle_at_once)
 
@@ -885,12 +884,10 @@ class _LookedOnce:
 _handle_succeeded = Expirer._handle_succeeded
 
 
-async def _without_another_look(
-    self: Expirer, conversation: Conversation, row: DueRow, touched: list[tuple[DueRow, DueRow]]
-) -> None:
+async def _without_another_look(self: Expirer, conversation: Conversation, row: DueRow) -> None:
     blind = copy(self)
     blind._store = _LookedOnce(self._store)
-    await _handle_succeeded(blind, conversation, row, touched)
+    await _handle_succeeded(blind, conversation, row)
 
 
 MUTANTS: dict[str, tuple[Kind, Callable[[], Mutant]]] = {

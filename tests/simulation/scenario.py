@@ -1386,7 +1386,7 @@ SMALL = {
     "a sweep with room for one notice of two": _two_and_room_for_one(0),
     "a resume and a sweep": _with_resume(_small(1, 1, bags="cp")),
     "a resume and the end of its time": _with_resume(
-        _small(1, 1, bags="cp", jumps=1, jump_seconds=(64,)), kept_seconds=38
+        _small(1, 1, bags="cp", jumps=1, jump_seconds=(65,)), kept_seconds=38
     ),
     "two sweeps": _small(0, 2),
     "two sweeps, a crash": _small(0, 2, crashes=1),

@@ -229,6 +229,7 @@ class _Process:
             randomness=self.random,
             work=work,
             report=report,
+            refile_later=lambda *_: None,
         )
         self._sweep = expirer, work
         return self._sweep
@@ -317,11 +318,6 @@ class _Store(TableStore):
 
     async def retry_later(self, conversation: Conversation, row: DueRow, due: int) -> None:
         self.told_later.add(row.address.key)
-        await self._request()
-
-    async def clean_up(
-        self, row: DueRow, *, has_private: bool, gone_at: datetime | None = None
-    ) -> None:
         await self._request()
 
     async def _request(self) -> None:
@@ -485,7 +481,7 @@ class World:
             async with work.busy:
                 with suppress(StorageUnavailableError):
                     due = DueRow(talk, "session", 0)
-                    await expirer.handle(due, worker.now() - CLOCK_SKEW, [])
+                    await expirer.handle(due, worker.now() - CLOCK_SKEW)
             if talk.key in worker.store.told_later:
                 worker.store.told_later.remove(talk.key)
                 await worker.sleep(1)

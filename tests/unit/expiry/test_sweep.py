@@ -119,6 +119,33 @@ async def test_many_that_went_on_are_refiled_several_a_transaction() -> None:
     assert table.requests <= 2 + 40 + 40 / 5 + 2
 
 
+async def test_due_rows_of_many_that_are_over_go_ten_a_transaction() -> None:
+    bot = counting_bot(conversations=(table := MemoryTable()))
+    for number in range(40):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    table.requests = 0
+    assert (await bot.sweep()).notified == 40
+    assert table.requests <= 2 + 3 * 40 + 40 / 10 + 2
+    assert bot.keys() == []
+
+
+async def test_a_sweep_that_dies_before_due_rows_are_removed_leaves_nothing_to_tell() -> None:
+    table = FaultyTable(memory := MemoryTable())
+    bot = counting_bot(conversations=table)
+    for number in range(3):
+        await bot.say(conversation={"id": f"talk{number}"})
+    bot.clock.sleep(IDLE)
+    table.before = once("write delete d|", asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await bot.sweep()
+    assert {key[0] for _, key in memory.rows} == {"d"}
+    report = await bot.sweep()
+    assert (report.finished_already, report.expired, report.notified) == (3, 0, 0)
+    assert not memory.rows
+    assert bot.connector.texts.count(texts.EXPIRED) == 3
+
+
 async def test_the_notice_is_in_the_conversations_language_and_names_the_session() -> None:
     bot = counting_bot()
     await bot.say(locale="it-IT")
@@ -189,6 +216,37 @@ async def test_user_state_survives_and_private_state_does_not() -> None:
     await bot.sweep()
     assert bot.keys() == []
     assert await bot.say() == ["1 2 1"]
+
+
+async def test_private_state_of_several_users_goes_at_once() -> None:
+    writes: list[str] = []
+
+    async def note(doing: str) -> None:
+        if "delete p|" in doing:
+            writes.append(doing)
+
+    table = FaultyTable(memory := MemoryTable())
+    bot = BotInMemory(FunctionBot(count_in_every_bag), conversations=table)
+    for sender in ("ann", "bob", "eve"):
+        await bot.say(sender=sender)
+    bot.clock.sleep(IDLE)
+    table.before = note
+    await bot.sweep()
+    assert len(writes) == 1
+    assert writes[0].count("delete p|") == 3
+    assert not memory.rows
+
+
+async def test_private_state_of_who_is_back_stays_while_that_of_others_goes() -> None:
+    table = FaultyTable(memory := MemoryTable())
+    bot = BotInMemory(FunctionBot(count_in_every_bag), conversations=table)
+    for sender in ("ann", "bob", "eve"):
+        await bot.say(sender=sender)
+    bot.clock.sleep(IDLE)
+    table.before = do_once("delete p|", lambda: bot.say(sender="bob"))
+    await bot.sweep()
+    assert sorted(key[0] for _, key in memory.rows) == ["c", "d", "p"]
+    assert (await bot.say(sender="bob"))[-1].endswith(" 2")
 
 
 # The channel refuses
