@@ -359,3 +359,18 @@ def test_without_the_timer_the_time_to_live_is_the_timeout(read: Read, name: str
 
 def test_a_cosmos_key_shows_nowhere(read: Read) -> None:
     assert "s3cret" not in repr(read(COSMOS, CosmosDbAuthKey="s3cret"))
+
+
+@pytest.mark.parametrize(
+    ("group", "takes_turns"),
+    [
+        ("", True),
+        ("http", True),
+        ("inbox_queue", True),
+        ("expiry_timer", False),
+        ("Expiry_Queue", False),  # the host's comparison ignores case, too
+    ],
+)
+def test_a_group_takes_turns_or_only_sweeps(read: Read, group: str, takes_turns: bool) -> None:
+    settings = read(DEVELOPMENT, FUNCTIONS_TARGET_GROUP=group)
+    assert settings.host.takes_turns is takes_turns
