@@ -100,7 +100,7 @@ _T = TypeVar("_T")
 # An entity holds 1 MiB; Azurite counts its base64 form.
 MAX_ROW_BYTES = 700 * 1024
 
-# The SDK blocks the event loop for 63-82 ms to build a transaction of 100 operations.
+# If one is refused, its operations go one by one: so it is not large.
 OPERATIONS_PER_TRANSACTION = 10
 
 # A group may leave thousands of rows. One look at its work item deletes about this many, so that a
