@@ -32,7 +32,8 @@ def _blueprints() -> list[func.Blueprint]:
     read_limits(settings.sending)  # the same for the files that they name
     read_texts(settings.texts.file)
     telemetry.configure(settings.telemetry)
-    load_bot()  # and so is a mistake in the bot
+    if settings.host.takes_turns:
+        load_bot()  # and so is a mistake in the bot
     load_hooks()
     return [
         messages,

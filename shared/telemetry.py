@@ -16,10 +16,12 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link
+from opentelemetry.trace import Link, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.settings.telemetry import TelemetrySettings
@@ -31,7 +33,21 @@ METRICS_EVERY_SECONDS = 15
 _TRACEPARENT = "traceparent"
 _PROPAGATOR = TraceContextTextMapPropagator()
 
-tracer = trace.get_tracer(_NAME)
+
+class _Tracer:
+    """Begins spans, if they are recorded: one that goes nowhere takes 7 µs; a turn has four."""
+
+    def __init__(self) -> None:
+        self._tracer = trace.get_tracer(_NAME)
+
+    def start_as_current_span(self, name: str, **options: Any) -> AbstractContextManager[Span]:
+        """See `opentelemetry.trace.Tracer`."""
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # not configured
+            return nullcontext(trace.INVALID_SPAN)
+        return self._tracer.start_as_current_span(name, **options)
+
+
+tracer = _Tracer()
 _meter = metrics.get_meter(_NAME)
 
 turns = _meter.create_counter("expiry.turns", "{turn}", "Turns, by how they ended")

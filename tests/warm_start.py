@@ -218,8 +218,8 @@ def _start_workers_so() -> None:
 
     atexit.register(stop)
 
-    async def python(_: str, module: str, *arguments: object) -> _Worker:
-        return _Worker(its_template, module, *map(str, arguments))
+    async def python(_: str, module: str, *arguments: object, told: Mapping[str, str]) -> _Worker:
+        return _Worker(its_template, module, *map(str, arguments), told=told)
 
     importlib.import_module("scripts.local_host.workers")._python = python  # type: ignore[attr-defined]
 
@@ -227,13 +227,15 @@ def _start_workers_so() -> None:
 class _Worker:
     """What a host needs of `asyncio.subprocess.Process`."""
 
-    def __init__(self, its_template: Template, module: str, *arguments: str) -> None:
+    def __init__(
+        self, its_template: Template, module: str, *arguments: str, told: Mapping[str, str]
+    ) -> None:
         read, write = os.pipe()
         self._copy = its_template.start(
             module,
             *arguments,
             folder=Path.cwd(),
-            environment=os.environ,
+            environment=os.environ | told,
             stdin=read,
             output=1,
             own_group=False,

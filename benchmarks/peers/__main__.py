@@ -13,12 +13,21 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from statistics import mean, median
 
 from benchmarks.connector.channel import APP_ID, APP_PASSWORD, Channel, running_channel
 from benchmarks.peers.work import Setting
 from benchmarks.report import note, progress, ratio, table
+from benchmarks.start.cold_start import (
+    Start,
+    compare,
+    echo_bot,
+    first_message,
+    settings_of,
+    this_bot,
+)
 from benchmarks.turn.cpu import DIALOG, message
 from scripts import azurite, processes
 from scripts.install import fingerprint
@@ -26,6 +35,7 @@ from tests.fake_channel import Answer
 
 ROUNDS = 9
 DIALOGS = 10  # a round
+STARTS = 7
 
 _NAMES = {
     "botbuilder.core": "microsoft_agents.hosting.core",
@@ -115,7 +125,7 @@ def setting_of(channel: Channel, app_id: str = APP_ID) -> Setting:
     return Setting(
         app_id=app_id,
         app_password=APP_PASSWORD,
-        bearer=channel.bearer,
+        bearer=channel.bearer if app_id else "",
         login_url=channel.cloud.login_url,
         login_tenant=channel.cloud.login_tenant,
         url=channel.fake.url,
@@ -178,6 +188,33 @@ def _show(title: str, workers: Sequence[Worker]) -> None:
     table(title, columns, rows)
 
 
+def _show_cold_starts(
+    channel: Channel, storage: str, interpreter: Sequence[str | Path], environment: dict[str, str]
+) -> None:
+    setting = json.dumps(asdict(setting_of(channel, app_id=""))).encode()
+
+    def given(body: bytes) -> bytes:
+        return setting + b"\n" + json.dumps([body.decode()]).encode() + b"\n"
+
+    def peer(module: str) -> Start:
+        return Start([*interpreter, f"benchmarks.peers.{module}"], environment, given)
+
+    progress("cold start")
+    starts = {
+        "* this project: dialog, Table Storage": this_bot(settings_of(storage)),
+        "  Agents SDK: its dialogs, in memory": peer("agents"),
+        "  Teams SDK: dialog by hand, in memory": peer("teams"),
+        "  old SDK: echo, no storage": echo_bot(settings_of(storage)),
+    }
+    messages = (first_message(channel, number) for number in count())
+    compare(starts, messages, 1)  # creates the tables, compiles what is new
+    table(
+        f"Cold start, no app id: fresh process to its first answered message; median of {STARTS}",
+        ("", "wall ms", "ratio", "CPU ms", "ratio"),
+        compare(starts, messages, STARTS),
+    )
+
+
 def main() -> None:
     """Print the tables."""
     python = _install()
@@ -200,7 +237,9 @@ def main() -> None:
         }
         in_memory = setting_of(channel)
         in_tables = replace(in_memory, storage=azurite.connection_string(first_port))
-        here, there = [sys.executable, "-m"], [python, "-P", "-m"]
+        here: list[str | Path] = [sys.executable, "-m"]
+        there: list[str | Path] = [python, "-P", "-m"]
+        _show_cold_starts(channel, in_tables.storage, there, environment)
         for title, setting, kinds in (
             (
                 "state in memory",

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -75,32 +77,42 @@ asyncio.run(main())
 _EAGER = "import botbuilder.dialogs"  # as if nobody had deferred its recognizers
 
 
-def _answered(statements: str, settings: dict[str, str], message: bytes) -> tuple[float, float]:
-    """Wall ms until the message was answered, and CPU ms of the whole process."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a process is started: its command, its environment, and how it is given a message."""
+
+    command: Sequence[str | Path]
+    environment: Mapping[str, str]
+    given: Callable[[bytes], bytes] = bytes
+
+
+def answered(start_of: Start, message: bytes) -> tuple[float, float]:
+    """Wall ms until the process has written a line, and CPU ms of all of it."""
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-c", statements],
+        start_of.command,
         cwd=processes.ROOT,
-        env=os.environ | settings,
+        env=os.environ | start_of.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(message)
+        process.stdin.write(start_of.given(message))
         process.stdin.close()
         line = process.stdout.readline()
         wall = time.perf_counter() - start
         process.stdout.read()
-    assert line == b"answered\n", line
+    assert line, "it has not answered"
     assert process.returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime
     return 1000 * wall, 1000 * spent
 
 
-def _message(channel: Channel, number: int) -> bytes:
+def first_message(channel: Channel, number: int) -> bytes:
+    """A message of a new conversation, without TLS and token."""
     return json.dumps(
         {
             "type": "message",
@@ -115,42 +127,69 @@ def _message(channel: Channel, number: int) -> bytes:
     ).encode()
 
 
-def _measure(channel: Channel, storage: str, folder: Path) -> None:
-    settings = {
+def settings_of(storage: str) -> dict[str, str]:
+    """What this project's app needs."""
+    return {
         "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
         "AzureWebJobsStorage": storage,
         "TableShards": "4",
         "ExpireAfterSeconds": "1800",
         "ExpirySchedule": "0 * * * * *",
     }
+
+
+def this_bot(environment: Mapping[str, str], first: str = "") -> Start:
+    """This project's app; `first` is run before it."""
+    return Start([sys.executable, "-c", _OURS.format(first=first)], environment)
+
+
+def echo_bot(environment: Mapping[str, str]) -> Start:
+    """The bare echo bot."""
+    return Start([sys.executable, "-c", _ECHO], environment)
+
+
+def compare(
+    starts: Mapping[str, Start], messages: Iterator[bytes], rounds: int
+) -> list[list[object]]:
+    """Rows of medians; the ratios, to the first, are medians of those of the rounds."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in starts}
+    for number in range(rounds):
+        progress(f"  round {number + 1} of {rounds}")
+        for name, start in starts.items():
+            taken[name].append(answered(start, next(messages)))
+    base = taken[next(iter(starts))]
+    rows: list[list[object]] = []
+    for name, figures in taken.items():
+        row: list[object] = [name]
+        for which in range(2):
+            pairs = zip(figures, base, strict=True)
+            row.append(median(figure[which] for figure in figures))
+            row.append(ratio(median(one[which] / other[which] for one, other in pairs), 1))
+        rows.append(row)
+    return rows
+
+
+def _measure(channel: Channel, storage: str, folder: Path) -> None:
+    settings = settings_of(storage)
     uncompiled = settings | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder)}
-    ours, before = _OURS.format(first=""), _OURS.format(first=_EAGER)
-    variants = {
-        "* this bot": (ours, settings, RUNS),
-        "  before: every recognizer imported": (before, settings, RUNS),
-        "  echo bot, no storage": (_ECHO, settings, RUNS),
-        "* this bot, without compiled files": (ours, uncompiled, 1),
-        "  echo bot, without compiled files": (_ECHO, uncompiled, 1),
+    messages = (first_message(channel, number) for number in count())
+    answered(this_bot(settings), next(messages))  # creates the tables, compiles what is new
+    starts = {
+        "* this bot": this_bot(settings),
+        "  before: every recognizer imported": this_bot(settings, _EAGER),
+        "  echo bot, no storage": echo_bot(settings),
     }
-    _answered(ours, settings, _message(channel, 0))  # creates the tables, compiles what is new
-    figures: dict[str, Sequence[float]] = {}
-    number = 0
-    for name, (statements, environment, runs) in variants.items():
-        progress(f"  {name.strip(' *')}")
-        taken = []
-        for _ in range(runs):
-            number += 1
-            taken.append(_answered(statements, environment, _message(channel, number)))
-        figures[name] = [median(each) for each in zip(*taken, strict=True)]
-    wall, cpu = figures["* this bot"]
+    rows = compare(starts, messages, RUNS)
+    bare = {
+        "* this bot, without compiled files": this_bot(uncompiled),
+        "  echo bot, without compiled files": echo_bot(uncompiled),
+    }
+    rows += compare(bare, messages, 1)
     table(
         f"Cold start: fresh process to its first answered message (median of {RUNS} runs;"
         " one without compiled files)",
         ("", "wall ms", "ratio", "CPU ms", "ratio"),
-        [
-            [name, its_wall, ratio(its_wall, wall), its_cpu, ratio(its_cpu, cpu)]
-            for name, (its_wall, its_cpu) in figures.items()
-        ],
+        rows,
     )
 
 

@@ -54,8 +54,12 @@ class Worker:
         self.ended = asyncio.create_task(self._receive())
 
     @classmethod
-    async def start(cls, folder: Path) -> "Worker":
+    async def start(cls, folder: Path, group: str = "") -> "Worker":
         """Starts a worker and waits until it has loaded the app.
+
+        Args:
+            folder: of the app.
+            group: of functions that it runs; empty: all.
 
         Raises:
             WorkerEndedError: it ended first.
@@ -74,7 +78,8 @@ class Worker:
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        process = await _python("-m", "scripts.local_host.worker", folder, port)
+        told = {"FUNCTIONS_TARGET_GROUP": group} if group else {}  # as on Flex Consumption
+        process = await _python("-m", "scripts.local_host.worker", folder, port, told=told)
         assert process.stdin  # noqa: S101 - for the types
         process.stdin.write(f"{word}\n".encode())
         ended = asyncio.create_task(process.wait())
@@ -136,11 +141,13 @@ class Workers:
     Args:
         folder: of the app.
         timeout_seconds: functionTimeout; None: no limit.
+        group: of functions that it runs; empty: all.
     """
 
-    def __init__(self, folder: Path, timeout_seconds: float | None) -> None:
+    def __init__(self, folder: Path, timeout_seconds: float | None, group: str = "") -> None:
         self._folder = folder
         self._timeout_seconds = timeout_seconds
+        self._group = group
         self._starting: asyncio.Task[Worker] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._is_stopped = False
@@ -159,7 +166,7 @@ class Workers:
     async def _start(self) -> Worker:
         for attempt in range(1, MOST_FAILED_STARTS + 1):
             try:
-                worker = await Worker.start(self._folder)
+                worker = await Worker.start(self._folder, self._group)
                 break
             except WorkerEndedError as error:
                 if attempt == MOST_FAILED_STARTS:
@@ -239,7 +246,7 @@ class WorkerGroups:
         """The workers of a group."""
         name = group if self._apart else ""
         if name not in self._groups:
-            self._groups[name] = Workers(self._folder, self._timeout_seconds)
+            self._groups[name] = Workers(self._folder, self._timeout_seconds, name)
         return self._groups[name]
 
     async def stop(self) -> None:
@@ -247,13 +254,13 @@ class WorkerGroups:
         await asyncio.gather(*(workers.stop() for workers in self._groups.values()))
 
 
-async def _python(*arguments: object) -> asyncio.subprocess.Process:
+async def _python(*arguments: object, told: dict[str, str]) -> asyncio.subprocess.Process:
     # In a session of its own: Ctrl-C in a terminal is for the host only, which ends its worker.
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *map(str, arguments),
         cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | told,
         stdin=asyncio.subprocess.PIPE,
         start_new_session=True,
     )

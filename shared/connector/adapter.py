@@ -23,6 +23,7 @@ from botframework.connector.auth import (
     ConnectorFactory,
 )
 
+from shared.connector import model_copies
 from shared.connector.client import Connector, ConnectorError
 from shared.connector.credentials import CredentialError
 from shared.connector.limits import SendingLimits
@@ -63,6 +64,7 @@ class BufferingAdapter(OlderAdapter):
         limits: SendingLimits | None = None,
     ) -> None:
         super().__init__(_OwnConnector(connector, authentication), app_id)
+        model_copies.install()
         self._retries = retries or Retries()
         self._limits = limits
         self._tokens = _UserTokenClientOnDemand(

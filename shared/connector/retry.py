@@ -67,14 +67,6 @@ class TurnRetries:
         self._deadline = deadline
         self._clock = clock
         self._sleep = sleep
-        self._retrying = AsyncRetrying(
-            sleep=sleep,
-            retry=retry_if_exception(_may_pass),
-            wait=_wait,
-            stop=self._is_too_late,
-            before_sleep=_log,
-            reraise=True,
-        )
 
     async def call(self, send: Callable[[], Awaitable[object]]) -> None:
         """Send, and repeat while that may help and there is time.
@@ -83,12 +75,26 @@ class TurnRetries:
             ConnectorError: of the last attempt.
             Exception: any other error of `send`, at once.
         """
-        async for attempt in self._retrying:
+        try:
+            await send()  # the connector has a timeout of its own
+        except ConnectorError as error:
+            await self._repeat(send, error)
+
+    async def _repeat(self, send: Callable[[], Awaitable[object]], first: ConnectorError) -> None:
+        """Go on after the first attempt; making this machinery costs as much as half a send."""
+        retrying = AsyncRetrying(
+            sleep=self._sleep,
+            retry=retry_if_exception(_may_pass),
+            wait=_wait,
+            stop=self._is_too_late,
+            before_sleep=_log,
+            reraise=True,
+        )
+        async for attempt in retrying:
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
-                    await send()  # the connector has a timeout of its own
-                else:
-                    await self._send_in_time(send)
+                    raise first
+                await self._send_in_time(send)
 
     async def pause(self, seconds: float) -> None:
         """Wait between two replies, as the bot asked; this does not use up the retries' time."""

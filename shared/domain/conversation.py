@@ -1,7 +1,7 @@
 """One conversation and its session: when it is stale, and its next states. No I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -15,6 +15,7 @@ from shared.domain.identity import (
 from shared.domain.reference import Reference
 from shared.domain.times import CLOCK_SKEW, LEASE, MAX_GUARD, STAYS_LONGER, due_seconds
 from shared.domain.timing import FAR_FUTURE, TIME_TO_ANSWER, OwnTiming, Timing
+from shared.domain.values import replace
 from shared.domain.work import DueRow
 
 # A conversation's row names this many of its users. Each further one who changes user state gets a
@@ -131,7 +132,7 @@ class KeptSession:
         return self.bags is not None or self.until >= now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots it is copied much faster: `shared.domain.values`
 class Conversation:
     """One conversation's row: tracking, and the packed state its dialogs left.
 

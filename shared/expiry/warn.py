@@ -96,7 +96,7 @@ class Warner:
         stages = sum(step <= until for step in conversation.steps(timing)[:-1])
         moved = conversation.moved_on(row, read_at, timing, max(stages, warned))
         can_answer = conversation.deadline(timing) - self._now() >= TIME_TO_ANSWER
-        is_quiet = conversation.quiet or conversation.quiet_hours_end(self._now(), timing)
+        is_quiet = conversation.quiet or self._is_in_quiet_hours(conversation)
         is_wanted = self._send_warning is not None and not is_quiet
         if stages > warned and can_answer and is_wanted:
             await self._warn_in_turn(conversation, row, moved)
@@ -146,6 +146,8 @@ class Warner:
         left = self._left(conversation)
         if send_warning is None or left < TIME_TO_ANSWER or self._report.stopped:
             return
+        if self._is_in_quiet_hours(conversation):  # it may have waited for long
+            return
         async with self._work.idle():
             result = await send_warning(conversation, left)
         self._watch(result)
@@ -161,6 +163,9 @@ class Warner:
             again = replace(moved, due_seconds=due, warned=moved.warned - 1)
             await self._store.refile([(moved, again)])
             self._report.retried_later += 1
+
+    def _is_in_quiet_hours(self, conversation: Conversation) -> bool:
+        return bool(conversation.quiet_hours_end(self._now(), self._policy.of(conversation)))
 
     def _left(self, conversation: Conversation) -> timedelta:
         return conversation.deadline(self._policy.of(conversation)) - self._now()

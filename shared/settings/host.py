@@ -1,4 +1,4 @@
-"""How long the Functions host lets a function run.
+"""What the Functions host runs in this process, and how long it lets a function run.
 
 A function that reaches this time takes its process along, and everything else that is under way in
 it. So all work of the app ends earlier by itself.
@@ -25,6 +25,9 @@ _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
 # How much earlier than the host's timeout the bot's code is ended, and then the rest of a request.
 _BOT_ENDS_BEFORE_SECONDS = 60
 _REQUEST_ENDS_BEFORE_SECONDS = 30
+
+
+_SWEEPS_ONLY = {"expiry_timer", "expiry_queue"}
 
 
 def _seconds(time_span: str) -> float | None:
@@ -73,6 +76,21 @@ class HostSettings(SettingsGroup):
         default="",
         not_set="host.json has it",
     )
+    target_group: str = setting(
+        "FUNCTIONS_TARGET_GROUP",
+        "set by Flex Consumption",
+        default="",
+        not_set="the host sets it",
+    )
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether this process may take turns. If not, it needs neither the bot nor its dialogs.
+
+        On Flex Consumption a process serves one group of functions, elsewhere all of them. Source:
+        azure-functions-host, FunctionGroupListenerDecorator.
+        """
+        return self.target_group.lower() not in _SWEEPS_ONLY
 
     @property
     def function_timeout_seconds(self) -> float | None:

@@ -11,7 +11,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from datetime import datetime, time
 from enum import Enum
 from typing import Any
@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from msrest.serialization import Model
 
 from shared.domain import placeholders as ids_to_come
-from shared.domain.bounded_json import check_depth, check_items, read_json
+from shared.domain.bounded_json import MOST_DEPTH, check_depth, check_items, read_json
 from shared.state.objects import CALL, NEW, PAIRS, UnstorableError, made_of, parts_of
 from shared.state.state_types import (
     COLLECTIONS,
@@ -123,7 +123,8 @@ def _pack(encoded: Any) -> bytes:
         # What could not be read again is not written.
         _check_length(text)
         check_items(text)
-        check_depth(encoded)
+        if text.count(b"[") + text.count(b"{") > MOST_DEPTH:
+            check_depth(encoded)
     except (RecursionError, ValueError) as error:
         raise StateTypeError(f"state cannot be kept: {error}") from None
     return zlib.compress(text, 1)
@@ -252,11 +253,11 @@ def _encode_object(value: Any, cls: type, path: str) -> Any:
                 f"{path} is a {cls.__module__}.{cls.__qualname__}, which state cannot hold: {error}"
             ) from None
     else:  # a framework object: most of its attributes are unset
-        parts = {each: getattr(value, each, None) for each in names}
         parts = {
             each: item
-            for each, item in parts.items()
-            if not (item is None or (each == "additional_properties" and not item))
+            for each in names
+            if (item := getattr(value, each, None)) is not None
+            and (item or each != "additional_properties")
         }
     encoded = {each: _encode(item, f"{path}.{each}") for each, item in parts.items()}
     if isinstance(value, set | frozenset) and CALL in encoded:
@@ -270,9 +271,9 @@ def _sort_key(encoded: Any) -> str:
 
 
 def _decode(data: Any) -> Any:  # noqa: PLR0911 - one return for each kind of value
-    if isinstance(data, list):
+    if type(data) is list:
         return [_decode(item) for item in data]
-    if not isinstance(data, dict):
+    if type(data) is not dict:
         return data
     if TAG not in data:
         return {key: _decode(item) for key, item in data.items()}
@@ -316,9 +317,9 @@ def _decode_object(tag: Any, data: dict[str, Any]) -> Any:
     if issubclass(cls, Enum):
         return cls(_decode(data["value"]))
     parts = {name: _decode(item) for name, item in data.items() if name != TAG}
-    names = framework_fields(cls)
+    names = framework_fields(cls)  # type: ignore[arg-type] # mypy takes the hash of an instance
     if names is not None:
-        return _framework_object(cls, tuple(names), parts)
+        return _framework_object(cls, names, parts)
     if issubclass(cls, dict | set | frozenset):
         _check_items(parts)
     try:
@@ -334,15 +335,16 @@ def _class_named(name: Any) -> type:
     return found
 
 
-def _framework_object(cls: type, names: tuple[str, ...], fields: dict[str, Any]) -> Any:
+def _framework_object(cls: type, names: KeysView[str], fields: dict[str, Any]) -> Any:
     """Framework objects hold attributes, no more: their constructors take no input from us."""
-    unknown = fields.keys() - set(names)
+    unknown = fields.keys() - names
     if unknown:
         raise StateDecodeError(f"{cls.__name__} has no field {min(unknown)!r}")
     instance: Any = cls() if issubclass(cls, Model) else object.__new__(cls)
-    for name in names:
-        if name in fields or not issubclass(cls, Model):
-            setattr(instance, name, fields.get(name))
+    if not issubclass(cls, Model):
+        fields = dict.fromkeys(names) | fields
+    for name, item in fields.items():
+        setattr(instance, name, item)
     return instance
 
 

@@ -4,10 +4,11 @@ import base64
 import dataclasses
 import importlib
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, KeysView
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -140,13 +141,15 @@ def class_named(name: str) -> type | None:
     return _PLAIN_CLASSES.get(name) or type_named(name)
 
 
-def framework_fields(cls: type) -> Iterable[str] | None:
+@lru_cache(maxsize=1_000)
+def framework_fields(cls: type) -> KeysView[str] | None:
     """The fields of a class of the SDK; None for other classes."""
     if not cls.__module__.startswith("botbuilder."):
         return None
     if issubclass(cls, Model):
-        return (*cls._attribute_map, "additional_properties")
-    return None if dataclasses.is_dataclass(cls) else _DIALOG_TYPES.get(cls.__name__)
+        return dict.fromkeys((*cls._attribute_map, "additional_properties")).keys()
+    fields = None if dataclasses.is_dataclass(cls) else _DIALOG_TYPES.get(cls.__name__)
+    return None if fields is None else dict.fromkeys(fields).keys()
 
 
 def _looked_up(name: str) -> Iterator[tuple[str, type]]:

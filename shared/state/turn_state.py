@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from shared.domain.identity import user_hash
 from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.users import UserRow
+from shared.domain.values import replace
 from shared.state import codec
 from shared.state.kept_ids import BagName, KeptIds
 from shared.state.user_row import UserRows, UserState

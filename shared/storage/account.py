@@ -1,14 +1,16 @@
 """The common part of the clients of Azure's accounts: opening, closing, identity, error codes."""
 
 import re
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from azure.core.exceptions import AzureError
-from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
 from shared.settings.storage import StorageSettings
 
-Identity = DefaultAzureCredential | ManagedIdentityCredential
+if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+
+    Identity: TypeAlias = DefaultAzureCredential | ManagedIdentityCredential
 
 
 class Account:
@@ -19,7 +21,7 @@ class Account:
         identity: the client's identity, if it uses no key.
     """
 
-    def __init__(self, client: Any, identity: Identity | None) -> None:
+    def __init__(self, client: Any, identity: "Identity | None") -> None:
         self._client = client
         self._identity = identity
 
@@ -43,18 +45,25 @@ class StorageAccount(Account):
         connection_string: with the account's key; or
         endpoint: the service's address, for an identity.
         identity: the identity for that address.
+        options: of the client, beside its OPTIONS.
     """
 
     CLIENT: ClassVar[Any]
     OPTIONS: ClassVar[dict[str, Any]]
 
     def __init__(
-        self, *, connection_string: str = "", endpoint: str = "", identity: Identity | None = None
+        self,
+        *,
+        connection_string: str = "",
+        endpoint: str = "",
+        identity: "Identity | None" = None,
+        **options: Any,
     ) -> None:
+        options |= self.OPTIONS
         if connection_string:
-            client = self.CLIENT.from_connection_string(connection_string, **self.OPTIONS)
+            client = self.CLIENT.from_connection_string(connection_string, **options)
         else:
-            client = self.CLIENT(endpoint, credential=identity, **self.OPTIONS)
+            client = self.CLIENT(endpoint, credential=identity, **options)
         super().__init__(client, identity)
 
     @classmethod
@@ -71,8 +80,13 @@ class StorageAccount(Account):
         raise NotImplementedError
 
 
-def identity_of(settings: StorageSettings) -> Identity:
+def identity_of(settings: StorageSettings) -> "Identity":
     """The app's identity: a managed one, or the first one that the machine has."""
+    from azure.identity.aio import (  # noqa: PLC0415 - an app with a key starts without it
+        DefaultAzureCredential,
+        ManagedIdentityCredential,
+    )
+
     client_id = settings.client_id or None  # of a user-assigned identity
     if settings.credential == "managedidentity":
         return ManagedIdentityCredential(client_id=client_id)

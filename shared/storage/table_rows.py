@@ -747,6 +747,11 @@ def joined_chunks(row: Row, name: str) -> bytes:
     return b"".join(found)
 
 
+_COMPACT = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":")
+)  # `dumps` makes one each time
+
+
 def compact_json(value: object) -> str | None:
     """The value as JSON; None for nothing."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
+    return _COMPACT.encode(value) if value else None

@@ -29,7 +29,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -50,6 +50,7 @@ from shared.domain.store import Check, ConversationStore
 from shared.domain.sweep_record import SweepRecord
 from shared.domain.times import due_seconds
 from shared.domain.users import Membership, UserRow
+from shared.domain.values import replace
 from shared.domain.work import ERASURE, DeadLetter, DueRow
 from shared.storage.columns import FORM_COLUMN, check_form, is_id
 from shared.storage.table_rows import (

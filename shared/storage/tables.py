@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Any, Literal, Protocol
 
-from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError
-from azure.data.tables import UpdateMode
+from azure.core.exceptions import AzureError
+from azure.core.pipeline import AsyncPipeline
+from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.data.tables.aio import TableClient
 from typing_extensions import override
 
@@ -21,6 +20,17 @@ from shared.domain.errors import (
     StoreError,
 )
 from shared.storage.account import code_of, reason
+from shared.storage.table_requests import (
+    TableAddress,
+    etag_in,
+    etags_in,
+    get_request,
+    row_in,
+    transaction_request,
+    write_request,
+)
+
+Pipeline = AsyncPipeline[HttpRequest, AsyncHttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +87,31 @@ class Table(Protocol):
 
 
 class AzureTable(Table):
-    """A `Table` on the azure-data-tables SDK."""
+    """A `Table` of a storage account.
 
-    def __init__(self, client: TableClient) -> None:
+    What a turn asks for is written and read by `table_requests`, the rest by azure-data-tables.
+
+    Args:
+        client: the SDK's client of the table.
+        pipeline: sends requests with the client's credential, retries and connections.
+    """
+
+    def __init__(self, client: TableClient, pipeline: Pipeline) -> None:
         self._client = client
+        self._pipeline = pipeline
+        self._address = TableAddress(client.url, client.table_name)
+
+    async def _answer(self, request: HttpRequest) -> AsyncHttpResponse:
+        return (await self._pipeline.run(request)).http_response
 
     @override
     async def get(self, partition: str, key: str, select: Sequence[str] = ()) -> Row | None:
         try:
             with errors_translated(_RowMissingError):
-                # The keys come only if they are selected too.
-                entity = await self._client.get_entity(
-                    partition, key, select=["PartitionKey", "RowKey", *select] if select else None
-                )
+                request = get_request(self._address, partition, key, select)
+                return Row(*row_in(await self._answer(request)))
         except _RowMissingError:
             return None
-        return _row(entity)
 
     async def service_time(self, partition: str, key: str) -> datetime:
         """The service's clock, in whole seconds, from its answer for an existing row."""
@@ -110,44 +129,14 @@ class AzureTable(Table):
         try:
             with errors_translated(ConflictError, StateTooLargeError, _RowMissingError):
                 if len(operations) == 1:
-                    return [await self._write_one(operations[0])]
-                answers = await self._client.submit_transaction(
-                    [_transaction_step(operation) for operation in operations]
-                )
+                    request = write_request(self._address, operations[0])
+                    return [etag_in(await self._answer(request))]
+                request = transaction_request(self._address, operations)
+                return etags_in(await self._answer(request), len(operations))
         except _RowMissingError as error:
             if [each.kind for each in operations] == ["delete"]:
                 return [""]
             raise ConflictError(str(error)) from error
-        return [answer.get("etag", "") for answer in answers]
-
-    async def _write_one(self, operation: Operation) -> str:
-        row = operation.row
-        match operation.kind:
-            case "insert":
-                answer = await self._client.create_entity(_entity(row))
-            case "replace":
-                answer = await self._client.update_entity(
-                    _entity(row), mode=UpdateMode.REPLACE, **_if_match(row)
-                )
-            case "merge":
-                answer = await self._client.update_entity(
-                    _entity(row), mode=UpdateMode.MERGE, **_if_match(row)
-                )
-            case "upsert":
-                answer = await self._client.upsert_entity(_entity(row), mode=UpdateMode.REPLACE)
-            case "delete":
-                await self._delete(row)
-                return ""
-        return str(answer["etag"])
-
-    async def _delete(self, row: Row) -> None:
-        """Delete a row. The SDK takes every 404 for success, also that of a missing table."""
-        answers: list[Any] = []
-        await self._client.delete_entity(
-            row.partition, row.key, raw_response_hook=answers.append, **_if_match(row)
-        )
-        if answers and answers[-1].http_response.status_code == HTTPStatus.NOT_FOUND:
-            raise HttpResponseError(response=answers[-1].http_response)
 
     @override
     async def query(
@@ -222,32 +211,3 @@ def _row(entity: Any) -> Row:
         columns=columns,
         etag=entity.metadata["etag"],
     )
-
-
-def _entity(row: Row) -> dict[str, Any]:
-    return {"PartitionKey": row.partition, "RowKey": row.key, **row.columns}
-
-
-def _if_match(row: Row) -> dict[str, Any]:
-    if not row.etag:
-        return {}
-    return {"etag": row.etag, "match_condition": MatchConditions.IfNotModified}
-
-
-_STEPS = {
-    "insert": "create",
-    "replace": "update",
-    "merge": "update",
-    "upsert": "upsert",
-    "delete": "delete",
-}
-
-
-def _transaction_step(operation: Operation) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    options: dict[str, Any] = {}
-    if operation.kind in ("replace", "merge", "delete"):
-        options = _if_match(operation.row)
-    if operation.kind in ("replace", "merge", "upsert"):
-        is_merge = operation.kind == "merge"
-        options["mode"] = UpdateMode.MERGE if is_merge else UpdateMode.REPLACE
-    return _STEPS[operation.kind], _entity(operation.row), options

@@ -14,7 +14,8 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from copy import deepcopy
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ from shared.domain.policy import Policy
 from shared.domain.store import StateStore
 from shared.domain.times import utc_now
 from shared.domain.timing import Bounds, OwnTiming, zone_of
+from shared.domain.values import replace
 from shared.domain.work import DueRow
 from shared.expiry.notice import OnExpired
 from shared.expiry.pauses import ended_by_user
@@ -60,7 +62,6 @@ from shared.texts.durations import rounded_down
 from shared.texts.languages import ENGLISH, Key, Texts
 from shared.texts.texts_file import read_texts
 from shared.turn.activity import (
-    copy_of,
     hash_of,
     with_reference,
 )
@@ -463,7 +464,7 @@ class Turns:
     ) -> TurnContext:
         """The context of an attempt. The bot may change the activity: each gets it as it came."""
         attempts.latest = await self._adapter.prepare(
-            copy_of(activity),
+            deepcopy(activity),
             caller,
             f"{address.key}.{attempts.turn}",
             notices_within_seconds=NOTICE_WAITS_AT_MOST_SECONDS if attempts.logic else None,

@@ -546,9 +546,13 @@ class Promises:
         session.warnings.append(Warned(request, stage, since))
 
     def _check_quiet_hours(self, data: Mapping[str, Any]) -> None:
-        """Nobody is told anything in them, but for what was on its way when they began."""
+        """Nobody is told anything in them, but for what was on its way when they began.
+
+        By a clock that is ahead they are over earlier, by one that is behind they begin later.
+        """
         hours, now = self._quiet_hours, self._world.now
-        moments = (now, now - CLOCK_SKEW, now - timedelta(seconds=UNDISTURBED))
+        began = now - timedelta(seconds=UNDISTURBED)
+        moments = (now, now + CLOCK_SKEW, now - CLOCK_SKEW, began)
         if data and hours and all(hours.end_at(each, None) for each in moments):
             self._violated("somebody is told something in quiet hours")
 

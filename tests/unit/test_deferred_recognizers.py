@@ -65,7 +65,7 @@ def test_no_recognizer_is_imported_whatever_of_ours_is_imported_first(first: str
     loaded = run(f"import {first}, botbuilder.dialogs, sys; print(*sys.modules)").split()
 
     assert "botbuilder.dialogs" in loaded
-    for name in ("recognizers_choice", "recognizers_date_time", "recognizers_number"):
+    for name in ("recognizers_choice", "recognizers_date_time", "recognizers_number", "emoji"):
         assert name not in loaded
 
 
@@ -81,3 +81,17 @@ def test_whoever_imports_a_recognizer_gets_the_real_one() -> None:
     )
 
     assert "ModelResult" in found
+
+
+@pytest.mark.parametrize("first", ["shared.app", "shared.bot", "botframework.connector"])
+def test_oauth_is_imported_when_it_is_used(first: str) -> None:
+    found = run(
+        f"import shared, {first}, sys; print('oauthlib' in sys.modules);"
+        "from msrest.authentication import OAuthTokenAuthentication;"
+        "from msrest.pipeline import async_requests, requests;"
+        "print(requests.oauth2.rfc6749.errors.InvalidGrantError.__name__);"
+        "print(async_requests.oauth2.rfc6749.errors.OAuth2Error.__name__);"
+        "print(type(OAuthTokenAuthentication('id', {}).signed_session().auth).__name__)"
+    )
+
+    assert found.split() == ["False", "InvalidGrantError", "OAuth2Error", "OAuth2"]

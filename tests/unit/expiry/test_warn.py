@@ -1,14 +1,14 @@
 """Users are warned before their conversation expires, at most once for each stage."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, time, timedelta
 from typing import Any
 
 import pytest
 
 from shared.connector.client import ConnectorError
 from shared.domain.conversation import Conversation
-from shared.domain.timing import Timing
+from shared.domain.timing import QuietHours, Timing
 from shared.expiry.notice import Slot, Unlimited
 from shared.storage.observed_table import ObservedTable
 from tests import texts
@@ -245,6 +245,23 @@ async def test_who_comes_back_while_a_warning_waits_for_its_slot_is_not_warned()
     bot.store.load_tracking = load_tracking  # type: ignore[method-assign] # a user comes in
     report = await bot.sweep(pace=Pace())
     assert (report.warned, report.came_back) == (0, 1)
+
+
+async def test_a_warning_that_waits_into_quiet_hours_is_left_out() -> None:
+    bot = warning_bot(300)
+    hours = QuietHours(time(12, 12), time(12, 14), UTC)
+    bot = replace(bot, timing=replace(bot.timing, quiet_hours=hours))
+    await bot.say()
+    bot.clock.sleep(705)
+
+    class Pace(Unlimited):
+        def begin(self, _: Conversation, slot: Slot, __: float) -> Slot:
+            bot.clock.sleep(20)
+            return slot
+
+    report = await bot.sweep(pace=Pace())
+    assert (report.warned, report.looked_at) == (0, 1)
+    assert [text for _, text in await sweeps(bot, until=400)] == [texts.EXPIRED]
 
 
 async def test_a_warning_whose_place_is_gone_once_its_row_is_moved_goes_later() -> None:

@@ -1,6 +1,7 @@
 """What the inner rooms load when they are imported: no vendor's client, no HTTP, no exporter."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,13 @@ ROOMS = ("domain", "expiry", "state", "turn")
 # The Bot Framework SDK, of which these two rooms are made, imports aiohttp and azure.core itself.
 # There, what counts is that no module of ours does.
 MADE_OF_THE_SDK = ("state", "turn")
+
+SETTINGS = {
+    "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "ExpireAfterSeconds": "1800",
+    "ExpirySchedule": "0 * * * * *",
+}
 
 _LOOK = """
 import builtins, importlib, json, sys
@@ -83,6 +91,35 @@ def test_what_a_room_must_not_load_is_seen(tmp_path: Path) -> None:
     ours, loaded = look_at("shared.inner", path=tmp_path)
     assert ours == ["shared.outer imports aiohttp", "shared.outer imports opentelemetry"]
     assert {"aiohttp", "opentelemetry.sdk"} <= set(loaded["shared.inner"])
+
+
+@pytest.mark.parametrize(
+    ("group", "is_loaded"),
+    [
+        ("", True),
+        ("http", True),
+        ("inbox_queue", True),
+        ("expiry_timer", False),
+        ("Expiry_Queue", False),  # the host's comparison ignores case, too
+    ],
+)
+def test_a_process_that_only_sweeps_starts_without_the_bot_and_dialogs(
+    group: str, is_loaded: bool
+) -> None:
+    code = "import function_app, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | SETTINGS | {"FUNCTIONS_TARGET_GROUP": group},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert "expiry_timer_function" in loaded
+    assert ("shared.bot" in loaded) is is_loaded
+    if not is_loaded:
+        assert "botbuilder.dialogs" not in loaded
 
 
 def test_hooks_are_loaded_without_the_bot() -> None:
