@@ -36,6 +36,7 @@ from shared.state.bags import state_bags
 from shared.state.erasure import Erasure
 from shared.state.state_data import StateData
 from shared.storage.cosmos_documents import Container
+from shared.storage.cosmos_memory import DocumentMemory
 from shared.storage.cosmos_store import CosmosStore
 from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_store import TableStore
@@ -178,6 +179,8 @@ class InCosmos:
     conversations: Container = field(default_factory=MemoryContainer)
     users: Container = field(default_factory=MemoryContainer)
     alone: bool = False
+    lives: timedelta = timedelta(seconds=160)
+    spare_time: timedelta = timedelta(0)
 
 
 @dataclass
@@ -240,12 +243,16 @@ class BotInMemory:
     def _row_store(self) -> TableStore:
         if self.cosmos is None:
             return TableStore(self.conversations, self.users, SHARDS)
+        spare_time = self.cosmos.spare_time
         return CosmosStore(
             self.conversations,
             self.users,
             SHARDS,
             documents=self.cosmos.conversations,
             user_documents=self.cosmos.users,
+            memory=DocumentMemory(self.cosmos.lives, self.clock),
+            spare_time=lambda: spare_time,
+            now=self.clock,
         )
 
     def another_process(self) -> "BotInMemory":

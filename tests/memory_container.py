@@ -91,6 +91,7 @@ class MemoryContainer:
         if len(text) > LARGEST_BYTES:
             raise StateTooLargeError("413 RequestEntityTooLarge")
         version = next(self._versions)
-        written = replace(document, etag=f'"{version}"', token=f"0:{version}")
-        self.stored[document.id] = _Stored(text, replace(written, token=""), self.now())
+        now = self.now()
+        written = replace(document, etag=f'"{version}"', token=f"0:{version}", written_at=now)
+        self.stored[document.id] = _Stored(text, replace(written, token=""), now)
         return written

@@ -7,6 +7,7 @@ client's CPU; a request to either service takes some milliseconds more in Azure.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from scripts import azurite, cosmos, processes
 from shared.domain.store import StateStore
 from shared.storage.cosmos_account import CosmosDb
 from shared.storage.cosmos_documents import CosmosContainer
+from shared.storage.cosmos_memory import DocumentMemory
 from shared.storage.cosmos_store import CosmosStore
 from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_account import Tables
@@ -24,19 +26,34 @@ from shared.storage.tables import Table
 from tests.conftest import cosmos_db, cosmos_settings, free_port
 
 TURNS = 150
+SPARE_TIME = timedelta(days=1)  # as the template has it
+# Remembers nothing, as a process that did not take the last turn.
+ANOTHER = "Cosmos DB, another process"
 KINDS = {"first message": "hello", "changes state": "hello", "changes nothing": "look"}
 
 
 def _stores(
     conversations: CosmosContainer, users: CosmosContainer
 ) -> dict[str, Callable[[Table, Table, int], StateStore]]:
-    def with_rows(rows: Table, lists: Table, shards: int) -> StateStore:
-        return CosmosStore(rows, lists, shards, documents=conversations, user_documents=users)
+    def with_rows(lives: timedelta) -> Callable[[Table, Table, int], StateStore]:
+        return lambda rows, lists, shards: CosmosStore(
+            rows,
+            lists,
+            shards,
+            documents=conversations,
+            user_documents=users,
+            memory=DocumentMemory(lives),
+            spare_time=lambda: SPARE_TIME,
+        )
 
     def alone(_rows: Table, _lists: Table, shards: int) -> StateStore:
         return TimeToLiveStore(conversations, users, shards)
 
-    return {"Cosmos DB": with_rows, "Cosmos DB alone": alone}
+    return {
+        "Cosmos DB": with_rows(SPARE_TIME),
+        ANOTHER: with_rows(timedelta(0)),
+        "Cosmos DB alone": alone,
+    }
 
 
 async def _measure(tables: Tables, database: CosmosDb) -> None:
@@ -52,6 +69,8 @@ async def _measure(tables: Tables, database: CosmosDb) -> None:
     for kind, text in KINDS.items():
         of_tables: tuple[float, float] | None = None
         for name, bot in bots.items():
+            if name == ANOTHER and kind == "first message":
+                continue  # there was no turn before
             progress(f"{kind}, {name}")
 
             async def take(number: int, bot: OurBot = bot, text: str = text) -> int:

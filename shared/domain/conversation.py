@@ -73,7 +73,8 @@ class Bags:
     """A session's bags, if they are in a document instead of its row; `session` is its life.
 
     `private` are those of its users, by their hash. `token` tells the store how new a copy of the
-    document must be.
+    document must be. `written_at` is when the document was last written, `users` are those it says
+    it is about; None and empty: it was not read.
     """
 
     id: str
@@ -81,6 +82,8 @@ class Bags:
     state: bytes = b""
     private: Mapping[str, PrivateState] = field(default_factory=dict)
     token: str = ""
+    written_at: datetime | None = None
+    users: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
+from urllib.request import getproxies
 from uuid import uuid4
 
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import CosmosClient
 from azure.cosmos.exceptions import CosmosResourceExistsError, CosmosResourceNotFoundError
@@ -14,6 +17,7 @@ from shared.settings.cosmos import CosmosSettings
 from shared.settings.storage import StorageSettings
 from shared.storage.account import Account, identity_of
 from shared.storage.cosmos_documents import CosmosContainer, Document, errors_translated
+from shared.storage.cosmos_memory import DocumentMemory
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,9 @@ class CosmosDb(Account):
         storage: says who the app is, if the account is used without a key.
         ca_file: a PEM file of authorities to trust, instead of the public ones; may be empty.
         least_time_to_live_seconds: a container of conversation state must not have less.
+
+    Attributes:
+        memory: what this process remembers of the documents of conversations.
     """
 
     # By default the SDK waits up to 65 s for an answer and up to 30 s for a throttled request, nine
@@ -56,10 +63,16 @@ class CosmosDb(Account):
         key = settings.auth_key.get_secret_value()
         identity = None if key else identity_of(storage)
         trust: dict[str, Any] = {"connection_verify": ca_file} if ca_file else {}
-        client = CosmosClient(settings.endpoint, identity or key, **self.OPTIONS, **trust)
+        # Looking up the proxies in the environment costs two thread hops with each request.
+        transport = AioHttpTransport(use_env_settings=bool(getproxies()))
+        client = CosmosClient(
+            settings.endpoint, identity or key, transport=transport, **self.OPTIONS, **trust
+        )
         super().__init__(client, identity)
         self._settings = settings
         self._least_time_to_live_seconds = least_time_to_live_seconds
+        self._time_to_live_seconds = settings.time_to_live_seconds or least_time_to_live_seconds
+        self.memory = DocumentMemory(timedelta(seconds=least_time_to_live_seconds))
         self._is_open = False
         self._database = self._client.get_database_client(settings.database)
 
@@ -68,6 +81,11 @@ class CosmosDb(Account):
         """The container of conversation state, which has a time to live."""
         name = self._settings.conversation_container
         return CosmosContainer(self._database.get_container_client(name))
+
+    @property
+    def spare_time(self) -> timedelta:
+        """By how much the documents of conversations live longer than they must."""
+        return timedelta(seconds=self._time_to_live_seconds - self._least_time_to_live_seconds)
 
     @property
     def users(self) -> CosmosContainer:
@@ -178,6 +196,8 @@ class CosmosDb(Account):
                 f"{says}; it must be {_seconds(wanted)}, or state is lost before its time"
                 " (CosmosDbCorrectTimeToLive=on sets it)"
             )
+        if actual is not None:
+            self._time_to_live_seconds = actual
         logger.warning(
             "cosmos: %s, not %s; CosmosDbCorrectTimeToLive=on sets it", says, _seconds(wanted)
         )

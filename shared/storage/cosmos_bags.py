@@ -173,4 +173,12 @@ def bags_in(document: Document, named: Bags, etag: str = "") -> Bags:
         state, private = _bytes(columns["State"]), _private_in(document)
     except (AttributeError, LookupError, TypeError) as error:
         raise StateUnreadableError(f"document {document.id}: {error!r}", etag) from error
-    return Bags(document.id, named.session, state, private, named.token)
+    return Bags(
+        document.id,
+        named.session,
+        state,
+        private,
+        named.token,
+        document.written_at,
+        document.users,
+    )

@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -42,6 +42,8 @@ class Document:
 
     `token` is the session token of its last write. A read with the token sees that write, even of
     another process. Source: learn.microsoft.com, "Consistency levels in Azure Cosmos DB".
+
+    Its time to live counts from `written_at`; None: it is not known.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Document:
     users: Sequence[str] = ()
     etag: str = ""
     token: str = ""
+    written_at: datetime | None = field(default=None, compare=False)
 
 
 class Container(Protocol):
@@ -190,14 +193,16 @@ def _document(item: Mapping[str, Any]) -> Document:
         raise NewerRowError(f"document {item['id']} is of form {form}; this version knows {FORM}")
     try:
         columns = {name: from_json(value) for name, value in item["columns"].items()}
-        return Document(item["id"], columns, item["users"], item["_etag"])
+        written_at = datetime.fromtimestamp(item["_ts"], UTC)
+        return Document(item["id"], columns, item["users"], item["_etag"], written_at=written_at)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise StateUnreadableError(f"document {item['id']}: {error!r}", item["_etag"]) from error
 
 
 def _written(document: Document, answer: Any) -> Document:
     token = answer.get_response_headers().get("x-ms-session-token", "")
-    return replace(document, etag=answer["_etag"], token=token)
+    written_at = datetime.fromtimestamp(answer["_ts"], UTC)
+    return replace(document, etag=answer["_etag"], token=token, written_at=written_at)
 
 
 def to_json(value: Any) -> Any:

@@ -11,10 +11,10 @@ its time to live is over. docs/cosmos.md has the rest.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from typing_extensions import override
@@ -29,7 +29,7 @@ from shared.domain.conversation import (
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.domain.identity import Address
 from shared.domain.store import Check
-from shared.domain.times import COMMIT_TAKES_AT_MOST
+from shared.domain.times import COMMIT_TAKES_AT_MOST, utc_now
 from shared.domain.users import UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_bags import (
@@ -42,11 +42,16 @@ from shared.storage.cosmos_bags import (
     users_of,
 )
 from shared.storage.cosmos_documents import Container, Document
+from shared.storage.cosmos_memory import DocumentMemory, RememberedContainer
 from shared.storage.table_rows import check_size
 from shared.storage.table_store import MAX_ROW_BYTES, TableStore
 from shared.storage.tables import Table
 
 logger = logging.getLogger(__name__)
+
+# A turn that changes nothing leaves a document as it is that is younger than this part of the spare
+# time of its time to live. The rest is for sweeps that are late.
+PART = 10
 
 # If a row names another document at each look, the conversation is busy.
 _MOST_LOOKS = 5
@@ -61,7 +66,10 @@ class CosmosStore(InDocuments, TableStore):
         shard_count: the number of partitions that conversations are spread over.
         documents: the container of conversation state.
         user_documents: the container of user state.
+        memory: what this process remembers of documents.
+        spare_time: by how much documents live longer than they must; asked for at each write.
         max_row_bytes: the most that a row, or a document, may hold.
+        now: the clock.
     """
 
     KIND = "cosmos"
@@ -74,10 +82,15 @@ class CosmosStore(InDocuments, TableStore):
         *,
         documents: Container,
         user_documents: Container,
+        memory: DocumentMemory,
+        spare_time: Callable[[], timedelta],
         max_row_bytes: int = MAX_ROW_BYTES,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         super().__init__(conversations, users, shard_count, max_row_bytes)
-        self._documents = documents
+        self._documents: Container = RememberedContainer(documents, memory)
+        self._spare_time = spare_time
+        self._now = now
         self._user_documents = UserDocuments(user_documents, max_row_bytes)
 
     async def load(self, address: Address) -> Conversation | None:
@@ -242,14 +255,27 @@ class CosmosStore(InDocuments, TableStore):
             and before.session == conversation.life
             and (before.state, before.private) == (state, kept)
         ):
+            if self._lives_on(before, conversation):
+                return before
             # Written although it is equal: its time to live counts from the last write.
             document = await self._documents.replace(_bags_document(before, conversation))
-            return replace(before, token=document.token)
+            return _as_written(before, document)
         document_id = f"{conversation.address.key}|{uuid4().hex}"
         bags = Bags(document_id, conversation.life, state, kept)
         document = _bags_document(bags, conversation)
         check_size({"id": document_id, "State": state, **private_states(kept)}, self._max_row_bytes)
-        return replace(bags, token=(await self._documents.create(document)).token)
+        return _as_written(bags, await self._documents.create(document))
+
+    def _lives_on(self, bags: Bags, conversation: Conversation) -> bool:
+        """Whether the document need not be written again, as that is long enough to come.
+
+        The spare time is that of the policy's longest timeout. The bot's code may set a longer one.
+        """
+        if bags.written_at is None or conversation.own is not None:
+            return False
+        if [*bags.users] != users_of(conversation, bags.private):
+            return False  # an erasure goes by them, and takes its user away from them
+        return self._now() - bags.written_at < self._spare_time() / PART
 
     async def _delete_if_unnamed(self, address: Address, bags: Bags) -> None:
         row = None
@@ -266,6 +292,10 @@ class CosmosStore(InDocuments, TableStore):
         except StorageUnavailableError as error:
             # No row names it any more, so only space is at stake.
             logger.warning("cosmos: a document is left to its time to live: %s", error)
+
+
+def _as_written(bags: Bags, document: Document) -> Bags:
+    return replace(bags, token=document.token, written_at=document.written_at, users=document.users)
 
 
 def _no_state(conversation: Conversation) -> bytes | None:

@@ -137,13 +137,15 @@ class AzureStores(Stores):
             return store, lambda: conversations.requests
         from shared.storage.cosmos_store import CosmosStore  # noqa: PLC0415 - as above
 
-        documents = self._cosmos.conversations
+        cosmos, documents = self._cosmos, self._cosmos.conversations
         cosmos_store = CosmosStore(
             conversations,
             users,
             shards,
             documents=documents,
-            user_documents=self._cosmos.users,
+            user_documents=cosmos.users,
+            memory=cosmos.memory,
+            spare_time=lambda: cosmos.spare_time,
             max_row_bytes=self._most_bytes,
         )
         return cosmos_store, lambda: conversations.requests + documents.requests

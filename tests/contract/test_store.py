@@ -26,6 +26,7 @@ from shared.domain.timing import NEVER, OwnTiming, Timing
 from shared.domain.users import UserRow
 from shared.domain.work import DeadLetter, DueRow
 from shared.storage.cosmos_documents import Container
+from shared.storage.cosmos_memory import DocumentMemory
 from shared.storage.cosmos_store import CosmosStore
 from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_account import Tables
@@ -62,7 +63,14 @@ def store_of(kind: str, request: pytest.FixtureRequest) -> TableStore:
     if kind == "rows":
         return TableStore(*tables, SHARDS)
     documents, user_documents = request.getfixturevalue("containers")
-    return CosmosStore(*tables, SHARDS, documents=documents, user_documents=user_documents)
+    return CosmosStore(
+        *tables,
+        SHARDS,
+        documents=documents,
+        user_documents=user_documents,
+        memory=DocumentMemory(timedelta(seconds=160)),
+        spare_time=lambda: timedelta(0),
+    )
 
 
 @pytest.fixture(params=["rows", "documents"])

@@ -17,6 +17,7 @@ import pytest
 from shared.domain.conversation import Bags, Conversation
 from shared.settings.cosmos import TIME_TO_LIVE_MARGIN_SECONDS
 from shared.storage.cosmos_documents import Document
+from shared.storage.cosmos_memory import DocumentMemory, RememberedContainer
 from shared.storage.cosmos_store import CosmosStore
 from shared.storage.table_store import TableStore
 from shared.storage.tables import Operation, Row, Table
@@ -36,6 +37,8 @@ from tests.simulation.scenario import (
 from tests.simulation.world import ScheduledTable, Violation, World, at_once
 
 MARGIN = timedelta(seconds=TIME_TO_LIVE_MARGIN_SECONDS)
+# So a turn that changes nothing leaves a document that is younger than a tenth of this.
+SPARE_TIME = EXPIRE_AFTER
 
 
 @dataclass(frozen=True)
@@ -157,16 +160,22 @@ class CosmosSimulation(Simulation):
     def _store(self, conversations: Table, users: Table) -> TableStore:
         if self.documents is None:
             ever = timedelta(days=9999)
-            lives = EXPIRE_AFTER + self.scenario.resume_within + MARGIN
+            lives = EXPIRE_AFTER + self.scenario.resume_within + MARGIN + SPARE_TIME
             self.documents = ScheduledContainer(self.world, None, lives, self._is_unnamed)
             self.user_documents = ScheduledContainer(self.world, self.users, ever, lambda _: True)
         at_once_too = isinstance(conversations, MemoryTable)
+        # Each process has a store of its own, and so a memory.
+        lives = EXPIRE_AFTER + self.scenario.resume_within + MARGIN
+        memory = DocumentMemory(timedelta(0) if at_once_too else lives, lambda: self.world.now)
         return CosmosStore(
             conversations,
             users,
             self.scenario.shards,
             documents=self.documents.memory if at_once_too else self.documents,
             user_documents=self.user_documents.memory if at_once_too else self.user_documents,
+            memory=memory,
+            spare_time=lambda: SPARE_TIME,
+            now=lambda: self.world.now,
         )
 
     def _is_unnamed(self, document_id: str) -> bool:
@@ -195,20 +204,22 @@ def run_seed_in_cosmos(seed: int, mutant: Mutant | None = None, kind: Kind | Non
 
 
 class InTheStore(Mutant):
-    """Puts another method in the place of one of the store's."""
+    """Puts another method in the place of one of the store's, or of the class that is named."""
 
-    def __init__(self, name: str, method: Callable[..., Any]) -> None:
+    def __init__(self, name: str, method: Callable[..., Any], where: type = CosmosStore) -> None:
         self._name = name
         self._method = method
+        self._where = where
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(CosmosStore, self._name, self._method)
+            patch.setattr(self._where, self._name, self._method)
             yield
 
 
 _save, _written = CosmosStore.save, CosmosStore._written
+_read = RememberedContainer.read
 
 
 async def row_first(store: CosmosStore, conversation: Conversation, **rest: Any) -> Conversation:
@@ -263,6 +274,15 @@ async def deleted_unseen(store: CosmosStore, address: Any, bags: Bags) -> None:
     await store._delete(bags)
 
 
+async def of_that_conversation(
+    container: RememberedContainer, document_id: str, token: str = ""
+) -> Document | None:
+    """Whatever is remembered of a conversation stands for the document that its row names."""
+    key = document_id.partition("|")[0]
+    remembered = [name for name in container._memory._documents if name.startswith(key)]
+    return await _read(container, remembered[-1] if remembered else document_id, token)
+
+
 MUTANTS: dict[str, tuple[Kind | None, Callable[[], Mutant]]] = {
     "the row first, its document second": (None, lambda: InTheStore("save", row_first)),
     "the document before deleted first": (None, lambda: InTheStore("save", old_one_first)),
@@ -270,5 +290,9 @@ MUTANTS: dict[str, tuple[Kind | None, Callable[[], Mutant]]] = {
     "a loser's document deleted unseen": (
         writes_in_doubt,
         lambda: InTheStore("_delete_if_unnamed", deleted_unseen),
+    ),
+    "what is remembered stands for what the row names": (
+        None,
+        lambda: InTheStore("read", of_that_conversation, RememberedContainer),
     ),
 }

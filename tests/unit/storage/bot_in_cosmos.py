@@ -23,6 +23,7 @@ class Fixture:
 
     on_turn: OnTurn = count_in_conversation
     alone: bool = False
+    spare_time: timedelta = timedelta(0)
     table: MemoryTable = field(default_factory=MemoryTable)
     documents: MemoryContainer = field(default_factory=MemoryContainer)
     user_documents: MemoryContainer = field(default_factory=MemoryContainer)
@@ -33,7 +34,13 @@ class Fixture:
         self.bot = BotInMemory(
             FunctionBot(self.on_turn),
             conversations=self.faulty_table,
-            cosmos=InCosmos(self.faulty_documents, self.user_documents, self.alone),
+            cosmos=InCosmos(
+                self.faulty_documents,
+                self.user_documents,
+                self.alone,
+                lives=TIME_TO_LIVE,
+                spare_time=self.spare_time,
+            ),
         )
         self.documents.now = self.user_documents.now = self.bot.clock
 
@@ -48,7 +55,7 @@ class Fixture:
     def sleep(self, seconds: float) -> None:
         """Time passes, and takes with it what has outlived its own."""
         self.bot.clock.sleep(seconds)
-        self.documents.outlive(TIME_TO_LIVE)
+        self.documents.outlive(TIME_TO_LIVE + self.spare_time)
 
     async def named(self) -> list[str]:
         """The documents that rows name."""

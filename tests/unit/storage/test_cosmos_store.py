@@ -1,6 +1,7 @@
 """State in Cosmos DB: the order of writes, what a crash leaves, and what its time to live does."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,10 @@ from botbuilder.core import TurnContext
 from shared.domain.errors import StorageUnavailableError
 from shared.domain.identity import ConversationKey
 from shared.domain.times import COMMIT_TAKES_AT_MOST
+from shared.domain.timing import OwnTiming
 from shared.state.state_data import BotData, StateData
+from shared.storage.cosmos_memory import RememberedContainer
+from shared.storage.cosmos_store import CosmosStore
 from tests import texts
 from tests.bot_in_memory import (
     CHANNEL,
@@ -82,8 +86,79 @@ async def test_a_turn_that_changes_state_reads_creates_and_deletes_one_document(
     case = Fixture()
     await case.say()
     before = case.requests
-    await case.say()
+    await case.bot.another_process().say()
     assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 3)
+
+
+async def test_the_process_that_took_the_turn_before_need_not_read_the_document() -> None:
+    case = Fixture()
+    await case.say()
+    before = case.requests
+    assert await case.say() == ["2"]
+    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 2)
+
+
+async def test_what_another_process_has_written_since_is_read() -> None:
+    case = Fixture()
+    other = case.bot.another_process()
+    await case.say()
+    await other.say()
+    await case.say()
+    await other.say()
+    assert case.bot.connector.texts == ["1", "2", "3", "4"]
+
+
+async def test_what_was_erased_or_has_expired_is_not_remembered() -> None:
+    case = Fixture(count_in_every_bag)
+    store = case.bot.store
+    assert isinstance(store, CosmosStore)
+    assert isinstance(store._documents, RememberedContainer)
+    memory = store._documents._memory
+    await case.say()
+    assert memory._documents
+    await case.bot.erasure.erase(CHANNEL, "ann")
+    assert not memory._documents
+    await case.say()
+    case.bot.clock.sleep(103)
+    await case.bot.sweep()
+    assert not memory._documents
+
+
+async def test_a_turn_that_changes_nothing_leaves_a_young_document_as_it_is() -> None:
+    case = Fixture(spare_time=timedelta(seconds=600))
+    await case.say()
+    case.bot.bot = FunctionBot(say_hi)
+    other = case.bot.another_process()
+    await other.say()
+    case.sleep(59)
+    before = case.requests
+    await other.say()
+    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 0)
+    case.sleep(1)
+    before = case.requests
+    await other.say()
+    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 1)
+
+
+async def test_a_document_that_is_left_as_it_is_lives_until_its_conversation_expires() -> None:
+    case = Fixture(spare_time=timedelta(seconds=600))
+    assert await case.say() == ["1"]
+    case.bot.bot = FunctionBot(say_hi)
+    for _ in range(40):
+        case.sleep(37)
+        await case.bot.another_process().say()
+    case.sleep(99)
+    assert await case.say() == ["2"]
+
+
+async def test_where_the_bots_code_sets_the_time_a_turn_that_changes_nothing_writes() -> None:
+    case = Fixture(spare_time=timedelta(seconds=600))
+    await case.say()
+    row = await case.bot.store.load(case.bot.store.address(ConversationKey(CHANNEL, "talk").hash))
+    assert row is not None
+    before = case.requests
+    await case.bot.store.save(replace(row, own=OwnTiming(expire_after=timedelta(seconds=500))))
+    assert case.requests[1] - before[1] == 1
 
 
 async def test_a_turn_that_changes_nothing_reads_one_document_and_writes_it_again() -> None:
@@ -135,7 +210,7 @@ async def test_state_that_somebody_deleted_is_named_in_the_log_and_the_user_star
     case = Fixture()
     await case.say()
     case.documents.stored.clear()
-    assert await case.say() == [texts.WELCOME_BACK, "1"]
+    assert await case.bot.another_process().say() == [texts.WELCOME_BACK, "1"]
     key = ConversationKey(CHANNEL, "talk").hash
     assert [r.levelname for r in caplog.records if key in r.getMessage()] == ["WARNING"]
 
@@ -150,7 +225,7 @@ async def test_a_document_that_is_damaged_is_named_in_the_log_and_the_user_start
     assert document is not None
     await case.documents.delete(name)
     await case.documents.create(type(document)(name, {"SessionId": "x"}))
-    assert await case.say() == [texts.WELCOME_BACK, "1"]
+    assert await case.bot.another_process().say() == [texts.WELCOME_BACK, "1"]
     assert name in caplog.text
     case.sleep(1000)
     assert case.documents.stored == {}
@@ -173,8 +248,8 @@ async def test_a_row_that_names_another_document_by_the_time_it_is_read_is_read_
     case = Fixture()
     await case.say()
     other = case.bot.another_process()
-    case.faulty_documents.before = do_once("read", other.say)
-    await case.say()
+    case.faulty_documents.before = do_once("read", case.say)
+    await other.say()
     assert case.bot.connector.texts == ["1", "2", "3"]
 
 
@@ -210,7 +285,7 @@ async def test_a_turn_that_ends_at_any_step_counts_once_or_not_at_all(
     for each in (case.faulty_table, case.faulty_documents):
         setattr(each, hook, once(step, error(step)))
     try:
-        replies = await case.say()
+        replies = await case.bot.another_process().say()
     except (StorageUnavailableError, DeathError):
         replies = []
     case.healthy()
@@ -283,8 +358,9 @@ async def test_without_cosmos_nothing_is_sent_and_the_sweep_goes_on() -> None:
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_an_erasure_leaves_nothing_about_the_user(alone: bool) -> None:
-    case = Fixture(count_in_every_bag, alone=alone)
+@pytest.mark.parametrize("spare_time", [timedelta(0), timedelta(days=1)])
+async def test_an_erasure_leaves_nothing_about_the_user(alone: bool, spare_time: timedelta) -> None:
+    case = Fixture(count_in_every_bag, alone=alone, spare_time=spare_time)
     await case.say()
     await case.say(sender="ann", **GROUP)
     await case.say(sender="bob", **GROUP)
@@ -296,6 +372,15 @@ async def test_an_erasure_leaves_nothing_about_the_user(alone: bool) -> None:
     assert list(group.document.users) == [bob]
     assert await case.say(sender="bob", **GROUP) == ["3 2 2"]
     assert await case.say(sender="ann", **GROUP) == ["4 1 1"]
+
+
+async def test_an_erasure_takes_a_user_who_has_changed_nothing_out_of_a_young_document() -> None:
+    case = Fixture(count_in_conversation, spare_time=timedelta(days=1))
+    await case.say(sender="ann", **GROUP)
+    await case.say(sender="bob", **GROUP)
+    await case.bot.erasure.erase(CHANNEL, "bob")
+    (group,) = case.documents.stored.values()
+    assert len(group.document.users) == 1
 
 
 async def test_an_erasure_takes_what_crashes_have_left_about_the_user() -> None:
