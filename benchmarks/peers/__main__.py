@@ -213,6 +213,8 @@ def _show_cold_starts(
         ("", "wall ms", "ratio", "CPU ms", "ratio"),
         compare(starts, messages, STARTS),
     )
+    channel.fake.reset()
+    setting_of(channel)
 
 
 def main() -> None:
