@@ -241,7 +241,9 @@ def main() -> None:
         in_tables = replace(in_memory, storage=azurite.connection_string(first_port))
         here: list[str | Path] = [sys.executable, "-m"]
         there: list[str | Path] = [python, "-P", "-m"]
-        _show_cold_starts(channel, in_tables.storage, there, environment)
+        _show_cold_starts(
+            channel, in_tables.storage, there, {"PYTHONPATH": environment["PYTHONPATH"]}
+        )
         for title, setting, kinds in (
             (
                 "state in memory",

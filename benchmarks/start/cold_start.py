@@ -74,6 +74,8 @@ async def main():
 
 asyncio.run(main())
 """
+# A machine behind a proxy names its authorities. An app on Azure does not, and need not read them.
+_TRUST = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"}
 _EAGER = "import botbuilder.dialogs"  # as if nobody had deferred its recognizers
 
 
@@ -93,7 +95,10 @@ def answered(start_of: Start, message: bytes) -> tuple[float, float]:
     with subprocess.Popen(
         start_of.command,
         cwd=processes.ROOT,
-        env=os.environ | start_of.environment,
+        env={
+            **{name: value for name, value in os.environ.items() if name not in _TRUST},
+            **start_of.environment,
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
