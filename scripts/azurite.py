@@ -13,18 +13,6 @@ _ACCOUNT = "devstoreaccount1"
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-def free_ports(least: int = 20100) -> int:
-    """The first of three ports that nothing listens on, from `least` on.
-
-    Raises:
-        OSError: There are none.
-    """
-    for first in range(least, 29000, 10):
-        if all(processes.get(first + offset, "/") is None for offset in range(3)):
-            return first
-    raise OSError("no three free ports")
-
-
 def connection_string(first_port: int) -> str:
     """The connection string of the Azurite on these three ports."""
     return ";".join(

@@ -1,7 +1,5 @@
 """What all tests share: Azurite, started by the tests themselves, and tables on it."""
 
-import os
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -15,30 +13,17 @@ from shared.storage.cosmos_documents import CosmosContainer
 from shared.storage.table_account import Tables
 from shared.storage.tables import AzureTable
 from tests.garbage import settle_garbage
+from tests.ports import free_port, free_ports
 
 
 def pytest_collection_finish() -> None:
     settle_garbage()
 
 
-def free_port() -> int:
-    """A port that nothing listens on, below the ephemeral range's reach of a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def azurite_ports() -> int:
-    """Three free ports for an Azurite; workers of one test run look in places of their own."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return azurite.free_ports(20100 + 1000 * (worker % 8))
-
-
 @pytest.fixture(scope="session")
 def storage_connection_string(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of an Azurite that lives as long as the test run."""
-    first_port = azurite_ports()
+    first_port = free_ports(3)
     data: Path = tmp_path_factory.mktemp("azurite")
     process = azurite.start(data, first_port)
     yield azurite.connection_string(first_port)

@@ -23,7 +23,7 @@ import pytest
 
 from scripts import processes
 from tests import warm_start
-from tests.conftest import free_port
+from tests.ports import free_port
 from tests.settings_of_app import variables_of_settings
 
 COMMAND = os.environ.get("FUNCTIONS_HOST", "")

@@ -35,6 +35,7 @@ from shared.storage.table_account import Tables
 from shared.storage.table_store import TableStore
 from shared.storage.tables import Table
 from tests.memory_table import MemoryTable
+from tests.ports import free_ports
 
 SHARDS = 64
 EXPIRE_AFTER = timedelta(minutes=30)
@@ -143,7 +144,7 @@ def _measured(kind: str, storage: str = "") -> list[object]:
 def _measure() -> None:
     rows = [_measured("memory"), _measured("paced")]
     with tempfile.TemporaryDirectory() as folder:
-        first_port = azurite.free_ports()
+        first_port = free_ports(3)
         emulator = azurite.start(Path(folder), first_port)
         try:
             rows.append(_measured("azurite", azurite.connection_string(first_port)))

@@ -32,6 +32,7 @@ from benchmarks.turn.cpu import DIALOG, message
 from scripts import azurite, processes
 from scripts.install import fingerprint
 from tests.fake_channel import Answer
+from tests.ports import free_ports
 
 ROUNDS = 9
 DIALOGS = 10  # a round
@@ -227,7 +228,7 @@ def main() -> None:
     with ExitStack() as running_things:
         folder = Path(running_things.enter_context(tempfile.TemporaryDirectory()))
         rename_sample(folder / "sample")
-        first_port = azurite.free_ports()
+        first_port = free_ports(3)
         (folder / "azurite").mkdir()
         emulator = azurite.start(folder / "azurite", first_port)
         running_things.callback(processes.stop, emulator)

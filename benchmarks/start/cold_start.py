@@ -20,6 +20,7 @@ from statistics import median
 from benchmarks.connector.channel import Channel, running_channel
 from benchmarks.report import progress, ratio, table
 from scripts import azurite, processes
+from tests.ports import free_ports
 
 RUNS = 5
 
@@ -202,7 +203,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary, running_channel() as running:
         storage_folder = Path(temporary) / "azurite"
         storage_folder.mkdir()
-        first_port = azurite.free_ports()
+        first_port = free_ports(3)
         emulator = azurite.start(storage_folder, first_port)
         try:
             _measure(running, azurite.connection_string(first_port), Path(temporary) / "none")

@@ -23,7 +23,8 @@ from shared.storage.cosmos_store import CosmosStore
 from shared.storage.cosmos_time_to_live_store import TimeToLiveStore
 from shared.storage.table_account import Tables
 from shared.storage.tables import Table
-from tests.conftest import cosmos_db, cosmos_settings, free_port
+from tests.conftest import cosmos_db, cosmos_settings
+from tests.ports import free_port, free_ports
 
 TURNS = 150
 SPARE_TIME = timedelta(days=1)  # as the template has it
@@ -127,7 +128,7 @@ async def _run(connection: str, endpoint: str) -> None:
 
 def main() -> None:
     with TemporaryDirectory() as folder:
-        first_port, port = azurite.free_ports(), free_port()
+        first_port, port = free_ports(3), free_port()
         servers = [azurite.start(Path(folder), first_port), cosmos.start(port)]
         try:
             asyncio.run(_run(azurite.connection_string(first_port), cosmos.endpoint(port)))

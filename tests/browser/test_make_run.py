@@ -10,8 +10,8 @@ from playwright.async_api import Browser
 
 from scripts import local_settings, processes
 from tests.browser.chats import open_chat, sees, write
-from tests.conftest import free_port
 from tests.e2e.test_local_run import read_until, start_run
+from tests.ports import free_port
 from tests.texts import RESUMED
 
 # An author may delete it; another bot may leave nothing that could be resumed.

@@ -16,8 +16,9 @@ from aiohttp import ClientSession, TCPConnector, web
 from shared.domain.errors import ConflictError, StateUnreadableError, StorageUnavailableError
 from shared.storage.cosmos_account import CosmosDb
 from shared.storage.cosmos_documents import Container, Document
-from tests.conftest import cosmos_db, cosmos_settings, free_port
+from tests.conftest import cosmos_db, cosmos_settings
 from tests.memory_container import MemoryContainer
+from tests.ports import free_port
 
 
 @pytest.fixture(params=["cosmos", "memory"])

@@ -11,8 +11,8 @@ from azure.storage.queue.aio import QueueClient
 from shared.domain.errors import StorageUnavailableError
 from shared.expiry.fan_out import Queue
 from shared.storage.queues import Queues
-from tests.conftest import free_port
 from tests.memory_queue import MemoryQueue
+from tests.ports import free_port
 
 
 @pytest.fixture

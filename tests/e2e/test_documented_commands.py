@@ -21,9 +21,9 @@ import pytest
 from scripts import azurite, run
 from scripts.processes import ROOT
 from tests.clones import clone_into
-from tests.conftest import azurite_ports, free_port
 from tests.e2e.running_bot import settings_on
 from tests.fake_channel import until
+from tests.ports import free_port, free_ports
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are POSIX")
 
@@ -262,7 +262,7 @@ async def running(
 @pytest.fixture(scope="module")
 async def by_hand(clone: Path) -> AsyncIterator[dict[str, str]]:
     """The bot as the README starts it by hand, on ports that are free; the settings it has."""
-    first_port, port = azurite_ports(), free_port()
+    first_port, port = free_ports(3), free_port()
     copy, storage, host, chat = (command for command, where in RUN.items() if where == BY_HAND)
     settings = {
         **settings_on(azurite.connection_string(first_port)),

@@ -22,7 +22,6 @@ from aiohttp import ClientError
 from scripts import azurite, processes
 from shared.storage.table_account import Tables
 from tests.bots import ledger_bot
-from tests.conftest import azurite_ports
 from tests.e2e.running_bot import (
     EXPIRED,
     NEVER,
@@ -33,6 +32,7 @@ from tests.e2e.running_bot import (
     settings_on,
 )
 from tests.fake_channel import Answer, FakeChannel
+from tests.ports import free_ports
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Emulator:
     def __init__(self, data: Path) -> None:
         data.mkdir()
         self._data = data
-        self._first_port = azurite_ports()
+        self._first_port = free_ports(3)
         self._process = azurite.start(data, self._first_port)
         self.connection_string = azurite.connection_string(self._first_port)
 

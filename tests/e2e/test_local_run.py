@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 from scripts import cosmos, processes, run
-from tests.conftest import free_port
 from tests.e2e.running_bot import in_cosmos
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are POSIX")
 
