@@ -13,8 +13,8 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(VENV_PYTHON) -m pytest
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
 
-check: lint ## format, lint, types and unit tests: under a minute, for every save
-	$(PYTEST) $(PYTEST_AT_ONCE) tests/unit $(wildcard tests/sample) --ignore tests/sample/test_over_http.py
+check: lint ## format, lint, types and the quick unit tests: under a minute, for every save
+	$(PYTEST) -m "not deep and not slow" $(PYTEST_AT_ONCE) tests/unit $(wildcard tests/sample) --ignore tests/sample/test_over_http.py
 
 test: lint ## what every change must pass
 	$(PYTEST) $(PYTEST_AT_ONCE)

@@ -387,6 +387,7 @@ def run_app(folder: Path, then: str, address: str = "", first: str = "") -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_spans_and_metrics_are_sent_and_the_log_is_not_although_the_process_is_killed(
     ingestion: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
@@ -416,6 +417,7 @@ for seconds in 1000, 1100, 5000:
 """
 
 
+@pytest.mark.slow
 def test_application_insights_gets_number_and_sum_of_the_pauses_of_each_bucket(
     ingestion: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
@@ -434,6 +436,7 @@ def test_application_insights_gets_number_and_sum_of_the_pauses_of_each_bucket(
     }
 
 
+@pytest.mark.slow
 def test_what_is_sent_leaves_no_line_in_the_log(
     ingestion: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
@@ -453,6 +456,7 @@ def sent(received: list[Any]) -> tuple[list[str], set[str]]:
     return spans, {metric["name"] for each in data for metric in each.get("metrics", ())}
 
 
+@pytest.mark.slow
 def test_outside_of_sweeps_spans_and_metrics_are_sent_at_intervals(
     ingestion: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
@@ -508,6 +512,7 @@ async def test_a_sweep_sends_its_spans_before_it_ends(
     assert sent == ["sweep"]
 
 
+@pytest.mark.slow
 def test_without_one_nothing_of_the_exporter_is_even_imported(tmp_path: Path) -> None:
     run_app(
         tmp_path, "import sys; assert not {'azure.monitor', 'opentelemetry.sdk'} & {*sys.modules}"

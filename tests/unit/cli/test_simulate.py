@@ -186,6 +186,7 @@ async def test_a_wrong_file_ends_the_command_with_that_line(
     assert said[-1].startswith("policy.toml, line 1: expire_afer is no value of a policy")
 
 
+@pytest.mark.slow
 async def test_a_long_file_is_not_held_in_memory(tmp_path: Path, said: list[str]) -> None:
     await simulated(tmp_path, said, PAUSES)  # what the first run loads stays
     line = "webchat,personal,user,1600,1\n"

@@ -964,6 +964,7 @@ async def test_a_shard_that_cannot_be_read_stops_no_other() -> None:
     assert report.expired + rest.expired == 10
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_what_is_due() -> None:
     most = []
     long_ago = datetime(2026, 11, 20, tzinfo=UTC)

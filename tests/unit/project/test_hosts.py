@@ -24,6 +24,7 @@ with running_host(Path(sys.argv[1])) as host:
 """
 
 
+@pytest.mark.slow
 def test_the_tests_run_on_any_command_that_serves_its_folder_at_a_port(tmp_path: Path) -> None:
     (tmp_path / "function_app.py").write_text(APP)
     command = f"{sys.executable} -m scripts.local_host . --port {{port}}"

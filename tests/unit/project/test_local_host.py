@@ -402,6 +402,7 @@ def tocks(timer: func.TimerRequest) -> None:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("like_flex", [False, True])
 def test_like_flex_each_group_of_functions_has_a_process(tmp_path: Path, like_flex: bool) -> None:
     (tmp_path / "function_app.py").write_text(GROUPS)

@@ -191,6 +191,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return app
 
 
+@pytest.mark.slow
 def test_the_app_runs_from_its_package_alone(
     built: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,8 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from tests.unit.project.bicep import INFRA, ROOT, tree
 
 # learn.microsoft.com, "Application Insights telemetry data model", "Azure Monitor Logs reference"
@@ -93,6 +95,7 @@ def mistakes_in(queries: Sequence[str]) -> Sequence[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_query_is_one_that_kusto_takes_and_mistakes_are_found() -> None:
     queries: Mapping[str, str] = {**of_workbook(), **of_alerts(), **of_docs()}
     for kind, least in {

@@ -27,6 +27,7 @@ def without_comments(file: Path) -> object:
     return json.loads(re.sub(r"^\s*//.*$", "", file.read_text(), flags=re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SCHEMAS, ids=str)
 def test_it_is_valid_by_its_published_schema(file: Path) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]

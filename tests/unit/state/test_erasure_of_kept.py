@@ -171,6 +171,7 @@ async def test_what_was_erased_cannot_be_resumed(
         assert await press(bot, {"expiry": "resume", "session": session}) == [GONE]
 
 
+@pytest.mark.slow
 @everywhere
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("in_cosmos", [False, True], ids=["tables", "cosmos"])

@@ -167,6 +167,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.turn.turn.random.uniform", lambda *_: 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _rows())
 async def test_a_damaged_row_costs_the_others_nothing(
     name: str, caplog: pytest.LogCaptureFixture
@@ -189,6 +190,7 @@ async def test_a_damaged_row_costs_the_others_nothing(
         assert not (await world.erasure.erase(CHANNEL, "bob")).left, damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _rows())
 async def test_a_sweep_ends_what_it_cannot_read(name: str) -> None:
     table, row = _rows()[name]

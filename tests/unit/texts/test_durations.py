@@ -51,6 +51,7 @@ def test_a_duration_is_in_the_language(language: str, words: str) -> None:
     assert in_words(300, language) == words
 
 
+@pytest.mark.slow
 def test_babel_is_imported_by_the_first_duration_and_not_before() -> None:
     code = (
         "import sys; from shared.texts.texts_file import read_texts; texts = read_texts();"

@@ -65,6 +65,7 @@ def small() -> BotInMemory:
     return bot
 
 
+@pytest.mark.slow
 async def test_every_member_is_answered_and_counts_alone() -> None:
     bot = bot_of()
     for number in range(MANY):
@@ -74,6 +75,7 @@ async def test_every_member_is_answered_and_counts_alone() -> None:
         assert said[0].split()[1:] == ["2", "2"]
 
 
+@pytest.mark.slow
 async def test_neither_requests_nor_bytes_grow_with_the_members() -> None:
     bot = bot_of()
     await bot.say(sender="u0", **GROUP)
@@ -251,6 +253,7 @@ async def test_what_an_earlier_version_writes_is_read(small: BotInMemory) -> Non
     assert await again.say(sender="cid", **GROUP) == ["6 2 2"]
 
 
+@pytest.mark.slow
 async def test_a_row_that_names_hundreds_is_read_and_written(small: BotInMemory) -> None:
     small.store.users_in_row = 300
     for number in range(300):

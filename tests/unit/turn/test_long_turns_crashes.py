@@ -119,6 +119,7 @@ def _long() -> Any:
     return type(timing)(timedelta(days=1))
 
 
+@pytest.mark.slow
 async def test_whatever_dies_each_turn_is_taken_once_and_in_order() -> None:
     died = 0
     for seed in range(SEEDS):
