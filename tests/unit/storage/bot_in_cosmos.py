@@ -49,6 +49,12 @@ class Fixture:
         """To the table, and to the container of conversation state."""
         return self.table.requests, self.documents.requests
 
+    async def requests_of(self, action: Awaitable[object]) -> tuple[int, int]:
+        """How many of them it makes."""
+        before = self.requests
+        await action
+        return self.requests[0] - before[0], self.requests[1] - before[1]
+
     async def say(self, **changes: Any) -> list[str]:
         return await self.bot.say(**changes)
 

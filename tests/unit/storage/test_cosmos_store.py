@@ -85,17 +85,14 @@ async def test_user_state_outlives_every_conversation() -> None:
 async def test_a_turn_that_changes_state_reads_creates_and_deletes_one_document() -> None:
     case = Fixture()
     await case.say()
-    before = case.requests
-    await case.bot.another_process().say()
-    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 3)
+    assert await case.requests_of(case.bot.another_process().say()) == (2, 3)
 
 
 async def test_the_process_that_took_the_turn_before_need_not_read_the_document() -> None:
     case = Fixture()
     await case.say()
-    before = case.requests
-    assert await case.say() == ["2"]
-    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 2)
+    assert await case.requests_of(case.say()) == (2, 2)
+    assert case.bot.connector.texts == ["1", "2"]
 
 
 async def test_what_another_process_has_written_since_is_read() -> None:
@@ -131,13 +128,9 @@ async def test_a_turn_that_changes_nothing_leaves_a_young_document_as_it_is() ->
     other = case.bot.another_process()
     await other.say()
     case.sleep(59)
-    before = case.requests
-    await other.say()
-    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 0)
+    assert await case.requests_of(other.say()) == (2, 0)
     case.sleep(1)
-    before = case.requests
-    await other.say()
-    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 1)
+    assert await case.requests_of(other.say()) == (2, 1)
 
 
 async def test_a_document_that_is_left_as_it_is_lives_until_its_conversation_expires() -> None:
@@ -156,18 +149,15 @@ async def test_where_the_bots_code_sets_the_time_a_turn_that_changes_nothing_wri
     await case.say()
     row = await case.bot.store.load(case.bot.store.address(ConversationKey(CHANNEL, "talk").hash))
     assert row is not None
-    before = case.requests
-    await case.bot.store.save(replace(row, own=OwnTiming(expire_after=timedelta(seconds=500))))
-    assert case.requests[1] - before[1] == 1
+    changed = replace(row, own=OwnTiming(expire_after=timedelta(seconds=500)))
+    assert (await case.requests_of(case.bot.store.save(changed)))[1] == 1
 
 
 async def test_a_turn_that_changes_nothing_reads_one_document_and_writes_it_again() -> None:
     case = Fixture()
     await case.say()
     case.bot.bot = FunctionBot(say_hi)
-    before = case.requests
-    await case.bot.another_process().say()
-    assert (case.requests[0] - before[0], case.requests[1] - before[1]) == (2, 2)
+    assert await case.requests_of(case.bot.another_process().say()) == (2, 2)
 
 
 # Expiry
