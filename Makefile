@@ -13,7 +13,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(VENV_PYTHON) -m pytest
 run: ## chat with the bot on this machine
 	@$(PYTHON) -m scripts.run
 
-check: lint ## format, lint, types and the quick unit tests: under a minute, for every save
+check: lint ## format, lint, types and the quick unit tests: about a minute, for every save
 	$(PYTEST) -m "not deep and not slow" $(PYTEST_AT_ONCE) tests/unit $(wildcard tests/sample) --ignore tests/sample/test_over_http.py
 
 test: lint ## what every change must pass

@@ -16,6 +16,8 @@ import pytest
 import shared.app
 import shared.bot
 from scripts import processes
+from shared.domain.identity import ConversationKey
+from shared.turn.long_turns import hint_for
 from tests.bots import survey_bot
 from tests.bots.survey_bot import TRANSPORT
 from tests.e2e.running_bot import User, settings_on
@@ -159,20 +161,41 @@ async def test_all_functions_are_found_with_route_schedule_and_queue(
         assert queue["type"] == "queueTrigger"
 
 
+async def say_hello(worker: Worker, user: User) -> str:
+    """Returns the status that the channel got."""
+    body = json.dumps(user.activity(text="hello")).encode()
+    answer = await worker.invoke("messages", "req", request("POST", "messages", body))
+    return str(answer.http.status_code)
+
+
 async def test_a_message_and_a_timer_reach_the_app(
-    worker: Worker, caplog: pytest.LogCaptureFixture
+    storage_connection_string: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with FakeChannel() as channel:
-        user = User(None, channel)  # type: ignore[arg-type] # speaks for itself, below
-        body = json.dumps(user.activity(text="hello")).encode()
-        answer = await worker.invoke("messages", "req", request("POST", "messages", body))
-        assert str(answer.http.status_code) == "200"
+    async with (
+        FakeChannel() as channel,
+        loaded(settings_on(storage_connection_string), monkeypatch) as worker,
+    ):
+        user = User(None, channel)  # type: ignore[arg-type] # speaks for itself, above
+        assert await say_hello(worker, user) == "200"
         (transport,) = user.heard
         assert TRANSPORT in transport
-    with caplog.at_level("INFO"):
-        tick = {"IsPastDue": False, "Schedule": {"AdjustForDST": True}, "ScheduleStatus": None}
-        await worker.invoke("expiry_timer", "timer", Message(json=json.dumps(tick)))
-    assert "sweep: nothing due" in caplog.text
+        with caplog.at_level("INFO"):
+            tick = {"IsPastDue": False, "Schedule": {"AdjustForDST": True}, "ScheduleStatus": None}
+            await worker.invoke("expiry_timer", "timer", Message(json=json.dumps(tick)))
+        assert "sweep: nothing due" in caplog.text
+
+
+async def test_a_message_that_waits_gets_its_turn_from_the_queue(worker: Worker) -> None:
+    async with FakeChannel() as channel:
+        user = User(None, channel)  # type: ignore[arg-type] # speaks for itself, above
+        assert await say_hello(worker, user) == "202"
+        assert not user.heard
+        hint = hint_for(ConversationKey("test", user.conversation).hash)
+        await worker.invoke("inbox_queue", "message", Message(string=hint))
+        (transport,) = user.heard
+        assert TRANSPORT in transport
 
 
 async def test_an_app_that_cannot_start_still_answers_and_says_why(
