@@ -23,6 +23,7 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_finish() -> None:
     settle_garbage()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -11,5 +11,4 @@ def settle_garbage() -> None:
     simulation leave cycles, of tasks and their contexts; 20,000 objects are a few megabytes.
     """
     gc.freeze()
-    gc.enable()
     gc.set_threshold(20_000, 20, 100)

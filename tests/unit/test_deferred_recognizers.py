@@ -10,6 +10,8 @@ import pytest
 
 from scripts.processes import ROOT
 
+pytestmark = pytest.mark.slow  # each of them starts processes
+
 _PROMPTS = """
 import asyncio
 from botbuilder.core import ConversationState, MemoryStorage, MessageFactory
@@ -80,7 +82,6 @@ print("ModelResult" in repr(recognizers_number.recognize_number("two", "en-us"))
 RECOGNIZERS = {"recognizers_choice", "recognizers_date_time", "recognizers_number"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", ["shared.app", "shared.bot", "shared.state.codec"])
 def test_what_is_deferred_is_imported_when_it_is_used(first: str) -> None:
     loaded = f"import {first}, botbuilder.dialogs, sys\nprint(*sys.modules)\n"
@@ -90,7 +91,6 @@ def test_what_is_deferred_is_imported_when_it_is_used(first: str) -> None:
     assert used == ["InvalidGrantError", "OAuth2Error", "OAuth2", "True", *ANSWERS]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", ["botbuilder.dialogs", "botframework.connector"])
 def test_whoever_imports_the_sdk_before_anything_of_ours_has_all_of_it(first: str) -> None:
     used = run(f"import {first}, shared.app\n" + _OAUTH + _RECOGNIZER + _PROMPTS).splitlines()

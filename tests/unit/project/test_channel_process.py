@@ -13,6 +13,8 @@ from tests.channel_process import FakeChannelProcess
 from tests.fake_channel import Answer
 from tests.rate_limits import RateLimits
 
+pytestmark = pytest.mark.slow  # each of them starts processes
+
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[FakeChannelProcess]:
@@ -46,7 +48,6 @@ async def send(channel: FakeChannelProcess, conversation: str, times: int = 1) -
     return outcomes
 
 
-@pytest.mark.slow
 async def test_answers_are_told_apart_by_conversation_and_by_pattern(
     channel: FakeChannelProcess,
 ) -> None:
@@ -65,7 +66,6 @@ async def test_answers_are_told_apart_by_conversation_and_by_pattern(
     assert await send(channel, "bad-1") == {None: 1}
 
 
-@pytest.mark.slow
 async def test_an_answer_may_come_to_a_part_of_the_requests_only(
     channel: FakeChannelProcess,
 ) -> None:
@@ -74,7 +74,6 @@ async def test_an_answer_may_come_to_a_part_of_the_requests_only(
     assert set(outcomes) == {None, 503}
 
 
-@pytest.mark.slow
 async def test_everything_received_is_on_record_with_its_outcome(
     channel: FakeChannelProcess,
 ) -> None:
@@ -88,7 +87,6 @@ async def test_everything_received_is_on_record_with_its_outcome(
     assert [request.status for request in channel.record(since=2).requests] == [429]
 
 
-@pytest.mark.slow
 async def test_a_tenants_limit_holds_across_conversations(channel: FakeChannelProcess) -> None:
     channel.set(limits=RateLimits(per_second=0.001, burst=1))
     assert await send(channel, "one") == {None: 1}

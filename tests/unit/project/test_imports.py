@@ -10,6 +10,8 @@ import pytest
 
 from scripts.processes import ROOT
 
+pytestmark = pytest.mark.slow  # each of them starts processes
+
 ROOMS = ("domain", "expiry", "state", "turn")
 # The Bot Framework SDK, of which these two rooms are made, imports aiohttp and azure.core itself.
 # There, what counts is that no module of ours does.
@@ -72,7 +74,6 @@ def modules_of(room: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_inside_loads_no_client_of_a_vendor(room: str) -> None:
     modules = modules_of(room)
@@ -83,7 +84,6 @@ def test_a_room_inside_loads_no_client_of_a_vendor(room: str) -> None:
         assert loaded == {}
 
 
-@pytest.mark.slow
 def test_what_a_room_must_not_load_is_seen(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
@@ -95,7 +95,6 @@ def test_what_a_room_must_not_load_is_seen(tmp_path: Path) -> None:
     assert {"aiohttp", "opentelemetry.sdk"} <= set(loaded["shared.inner"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("group", "is_loaded"), [("http", True), ("expiry_timer", False)])
 def test_a_process_that_only_sweeps_starts_without_the_bot_and_dialogs(
     group: str, is_loaded: bool
@@ -118,7 +117,6 @@ def test_a_process_that_only_sweeps_starts_without_the_bot_and_dialogs(
         assert "botbuilder.dialogs" not in loaded
 
 
-@pytest.mark.slow
 def test_hooks_are_loaded_without_the_bot() -> None:
     code = """
 import shared.app, sys
